@@ -1,0 +1,36 @@
+//! The rules of OAuth, pure: no await, no clock, no randomness, no store. Every endpoint loads what it
+//! needs, asks a function of this module what is to be done, and commits the answer.
+
+mod authorize;
+mod clients;
+mod error;
+mod grants;
+mod ids;
+mod metadata;
+mod parameters;
+mod pkce;
+mod redirect;
+mod refresh;
+mod resources;
+mod scopes;
+#[cfg(test)]
+pub(crate) mod testing;
+mod users;
+
+pub use authorize::{
+    AuthorizeError, AuthorizeRequest, ResourceChoice, redirect_with_code, redirect_with_error,
+};
+pub use clients::{Client, ClientLimits, ClientMetadata, RegistrationError, register};
+pub use error::{ErrorCode, OAuthError};
+pub use grants::{
+    Approval, Code, Grant, GrantState, Redeemed, Redemption, RedemptionError, RevocationReason, TokenLives,
+};
+pub use ids::{AttemptId, ClientId, GrantId, KeyId, SHARDS, ShardId, Subject};
+pub use metadata::{AuthorizationServerMetadata, Endpoints, ProtectedResourceMetadata};
+pub use parameters::{ParameterError, Parameters};
+pub use pkce::{CodeChallenge, CodeVerifier, VerifierError};
+pub use redirect::{RedirectError, RedirectPolicy, RedirectUri, RegisteredRedirect};
+pub use refresh::{Presented, Refresh, RefreshError, RefreshOutcome};
+pub use resources::{Resource, ResourceError};
+pub use scopes::{Hierarchy, Scope, Scopes};
+pub use users::{Facts, User};
