@@ -1,0 +1,134 @@
+//! Verbs for what a login needs: clients, flows, browser sessions, pinned logins.
+
+use std::collections::BTreeSet;
+
+use super::backend::{Append, Expect};
+use super::schema::{self, Pin};
+use super::{Flow, Session, Store, StoreError, Swap};
+use crate::oauth::{Client, ClientId, Subject};
+use crate::secret::Secret;
+use crate::time::Timestamp;
+
+impl Store {
+    /// Writes a client's record, until `client.expires`.
+    ///
+    /// # Errors
+    /// [`StoreError`], as of every verb.
+    pub async fn save_client(&self, client: &Client) -> Result<(), StoreError> {
+        let name = schema::client(&client.id);
+        self.write(name, client, Some(client.expires), Expect::Any).await.map(drop)
+    }
+
+    /// Reads a client; an expired one is absent (G10).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn client(&self, id: &ClientId, now: Timestamp) -> Result<Option<Client>, StoreError> {
+        Ok(self.read(&schema::client(id), now).await?.map(|loaded| loaded.value))
+    }
+
+    /// Lets a client's record live until `until` at least: a used registration outlives its grants.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn keep_client(
+        &self,
+        id: &ClientId,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let name = schema::client(id);
+        // Every conflict means that somebody else got further, so this ends.
+        while let Some(old) = self.read::<Client>(&name, now).await? {
+            if old.value.expires >= until {
+                break;
+            }
+            let new = Client { expires: until, ..old.value };
+            if self.write(name.clone(), &new, Some(until), Expect::Equal(old.bytes)).await? == Swap::Done {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a flow under the digest of its `state`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn save_flow(&self, state: &Secret, flow: &Flow) -> Result<(), StoreError> {
+        self.write(schema::flow(state), flow, Some(flow.expires), Expect::Any).await.map(drop)
+    }
+
+    /// Takes a flow: the second caller gets `None` (C7, C8).
+    ///
+    /// # Errors
+    /// [`StoreError`]. After [`StoreError::Away`] the flow may be gone, and the person has to begin again: that it is absent
+    /// then says nothing about a second use.
+    pub async fn take_flow(&self, state: &Secret, now: Timestamp) -> Result<Option<Flow>, StoreError> {
+        let name = schema::flow(state);
+        let Some(bytes) = self.backend.take(&name).await? else { return Ok(None) };
+        Ok(schema::read(&name, &bytes, &self.sealer)?.at(now))
+    }
+
+    /// Stores a browser session under the digest of its cookie.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn save_session(&self, cookie: &Secret, session: &Session) -> Result<(), StoreError> {
+        self.write(schema::session(cookie), session, Some(session.expires), Expect::Any).await.map(drop)
+    }
+
+    /// Reads a browser session.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn session(&self, cookie: &Secret, now: Timestamp) -> Result<Option<Session>, StoreError> {
+        Ok(self.read(&schema::session(cookie), now).await?.map(|loaded| loaded.value))
+    }
+
+    /// Ends a browser session.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_session(&self, cookie: &Secret) -> Result<(), StoreError> {
+        self.backend.delete(&schema::session(cookie)).await
+    }
+
+    /// Pins a login of the access rules to the first subject that signs in with it, and tells whose it is (F3). The
+    /// login is compared lower-case. Pins have no end.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn pin_login(&self, login: &str, subject: &Subject) -> Result<Subject, StoreError> {
+        let login = login.to_lowercase();
+        let name = schema::pin(&login);
+        if let Some(bytes) = self.backend.get(&name).await? {
+            return Ok(schema::read::<Pin>(&name, &bytes, &self.sealer)?.value.subject);
+        }
+        // The hint goes first: without a pin it says nothing, but a pin without its hint would not be found.
+        let hint = Append { log: schema::pins_of(subject), entry: login.clone().into_bytes(), keep: None };
+        self.backend.append(hint).await?;
+        let pin = Pin { login, subject: subject.clone() };
+        Ok(self.read_or_begin(name, &pin).await?.subject)
+    }
+
+    /// The logins pinned to a subject, lower-case.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn pins(&self, subject: &Subject) -> Result<Vec<String>, StoreError> {
+        let log = schema::pins_of(subject);
+        let hints: BTreeSet<_> = self.backend.read_logs(&[log], 0).await?.entries.into_iter().collect();
+        let mut logins = Vec::new();
+        for hint in hints {
+            let login = String::from_utf8_lossy(&hint);
+            let name = schema::pin(&login);
+            let Some(bytes) = self.backend.get(&name).await? else { continue };
+            let pin = schema::read::<Pin>(&name, &bytes, &self.sealer)?.value;
+            if pin.subject == *subject {
+                logins.push(pin.login);
+            }
+        }
+        Ok(logins)
+    }
+}

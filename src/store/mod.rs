@@ -1,0 +1,267 @@
+//! What outlives a request: clients, flows, sessions, grants, keys, revocations. Backends implement a few
+//! primitives ([`backend`]); the verbs here are written once on top of them. Decisions stay in `oauth`.
+
+pub mod backend;
+mod embedded;
+mod grants;
+mod keys;
+mod logins;
+mod redis;
+mod schema;
+mod upkeep;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use self::backend::{Backend, Expect, Name, Put};
+use crate::clock::Clock;
+use crate::oauth::{ClientId, CodeChallenge, Facts, GrantId, KeyId, Resource, Scopes};
+use crate::seal::Sealer;
+use crate::secret::{Digest, Secret};
+use crate::time::Timestamp;
+
+pub use schema::SCHEMA;
+
+/// How long after its end a record may stay: clocks differ.
+pub const COLLECT_AFTER: Duration = Duration::from_mins(10);
+
+/// Where the store is.
+#[derive(Clone, Debug)]
+pub enum Settings {
+    /// One file, for one process: `file:/path`.
+    Embedded {
+        /// The database file; its folder must exist.
+        path: PathBuf,
+    },
+    /// `redis://` or `rediss://`.
+    Redis {
+        /// The URL, with its password.
+        url: Secret,
+        /// Before every key; `pc:` unless configured.
+        prefix: String,
+    },
+}
+
+/// Why the store did not do it. On the wire a 503 with `Retry-After`, never `invalid_client` or `invalid_grant`.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or did not answer in time. A write may have happened all the same.
+    #[error("the store is away")]
+    Away(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// A record that cannot be read.
+    #[error("the record {0} cannot be read")]
+    Damaged(String),
+}
+
+impl StoreError {
+    /// The store is away because of `why`.
+    #[must_use]
+    pub fn away(why: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Away(Arc::new(why))
+    }
+}
+
+/// Why the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be reached.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// `secret_key` is not the one this store was made with (finding `secret-key-changed`).
+    #[error("secret_key is not the one this store was made with")]
+    SecretKey,
+    /// A newer Portcullis wrote it.
+    #[error("the store has schema {found}, this version knows {known}")]
+    Schema {
+        /// The store's.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// Another process has the embedded file.
+    #[error("another process has the store open")]
+    InUse,
+}
+
+/// A record with the bytes it was read from, which a compare-and-swap must find again.
+#[derive(Clone, Debug)]
+pub struct Loaded<T> {
+    /// The record.
+    pub value: T,
+    bytes: Vec<u8>,
+}
+
+/// How a compare-and-swap ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// Written.
+    Done,
+    /// Somebody else was first: load and decide again.
+    Conflict,
+}
+
+/// A login on its way through the identity provider: from the approval to `/callback`, 10 minutes. Sealed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Flow {
+    /// Who asked.
+    pub client: ClientId,
+    /// The redirect URI as requested; matched against the client again.
+    pub redirect_uri: String,
+    /// The client's `state`.
+    pub state: Option<String>,
+    /// The client's challenge.
+    pub challenge: CodeChallenge,
+    /// The service.
+    pub resource: Resource,
+    /// What was approved.
+    pub scopes: Scopes,
+    /// SHA-256 of the browser's flow cookie.
+    pub cookie: Digest,
+    /// Our own PKCE verifier towards the identity provider.
+    pub verifier: String,
+    /// When the flow ends.
+    pub expires: Timestamp,
+}
+
+/// A browser session: who signed in here lately, 8 hours.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// Who.
+    pub facts: Facts,
+    /// When the session ends.
+    pub expires: Timestamp,
+}
+
+/// What a ring's keys are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingKind {
+    /// Sign access tokens: PKCS#8, base64.
+    Signing,
+    /// MACs of refresh tokens: 32 bytes, base64url.
+    Refresh,
+    /// Seal session ids of legacy upstreams: 32 bytes, base64url.
+    Session,
+}
+
+/// A key that the store keeps, sealed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredKey {
+    /// Its name.
+    pub id: KeyId,
+    /// Its material, in the form its kind has.
+    pub material: String,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// A revoked grant, as the feed tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Which.
+    pub grant: GrantId,
+    /// When, by the clock of whoever revoked.
+    pub at: Timestamp,
+}
+
+/// The store: verbs over one backend. Cheap to clone. Every operation runs to its end on the control runtime even when
+/// the caller goes away.
+///
+/// After [`StoreError::Away`] a write may have happened all the same: the caller loads and decides again. Every write can be
+/// sent again as it is: one that finds its own bytes already there is done.
+#[derive(Clone)]
+pub struct Store {
+    backend: Arc<dyn Backend>,
+    sealer: Sealer,
+}
+
+impl Store {
+    /// Opens the store, checks schema and `secret_key`. Background work (the embedded writer, Redis connections) lives on
+    /// `control`; `clock` gives Redis keys their remaining life and the embedded logs their scores.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(
+        settings: &Settings,
+        sealer: Sealer,
+        control: &tokio::runtime::Handle,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        Self::with_backend(open_backend(settings, control, clock).await?, sealer).await
+    }
+
+    /// A store over a backend that is open already; checks schema and `secret_key`. For tests that stand between the verbs
+    /// and the backend.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn with_backend(backend: Arc<dyn Backend>, sealer: Sealer) -> Result<Self, OpenError> {
+        let store = Self { backend, sealer };
+        store.check_schema().await?;
+        store.check_secret_key().await?;
+        Ok(store)
+    }
+
+    /// Reads a record; one that has ended is absent.
+    async fn read<T: schema::Record>(
+        &self,
+        name: &Name,
+        now: Timestamp,
+    ) -> Result<Option<Loaded<T>>, StoreError> {
+        let Some(bytes) = self.backend.get(name).await? else { return Ok(None) };
+        let value = schema::read(name, &bytes, &self.sealer)?.at(now);
+        Ok(value.map(|value| Loaded { value, bytes }))
+    }
+
+    /// Writes a record.
+    async fn write<T: schema::Record>(
+        &self,
+        name: Name,
+        value: &T,
+        expires: Option<Timestamp>,
+        expect: Expect,
+    ) -> Result<Swap, StoreError> {
+        let bytes = schema::write(&name, value, expires, &self.sealer);
+        self.backend.put(Put { name, bytes, expect, expires, append: None }).await
+    }
+
+    /// Reads a record that has no end. If there is none, `fresh` becomes the first; of several processes that start at once
+    /// one wins, and all get the winner's.
+    async fn read_or_begin<T: schema::Record>(&self, name: Name, fresh: &T) -> Result<T, StoreError> {
+        if let Some(bytes) = self.backend.get(&name).await? {
+            return Ok(schema::read(&name, &bytes, &self.sealer)?.value);
+        }
+        self.write(name.clone(), fresh, None, Expect::Absent).await?;
+        let Some(bytes) = self.backend.get(&name).await? else {
+            return Err(StoreError::Damaged(name.to_string()));
+        };
+        Ok(schema::read(&name, &bytes, &self.sealer)?.value)
+    }
+}
+
+/// Opens the backend that `settings` names, without looking at what is in it.
+///
+/// # Errors
+/// [`OpenError::InUse`], [`OpenError::Store`].
+pub async fn open_backend(
+    settings: &Settings,
+    control: &tokio::runtime::Handle,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Backend>, OpenError> {
+    match settings {
+        Settings::Embedded { path } => {
+            let path = path.clone();
+            let opened = control.spawn_blocking(move || embedded::Embedded::open(&path, clock)).await;
+            Ok(Arc::new(opened.map_err(StoreError::away)??))
+        }
+        Settings::Redis { url, prefix } => {
+            Ok(Arc::new(redis::Redis::open(url, prefix, control.clone(), clock)?))
+        }
+    }
+}
+
+/// How far the revocation feed was read: milliseconds of the store's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedPosition(u64);

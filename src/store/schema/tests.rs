@@ -1,0 +1,211 @@
+use serde_json::{from_value, json};
+
+use super::*;
+use crate::oauth::{AttemptId, CodeChallenge, Facts, GrantState, Resource, RevocationReason, User};
+use crate::secret::Key;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+fn sealer() -> Sealer {
+    Sealer::new(Key::new([0x42; 32]))
+}
+
+fn client_value() -> Client {
+    from_value(json!({
+        "id": "c_one",
+        "metadata": {
+            "redirect_uris": ["http://127.0.0.1/callback"],
+            "client_name": "Example",
+            "grant_types": ["authorization_code"],
+            "response_types": ["code"],
+            "token_endpoint_auth_method": "none",
+        },
+        "issued_at": 1_800_000_000,
+        "expires": 1_800_086_400,
+    }))
+    .unwrap()
+}
+
+fn facts() -> Facts {
+    let email = Some("octocat@example.com".to_owned());
+    Facts {
+        user: User { subject: Subject::new("github", "583231"), login: "Octocat".to_owned(), email },
+        pinned: vec!["octocat".to_owned()],
+        orgs: vec!["example".to_owned()],
+    }
+}
+
+fn challenge() -> CodeChallenge {
+    from_value(json!(Digest::of(b"challenge"))).unwrap()
+}
+
+fn grant_value(state: GrantState) -> Grant {
+    Grant {
+        id: GrantId::new([7; 16]),
+        client: ClientId::parse("c_one").unwrap(),
+        facts: facts(),
+        resource: Resource::from_canonical("https://fetch.example.com/mcp".to_owned()),
+        scopes: from_value(json!(["mcp"])).unwrap(),
+        created: NOW,
+        attempt: AttemptId::new([1; 8]),
+        state,
+    }
+}
+
+fn flow_value() -> Flow {
+    Flow {
+        client: ClientId::parse("c_one").unwrap(),
+        redirect_uri: "http://127.0.0.1:4000/callback".to_owned(),
+        state: Some("theirs".to_owned()),
+        challenge: challenge(),
+        resource: Resource::from_canonical("https://fetch.example.com/mcp".to_owned()),
+        scopes: from_value(json!(["mcp"])).unwrap(),
+        cookie: Digest::of(b"cookie"),
+        verifier: "verifier".to_owned(),
+        expires: NOW,
+    }
+}
+
+/// Writes `value`, compares it with `golden`, and reads `golden` back.
+fn is_written_as<T: Record + std::fmt::Debug>(value: &T, exp: Option<Timestamp>, golden: &str) {
+    let name = Name::new("name".to_owned());
+    let bytes = write(&name, value, exp, &sealer());
+    let (version, json) = bytes.split_first().unwrap();
+    assert_eq!((*version, std::str::from_utf8(json).unwrap()), (1, golden));
+    let again = read::<T>(&name, &bytes, &sealer()).unwrap();
+    assert_eq!((format!("{:?}", again.value), again.exp), (format!("{value:?}"), exp));
+}
+
+#[test]
+fn open_records_are_written_as_ever() {
+    is_written_as(&SCHEMA, None, r#"{"value":1}"#);
+    is_written_as(
+        &client_value(),
+        Some(Timestamp::from_seconds(1_800_086_400)),
+        r#"{"exp":1800086400,"value":{"id":"c_one","metadata":{"redirect_uris":["http://127.0.0.1/callback"],"client_name":"Example","grant_types":["authorization_code"],"response_types":["code"],"token_endpoint_auth_method":"none"},"issued_at":1800000000,"expires":1800086400}}"#,
+    );
+    is_written_as(
+        &Session { facts: facts(), expires: NOW },
+        Some(NOW),
+        r#"{"exp":1800000000,"value":{"facts":{"user":{"subject":"github:583231","login":"Octocat","email":"octocat@example.com"},"pinned":["octocat"],"orgs":["example"]},"expires":1800000000}}"#,
+    );
+    let pin = Pin { login: "octocat".to_owned(), subject: Subject::new("github", "583231") };
+    is_written_as(&pin, None, r#"{"value":{"login":"octocat","subject":"github:583231"}}"#);
+}
+
+#[test]
+fn grants_are_written_as_ever() {
+    let states = [
+        (
+            GrantState::Pending {
+                code: Digest::of(b"code"),
+                challenge: challenge(),
+                redirect_uri: "http://127.0.0.1:4000/callback".to_owned(),
+                until: NOW,
+            },
+            r#"{"pending":{"code":"VpTQii5T_8rgwxA-Wtb2B2q9lg6x-KVldwQLwQKPcCs","challenge":"LdAL134CIs7YgmZUganB2fkHMJ0W4F7QB6HqY5KEd6k","redirect_uri":"http://127.0.0.1:4000/callback","until":1800000000}}"#,
+        ),
+        (
+            GrantState::Active {
+                code: Digest::of(b"code"),
+                salt: [3; 16],
+                generation: 2,
+                reached: NOW,
+                confirmed: true,
+            },
+            r#"{"active":{"code":"VpTQii5T_8rgwxA-Wtb2B2q9lg6x-KVldwQLwQKPcCs","salt":[3,3,3,3,3,3,3,3,3,3,3,3,3,3,3,3],"generation":2,"reached":1800000000,"confirmed":true}}"#,
+        ),
+        (
+            GrantState::Revoked { at: NOW, reason: RevocationReason::RefreshReused },
+            r#"{"revoked":{"at":1800000000,"reason":"refresh_reused"}}"#,
+        ),
+        (GrantState::Dead { at: NOW }, r#"{"dead":{"at":1800000000}}"#),
+    ];
+    for (state, golden) in states {
+        let before = r#"{"exp":1800000000,"value":{"id":"BwcHBwcHBwcHBwcHBwcHBw","client":"c_one","facts":{"user":{"subject":"github:583231","login":"Octocat","email":"octocat@example.com"},"pinned":["octocat"],"orgs":["example"]},"resource":"https://fetch.example.com/mcp","scopes":["mcp"],"created":1800000000,"attempt":72340172838076673,"state":"#;
+        is_written_as(&grant_value(state), Some(NOW), &format!("{before}{golden}}}}}"));
+    }
+}
+
+/// Sealed by an independent implementation (Python's `cryptography`), with the nonce 000102…0b.
+#[test]
+fn sealed_records_are_read_as_ever() {
+    let flow = opened::<Flow>(
+        &flow(&Secret::new("state".to_owned())),
+        "AQEAAQIDBAUGBwgJCgvGb0nuOl4zs2NUz+oTmguEsakd/nKGa9A/cLl+IF7B6H/rAQvSPuYf/cCJJVBBPjfh0gWYQp3Xb6rhyBgZS92SrmJtcxtTi75iVXYc6ByVr3JTfrFrzQfK5RpxtXCXZSbpCQPTbdBcEeJ+ZS9qlf0hNf22HG4EXaXwBTKvNb/M0hXXCQI5dMIvd+C2Q8VRCDBK099K0K63KzYkMyWPxfJ6tuq4UBlBIj0IsKolRVXYfwSZJER70Fbe9kSBVmWFaca1YUgnRHmWxbBZJmrshVbyCN2or56xSVnxkMHYEUkXRZqa181WRhVfzB6sn/T4hpop8BGuQFCyMIwAs1xjdkUJHyQk74XAAkvCqixCxqC3Dt6I1Sf+KiPqF2+6S7e+c0PRwocqoKbHLpKmb482fEV3hB6IEjaNTsO1pXO9VXJsiJ7QLg5DFbfJV629m7XQIulKlApDcqY=",
+    );
+    assert_eq!(format!("{:?}", flow.value), format!("{:?}", flow_value()));
+    assert_eq!(flow.exp, Some(NOW));
+    let ring = opened::<Vec<StoredKey>>(&ring(RingKind::Signing), "AQEAAQIDBAUGBwgJCgvGb1r3JglsoGE/hPhKzhmOo+4Oqj/Ic9RpL7A1Il6KtzPyQkWVL9AR/4eHKxFBPjL8xQTZDPOaLfPzwgpBD5mfyTBO4A7F0nlwIXpQxSaD2PW3").value;
+    assert_eq!((ring[0].id.as_str(), ring[0].material.as_str(), ring[0].created), ("k1", "material", NOW));
+    assert_eq!(
+        opened::<String>(
+            &check(),
+            "AQEAAQIDBAUGBwgJCgvGb1r3JglsoGFGj7VR3ljB7elW+zGXAUt3lXeWkx+Rn5DhXh+sAw=="
+        )
+        .value,
+        CHECK
+    );
+}
+
+/// Reads the golden bytes, and what is written now.
+fn opened<T: Record>(name: &Name, golden: &str) -> Read<T> {
+    let bytes: Vec<u8> = base64(golden);
+    let opened = read::<T>(name, &bytes, &sealer()).unwrap();
+    let rewritten = write(name, &opened.value, opened.exp, &sealer());
+    assert_eq!((rewritten[0], rewritten[1], rewritten.len()), (bytes[0], bytes[1], bytes.len()));
+    let plain = |bytes: &[u8]| sealer().open(name.as_str(), &bytes[1..]).unwrap();
+    assert_eq!(plain(&rewritten), plain(&bytes), "the same inside");
+    opened
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+}
+
+#[test]
+fn names_are_digests_and_stay_as_they_are() {
+    let (id, user) = (ClientId::parse("c_one").unwrap(), Subject::new("github", "583231"));
+    let secret = Secret::new("planted".to_owned());
+    let grant_id = GrantId::new([7; 16]);
+    let names = [
+        (schema(), "meta:schema"),
+        (check(), "meta:check"),
+        (client(&id), "client:ImiMe3elhNsReS57iopprrFJPcsLLcxbAVWGsV9PrJU"),
+        (flow(&secret), "flow:Ny6zd0gCqNl7rdDzr9q796F--KH5ALOU25mkYLiTQGw"),
+        (session(&secret), "session:Ny6zd0gCqNl7rdDzr9q796F--KH5ALOU25mkYLiTQGw"),
+        (grant(grant_id), "grant:BwcHBwcHBwcHBwcHBwcHBw"),
+        (revoked(grant_id.shard()), "revoked:07"),
+        (grants_of_user(&user), "grants-of-user:T8xoK0yOVleX3HPfpiIF9zHJpo-9px7B-fhvX-YFG58"),
+        (grants_of_client(&id), "grants-of-client:ImiMe3elhNsReS57iopprrFJPcsLLcxbAVWGsV9PrJU"),
+        (pin("octocat"), "pin:pmWBV_Dfg5AKbI87NKfHOcZkVdNLFChGyW3tys2gijw"),
+        (pins_of(&user), "pins-of:T8xoK0yOVleX3HPfpiIF9zHJpo-9px7B-fhvX-YFG58"),
+        (ring(RingKind::Signing), "ring:signing"),
+        (ring(RingKind::Refresh), "ring:refresh"),
+        (ring(RingKind::Session), "ring:session"),
+        (count("planted", 12), "count:Ny6zd0gCqNl7rdDzr9q796F--KH5ALOU25mkYLiTQGw:12"),
+    ];
+    for (name, golden) in names {
+        assert_eq!(name.as_str(), golden);
+    }
+    assert_eq!(grant(grant_id).shard(), revoked(grant_id.shard()).shard(), "one slot");
+}
+
+#[test]
+fn a_log_entry_is_written_as_ever_and_nothing_else_is_read() {
+    let revocation = Revocation { grant: GrantId::new([7; 16]), at: NOW };
+    assert_eq!(write_revocation(revocation), b"BwcHBwcHBwcHBwcHBwcHBw 1800000000");
+    assert_eq!(read_revocation(b"BwcHBwcHBwcHBwcHBwcHBw 1800000000").unwrap(), revocation);
+    for wrong in [b"".as_slice(), b"BwcHBwcHBwcHBwcHBwcHBw", b"x 1", b"BwcHBwcHBwcHBwcHBwcHBw x", b"\xff 1"] {
+        assert!(matches!(read_revocation(wrong), Err(StoreError::Damaged(_))), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_record_ends_at_its_moment() {
+    let read = |exp| Read { value: (), exp };
+    assert_eq!(read(Some(NOW)).at(Timestamp::from_seconds(1_799_999_999)), Some(()));
+    assert_eq!(read(Some(NOW)).at(NOW), None);
+    assert_eq!(read(None).at(Timestamp::from_seconds(u64::MAX)), Some(()));
+}

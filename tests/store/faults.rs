@@ -1,0 +1,89 @@
+//! Backends that stand between the verbs and a real backend, and misbehave.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use portcullis::store::backend::{Append, Backend, Cursor, LogPage, Name, Prefix, Put, Reply, ScanPage};
+use portcullis::store::{StoreError, Swap};
+use portcullis::time::Timestamp;
+
+/// Performs the next record write or take, and loses its answer. Or is an hour behind in its logs.
+pub(crate) struct Faulty {
+    pub(crate) inner: Arc<dyn Backend>,
+    pub(crate) lose: AtomicBool,
+    /// How far this store's clock is behind the real one, in milliseconds.
+    pub(crate) behind: u64,
+}
+
+impl Faulty {
+    pub(crate) fn new(inner: &Arc<dyn Backend>, behind: Duration) -> Arc<Self> {
+        let behind = u64::try_from(behind.as_millis()).unwrap();
+        Arc::new(Self { inner: Arc::clone(inner), lose: AtomicBool::new(false), behind })
+    }
+
+    pub(crate) fn lose_the_next_answer(&self) {
+        self.lose.store(true, Ordering::SeqCst);
+    }
+
+    fn lossy<'a, T: Send + 'a>(&'a self, reply: Reply<'a, T>) -> Reply<'a, T> {
+        Box::pin(async move {
+            let answer = reply.await?;
+            if self.lose.swap(false, Ordering::SeqCst) {
+                return Err(StoreError::away(io::Error::from(io::ErrorKind::BrokenPipe)));
+            }
+            Ok(answer)
+        })
+    }
+}
+
+impl Backend for Faulty {
+    fn get<'a>(&'a self, name: &'a Name) -> Reply<'a, Option<Vec<u8>>> {
+        self.inner.get(name)
+    }
+
+    fn put(&self, put: Put) -> Reply<'_, Swap> {
+        self.lossy(self.inner.put(put))
+    }
+
+    fn take<'a>(&'a self, name: &'a Name) -> Reply<'a, Option<Vec<u8>>> {
+        self.lossy(self.inner.take(name))
+    }
+
+    fn delete<'a>(&'a self, name: &'a Name) -> Reply<'a, ()> {
+        self.inner.delete(name)
+    }
+
+    fn increment<'a>(&'a self, name: &'a Name, expires: Timestamp) -> Reply<'a, u64> {
+        self.inner.increment(name, expires)
+    }
+
+    fn scan(&self, prefix: Prefix, cursor: Option<Cursor>) -> Reply<'_, ScanPage> {
+        self.inner.scan(prefix, cursor)
+    }
+
+    fn append(&self, append: Append) -> Reply<'_, ()> {
+        self.inner.append(append)
+    }
+
+    fn read_logs<'a>(&'a self, logs: &'a [Name], since: u64) -> Reply<'a, LogPage> {
+        Box::pin(async move {
+            let mut page = self.inner.read_logs(logs, since + self.behind).await?;
+            page.now -= self.behind;
+            Ok(page)
+        })
+    }
+
+    fn trim<'a>(&'a self, log: &'a Name, keep: Duration) -> Reply<'a, ()> {
+        self.inner.trim(log, keep)
+    }
+
+    fn collect(&self, now: Timestamp) -> Reply<'_, bool> {
+        self.inner.collect(now)
+    }
+
+    fn ping(&self) -> Reply<'_, ()> {
+        self.inner.ping()
+    }
+}
