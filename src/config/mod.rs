@@ -1,0 +1,229 @@
+//! The configuration, from the file to the `Settings` of every module: [`read`] says every problem at once, before
+//! anything is bound or opened.
+//!
+//! The way: [`position`] makes a tree of the text in which everything knows its place; [`shape`] finds unknown keys and
+//! wrong kinds in it and puts variables in; `serde_yaml` fills the [`raw`] type with what is left; [`check`] asks whether
+//! it makes sense. A value that is refused on the way stays as "refused", so that the rest is checked all the same.
+
+mod access;
+mod check;
+mod expand;
+mod identity;
+mod issuer;
+mod network;
+mod position;
+mod problem;
+mod raw;
+mod secrets;
+mod services;
+mod shape;
+mod values;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::secret::Key;
+use crate::{certs, gateway, serve, store, telemetry};
+
+use problem::{Findings, Position};
+use secrets::Here;
+
+pub use problem::Problems;
+
+/// The checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Issuer, services, rules and limits.
+    pub gateway: gateway::Settings,
+    /// Where things are kept.
+    pub store: store::Settings,
+    /// Sockets.
+    pub serve: serve::Settings,
+    /// Certificates.
+    pub tls: certs::Settings,
+    /// Who signs people in.
+    pub identity: crate::identity::Settings,
+    /// Logs.
+    pub telemetry: telemetry::Settings,
+    /// What everything secret in the store is sealed under.
+    pub secret_key: Key,
+}
+
+/// A configuration without problems, and what is worth knowing of it.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The configuration.
+    pub config: Config,
+    /// Remarks by position, each as `file:line:column: text`.
+    pub remarks: Vec<String>,
+}
+
+/// What surrounds a configuration file: the environment and other files.
+pub trait Surroundings {
+    /// An environment variable.
+    fn variable(&self, name: &str) -> Option<OsString>;
+
+    /// A file's content.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// The files in a folder.
+    ///
+    /// # Errors
+    /// If it cannot be read; `NotFound` if it is not there.
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
+}
+
+/// This process's environment, and this machine's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct System;
+
+impl Surroundings for System {
+    fn variable(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+    }
+}
+
+/// The folder beside the configuration file that holds one file a service.
+const SERVICES_FOLDER: &str = "services.d";
+
+/// A configuration is a page; whatever is larger is another file.
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// Reads and checks `file`, and the services in `services.d` beside it. Relative paths in it begin at its folder.
+///
+/// # Errors
+/// [`Problems`]: all of them.
+pub fn read(file: &Path, surroundings: &dyn Surroundings) -> Result<Checked, Problems> {
+    let mut findings = Findings::of(file);
+    let config = read_into(file, surroundings, &mut findings);
+    if config.is_none() && findings.is_clean() {
+        findings
+            .refuse(Position::start(0), "this cannot be read; please report it, it is a fault of Portcullis");
+    }
+    let (config, remarks) = findings.conclude(config)?;
+    Ok(Checked { config, remarks })
+}
+
+impl Config {
+    /// Reads a configuration that stands alone: no environment, no other files.
+    ///
+    /// # Errors
+    /// [`Problems`]: all of them.
+    pub fn from_text(text: &str) -> Result<Self, Problems> {
+        read(Path::new("portcullis.yaml"), &Alone(text)).map(|checked| checked.config)
+    }
+
+    /// The host names that certificates are needed for: the issuer's and every service's.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<String> {
+        let issuer = url::Url::parse(&self.gateway.issuer).ok();
+        let services = self.gateway.services.iter().map(|service| &service.url);
+        let names = issuer.iter().chain(services).filter_map(url::Url::host_str);
+        let names: std::collections::BTreeSet<_> =
+            names.map(|name| name.trim_matches(['[', ']']).to_owned()).collect();
+        names.into_iter().collect()
+    }
+}
+
+/// One text, and nothing around it.
+struct Alone<'a>(&'a str);
+
+impl Surroundings for Alone<'_> {
+    fn variable(&self, _name: &str) -> Option<OsString> {
+        None
+    }
+
+    fn read(&self, _path: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.0.as_bytes().to_vec())
+    }
+
+    fn list(&self, _folder: &Path) -> io::Result<Vec<PathBuf>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+fn read_into(file: &Path, surroundings: &dyn Surroundings, findings: &mut Findings) -> Option<Config> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let here = Here { folder, surroundings };
+    let text = text_of(file, 0, here, findings);
+    let given = text.and_then(|text| fill::<raw::File>(shape::FILE, &text, 0, here, findings));
+    let more = more_services(here, findings);
+    let mut raw = given?.value?;
+    check::add_services(&mut raw, more, findings);
+    check::check(&raw, here, findings)
+}
+
+fn fill<T: serde::de::DeserializeOwned>(
+    keys: &'static [shape::Key],
+    text: &str,
+    file: usize,
+    here: Here<'_>,
+    findings: &mut Findings,
+) -> Option<raw::Given<T>> {
+    let node = position::tree(text, file, findings)?;
+    shape::fill(keys, &node, &|name| here.surroundings.variable(name), findings)
+}
+
+/// The services in `services.d`, by name.
+fn more_services(here: Here<'_>, findings: &mut Findings) -> Vec<(String, raw::Given<raw::Service>)> {
+    let folder = here.path(SERVICES_FOLDER);
+    let mut files = match here.surroundings.list(&folder) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            let number = findings.add_file(&folder);
+            let text = format!("this folder cannot be read ({error}); let this user read it");
+            findings.refuse(Position::start(number), text);
+            return Vec::new();
+        }
+    };
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"));
+    files.sort();
+    let mut services = Vec::new();
+    for file in files {
+        let number = findings.add_file(&file);
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(text) = text_of(&file, number, here, findings) else { continue };
+        if let Some(given) = fill::<raw::Service>(shape::SERVICE, &text, number, here, findings) {
+            services.push((name, raw::Given { at: Position::start(number), ..given }));
+        }
+    }
+    services
+}
+
+fn text_of(file: &Path, number: usize, here: Here<'_>, findings: &mut Findings) -> Option<String> {
+    let mut at = Position::start(number);
+    let refused = match here.surroundings.read(file) {
+        Ok(bytes) if bytes.len() > MAX_BYTES => {
+            "this file is over 1 MiB; write the path of a configuration".into()
+        }
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => return Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
+            Err(error) => {
+                let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()])
+                    .into_owned();
+                let last = good.rsplit('\n').next().unwrap_or_default();
+                at.line = good.matches('\n').count() + 1;
+                at.column = last.chars().count() + 1;
+                "this byte is not UTF-8; save the file as UTF-8".into()
+            }
+        },
+        Err(error) => {
+            format!("this file cannot be read ({error}); write the path of one that is there and readable")
+        }
+    };
+    findings.refuse(at, refused);
+    None
+}

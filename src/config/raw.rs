@@ -1,0 +1,143 @@
+//! The file as written: what `serde_yaml` fills, before anything in it is checked. [`super::shape`] describes the same
+//! keys once more, for people; a test holds the two together.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::problem::Position;
+
+/// A value, and where it stands. `value` is `None` if it was refused already, so that nothing more is said of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Given<T> {
+    pub(super) at: Position,
+    pub(super) value: Option<T>,
+}
+
+/// A key that may be absent.
+pub(super) type Field<T> = Option<Given<T>>;
+
+/// One text or several.
+pub(super) type Texts = Vec<Given<String>>;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "they are the keys as people write them")]
+pub(super) struct File {
+    pub(super) issuer: Field<String>,
+    pub(super) secret_key: Field<String>,
+    pub(super) secret_key_file: Field<String>,
+    pub(super) store: Field<String>,
+    pub(super) store_file: Field<String>,
+    pub(super) store_prefix: Field<String>,
+    pub(super) listen: Field<Listen>,
+    pub(super) tls: Field<Tls>,
+    pub(super) trusted_proxies: Field<Texts>,
+    pub(super) published_on_loopback: Field<bool>,
+    pub(super) identity: Field<Identity>,
+    pub(super) access: Field<Access>,
+    pub(super) origins: Field<Texts>,
+    pub(super) redirect_schemes: Field<Texts>,
+    pub(super) tokens: Field<Tokens>,
+    pub(super) session: Field<String>,
+    pub(super) revocation_staleness: Field<String>,
+    pub(super) log: Field<Log>,
+    pub(super) drain: Field<String>,
+    pub(super) registrations_per_hour: Field<u64>,
+    pub(super) workers: Field<u64>,
+    pub(super) services: Field<BTreeMap<String, Given<Service>>>,
+}
+
+/// `listen`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listen {
+    pub(super) https: Field<Texts>,
+    pub(super) http: Field<Texts>,
+}
+
+/// `tls`: a word, or one of the keys.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    /// What stands there instead of keys.
+    pub(super) word: Field<String>,
+    pub(super) files: Field<Vec<Given<CertificateFiles>>>,
+    pub(super) local_ca: Field<String>,
+}
+
+/// One of `tls.files`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CertificateFiles {
+    pub(super) certificate: Field<String>,
+    pub(super) key: Field<String>,
+}
+
+/// `identity`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    pub(super) github: Field<GitHub>,
+    pub(super) dev: Field<Dev>,
+}
+
+/// `identity.github`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GitHub {
+    pub(super) client_id: Field<String>,
+    pub(super) client_secret: Field<String>,
+    pub(super) client_secret_file: Field<String>,
+    pub(super) web_url: Field<String>,
+    pub(super) api_url: Field<String>,
+}
+
+/// `identity.dev`: nothing to say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dev {}
+
+/// `access`, of all services or of one.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Access {
+    pub(super) users: Field<Texts>,
+    pub(super) orgs: Field<Texts>,
+}
+
+/// `tokens`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tokens {
+    pub(super) access: Field<String>,
+    pub(super) refresh_idle: Field<String>,
+    pub(super) refresh_absolute: Field<String>,
+}
+
+/// `log`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) format: Field<String>,
+    pub(super) filter: Field<String>,
+}
+
+/// One of `services`, or a whole file in `services.d`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Service {
+    pub(super) url: Field<String>,
+    pub(super) upstream: Field<Texts>,
+    pub(super) paths: Field<Texts>,
+    pub(super) scopes: Field<Texts>,
+    pub(super) implies: Field<BTreeMap<String, Given<Texts>>>,
+    pub(super) public: Field<bool>,
+    pub(super) access: Field<Access>,
+    pub(super) forward_email: Field<bool>,
+    pub(super) user_id: Field<String>,
+    pub(super) origins: Field<Texts>,
+    pub(super) connect_timeout: Field<String>,
+}
