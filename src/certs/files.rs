@@ -1,0 +1,215 @@
+//! Certificates that somebody else renews: read from PEM files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{CertificateError, CertificateFiles, provider};
+use crate::time::Timestamp;
+
+/// Reads every pair. One that is out of date is served all the same: clients then say what is wrong, which a port that
+/// does not answer could not.
+pub(super) fn load(
+    files: &[CertificateFiles],
+    now: Timestamp,
+) -> Result<Vec<Arc<CertifiedKey>>, CertificateError> {
+    files.iter().map(|pair| load_pair(pair, now).map(Arc::new)).collect()
+}
+
+fn load_pair(pair: &CertificateFiles, now: Timestamp) -> Result<CertifiedKey, CertificateError> {
+    let chain = certificates(&pair.certificate, &read(&pair.certificate)?)?;
+    let key = private_key(&pair.key, &read(&pair.key)?)?;
+    let key = certified(chain, key, &pair.key)?;
+    warn_of_dates(&key, &pair.certificate, now);
+    Ok(key)
+}
+
+/// The file's bytes.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
+    std::fs::read(path).map_err(|source| CertificateError::File { path: path.to_owned(), source })
+}
+
+/// The certificates in a PEM file, at least one.
+pub(super) fn certificates(
+    path: &Path,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let content = |problem| CertificateError::Content { path: path.to_owned(), problem };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let chain = chain.map_err(|_| content("a certificate in it is broken off or is not PEM"))?;
+    if chain.is_empty() {
+        return Err(content("there is no certificate in it (BEGIN CERTIFICATE)"));
+    }
+    Ok(chain)
+}
+
+/// The private key in a PEM file.
+pub(super) fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| CertificateError::Content {
+        path: path.to_owned(),
+        problem: "there is no unencrypted private key in it (BEGIN PRIVATE KEY)",
+    })
+}
+
+/// The chain with its key, if they belong together; `path` is the key's.
+pub(super) fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    path: &Path,
+) -> Result<CertifiedKey, CertificateError> {
+    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
+        let mismatch = matches!(error, Error::InconsistentKeys(InconsistentKeys::KeyMismatch));
+        let problem = if mismatch {
+            "this key does not belong to its certificate (the chain must begin with the server's own)"
+        } else {
+            "the certificate or its key is of a kind that cannot be used"
+        };
+        CertificateError::Content { path: path.to_owned(), problem }
+    })
+}
+
+/// From when to when the first certificate of `chain` is valid; `None` if it cannot be read.
+pub(super) fn validity(chain: &[CertificateDer<'_>]) -> Option<(Timestamp, Timestamp)> {
+    let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
+    let validity = certificate.validity();
+    let moment = |seconds: i64| Timestamp::from_seconds(u64::try_from(seconds).unwrap_or(0));
+    Some((moment(validity.not_before.timestamp()), moment(validity.not_after.timestamp())))
+}
+
+fn warn_of_dates(key: &CertifiedKey, path: &Path, now: Timestamp) {
+    if let Some(problem) = date_problem(validity(&key.cert), now) {
+        tracing::warn!(path = %path.display(), "this certificate {problem}");
+    }
+}
+
+fn date_problem(validity: Option<(Timestamp, Timestamp)>, now: Timestamp) -> Option<&'static str> {
+    match validity {
+        Some((_, end)) if end < now => Some("HAS EXPIRED: clients will refuse it until it is renewed"),
+        Some((start, _)) if now < start => Some("is not valid yet: is the clock right?"),
+        Some(_) => None,
+        None => Some("has dates that cannot be read"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use time::OffsetDateTime;
+
+    use super::super::resolver::Resolver;
+    use super::super::{Settings, server_config};
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        }
+
+        /// A self-signed certificate for `names`, valid from and until so many seconds after [`NOW`].
+        fn pair(&self, file: &str, names: &[&str], valid: (i64, i64)) -> CertificateFiles {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            let mut params = CertificateParams::new(names).unwrap();
+            let moment = |offset| OffsetDateTime::from_unix_timestamp(1_800_000_000 + offset).unwrap();
+            (params.not_before, params.not_after) = (moment(valid.0), moment(valid.1));
+            let key = KeyPair::generate().unwrap();
+            let certificate = params.self_signed(&key).unwrap();
+            CertificateFiles {
+                certificate: self.write(&format!("{file}.crt"), &certificate.pem()),
+                key: self.write(&format!("{file}.key"), &key.serialize_pem()),
+            }
+        }
+    }
+
+    fn resolve(files: &[CertificateFiles], hosts: &[&str]) -> Result<Resolver, CertificateError> {
+        let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+        Resolver::new(&load(files, NOW).unwrap(), &hosts)
+    }
+
+    const GOOD: (i64, i64) = (-60, 60);
+
+    #[test]
+    fn every_host_must_have_a_certificate() {
+        let folder = Folder::new();
+        let files = [
+            folder.pair("a", &["a.example"], GOOD),
+            folder.pair("wild", &["*.b.example", "192.0.2.1"], GOOD),
+        ];
+        for covered in [&["a.example", "x.b.example", "192.0.2.1"][..], &["A.Example"], &[]] {
+            assert!(resolve(&files, covered).is_ok(), "{covered:?}");
+        }
+        for missing in ["b.example", "x.y.b.example", "192.0.2.2", "[2001:db8::1]", "not a host"] {
+            let refused = resolve(&files, &["a.example", missing]).unwrap_err();
+            assert_eq!(refused.to_string(), format!("no certificate is for {missing}"));
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_found_at_start() {
+        let folder = Folder::new();
+        let (one, two) = (folder.pair("one", &["a.example"], GOOD), folder.pair("two", &["a.example"], GOOD));
+        let mixed = CertificateFiles { certificate: one.certificate, key: two.key.clone() };
+        let refused = server_config(&Settings::Files(vec![mixed]), &["a.example".into()], NOW).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "{}: this key does not belong to its certificate (the chain must begin with the server's own)",
+                two.key.display()
+            )
+        );
+    }
+
+    #[test]
+    fn files_without_what_they_should_have_are_named() {
+        let folder = Folder::new();
+        let good = folder.pair("good", &["a.example"], GOOD);
+        let empty = folder.write("empty", "");
+        let cut = folder.write("cut", "-----BEGIN CERTIFICATE-----\nMIIB\n");
+        let absent = folder.0.path().join("absent");
+        for (certificate, key, told) in [
+            (&empty, &good.key, "empty: there is no certificate in it (BEGIN CERTIFICATE)"),
+            (&good.key, &good.key, "good.key: there is no certificate in it (BEGIN CERTIFICATE)"),
+            (&cut, &good.key, "cut: a certificate in it is broken off or is not PEM"),
+            (
+                &good.certificate,
+                &empty,
+                "empty: there is no unencrypted private key in it (BEGIN PRIVATE KEY)",
+            ),
+            (&good.certificate, &absent, "absent: No such file or directory (os error 2)"),
+        ] {
+            let files = [CertificateFiles { certificate: certificate.clone(), key: key.clone() }];
+            let refused = load(&files, NOW).unwrap_err().to_string();
+            assert!(refused.ends_with(told), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_expired_certificate_is_served_with_a_warning() {
+        let folder = Folder::new();
+        for (valid, told) in [
+            ((-120, -60), Some("HAS EXPIRED: clients will refuse it until it is renewed")),
+            ((60, 120), Some("is not valid yet: is the clock right?")),
+            (GOOD, None),
+        ] {
+            let keys = load(&[folder.pair("old", &["a.example"], valid)], NOW).unwrap();
+            assert_eq!(date_problem(validity(&keys[0].cert), NOW), told);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Which certificate a client is shown: the one for the host it names, and only for hosts that are configured.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::client::verify_server_name;
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::ServerName;
+
+use super::CertificateError;
+
+/// Certificates by host.
+#[derive(Debug)]
+pub(super) struct Resolver {
+    names: HashMap<String, Arc<CertifiedKey>>,
+    /// Clients that connect to an address send no server name (RFC 6066 §3): they are shown the certificate for the
+    /// configured addresses, and nothing if there are none.
+    address: Option<Arc<CertifiedKey>>,
+}
+
+impl Resolver {
+    /// Finds each of `hosts` its certificate: the first whose names (or one-label wildcards) match.
+    pub(super) fn new(keys: &[Arc<CertifiedKey>], hosts: &[String]) -> Result<Self, CertificateError> {
+        let mut resolver = Self { names: HashMap::new(), address: None };
+        for host in hosts {
+            let missing = || CertificateError::Missing(host.clone());
+            let name = server_name(host).ok_or_else(missing)?;
+            let key = keys.iter().find(|key| covers(key, &name)).ok_or_else(missing)?;
+            if let ServerName::DnsName(name) = &name {
+                resolver.names.insert(name.as_ref().to_ascii_lowercase(), Arc::clone(key));
+            } else {
+                resolver.address.get_or_insert_with(|| Arc::clone(key));
+            }
+        }
+        Ok(resolver)
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match hello.server_name() {
+            Some(name) => self.names.get(&name.to_ascii_lowercase()).cloned(),
+            None => self.address.clone(),
+        }
+    }
+}
+
+/// A configured host as TLS knows it; an IPv6 address may be in brackets, as in URLs.
+pub(super) fn server_name(host: &str) -> Option<ServerName<'static>> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    ServerName::try_from(bare.to_owned()).ok()
+}
+
+pub(super) fn covers(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    key.end_entity_cert()
+        .and_then(ParsedCertificate::try_from)
+        .and_then(|certificate| verify_server_name(&certificate, name))
+        .is_ok()
+}

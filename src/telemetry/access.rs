@@ -1,0 +1,231 @@
+//! One request: its id, and the one line about it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::HOST;
+use http::{HeaderMap, Method, StatusCode, Uri};
+
+use super::redact;
+use crate::secret;
+
+/// The name of a request: in, out, upstream, in every log line and on every error page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// The caller's own id if it is harmless: 1 to 64 characters of `[A-Za-z0-9._-]`. Else one made of `random`.
+    #[must_use]
+    pub fn accept_or_make(inbound: Option<&str>, random: [u8; 16]) -> Self {
+        match inbound {
+            Some(id) if is_harmless(id) => Self(id.to_owned()),
+            Some(_) | None => Self(secret::to_base64url(&random)),
+        }
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn is_harmless(id: &str) -> bool {
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=64).contains(&id.len()) && id.bytes().all(harmless)
+}
+
+/// What is logged of one request: begun when it comes, filled in when it is answered, written when its body has ended.
+#[derive(Clone, Debug)]
+pub struct AccessLine {
+    request_id: RequestId,
+    method: Method,
+    host: Option<String>,
+    path: String,
+    peer: IpAddr,
+    status: Option<StatusCode>,
+    service: Option<String>,
+    subject: Option<String>,
+    client: Option<String>,
+    reason: Option<&'static str>,
+}
+
+impl AccessLine {
+    /// What is known when the request has come. The query is left out (T16, X4): it carries codes and states.
+    #[must_use]
+    pub fn begin(
+        request_id: &RequestId,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        peer: IpAddr,
+    ) -> Self {
+        let host = uri.authority().map(http::uri::Authority::host);
+        let host = host.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok()));
+        Self {
+            request_id: request_id.clone(),
+            method: method.clone(),
+            host: host.map(|host| redact::shorten(host, MAX_HOST).to_owned()),
+            path: redact::shorten(redact::path(uri), MAX_PATH).to_owned(),
+            peer,
+            status: None,
+            service: None,
+            subject: None,
+            client: None,
+            reason: None,
+        }
+    }
+
+    /// What is known when the answer's head goes out: the status, the service's name, the user's `sub`, the client's id,
+    /// and why it was refused.
+    #[expect(clippy::too_many_arguments, reason = "the columns of one line, given once")]
+    pub fn answered(
+        &mut self,
+        status: StatusCode,
+        service: Option<String>,
+        subject: Option<String>,
+        client: Option<String>,
+        reason: Option<&'static str>,
+    ) {
+        self.status = Some(status);
+        self.service = service;
+        self.subject = subject;
+        self.client = client;
+        self.reason = reason;
+    }
+
+    /// The body did not reach its end: the client went away, or the answer was broken off.
+    pub fn cut_short(&mut self) {
+        self.reason = self.reason.or(Some("cut_short"));
+    }
+
+    /// Writes the line, `duration` after the request came and with `bytes` of body sent.
+    pub fn emit(&self, bytes: u64, duration: Duration) {
+        tracing::info!(
+            target: TARGET,
+            request_id = self.request_id.as_str(),
+            method = self.method.as_str(),
+            host = self.host.as_deref(),
+            path = self.path.as_str(),
+            status = self.status.map(|status| status.as_u16()),
+            duration_ms = milliseconds(duration),
+            bytes,
+            service = self.service.as_deref(),
+            sub = self.subject.as_deref(),
+            client = self.client.as_deref(),
+            peer = %self.peer,
+            reason = self.reason,
+        );
+    }
+}
+
+/// The target of access lines, for filters.
+pub(super) const TARGET: &str = "access";
+/// The longest DNS name.
+const MAX_HOST: usize = 255;
+/// A path may be as long as a request's head; the log is not the attacker's to fill.
+const MAX_PATH: usize = 512;
+
+/// With microseconds as decimals and no more.
+fn milliseconds(duration: Duration) -> f64 {
+    let micros = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+    f64::from(micros) / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::super::capture::logged;
+    use super::*;
+
+    fn line(uri: &str, host: &str) -> AccessLine {
+        let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
+        let id = RequestId::accept_or_make(Some("r-1"), [0; 16]);
+        AccessLine::begin(&id, &Method::GET, &uri.parse().unwrap(), &headers, [192, 0, 2, 1].into())
+    }
+
+    fn json(line: &AccessLine) -> serde_json::Value {
+        let text = logged(Format::Json, "info", || line.emit(5, Duration::from_micros(1_250)));
+        serde_json::from_str(text.trim_end()).unwrap()
+    }
+
+    #[test]
+    fn a_harmless_request_id_is_kept() {
+        for id in ["a", "req_1.2-3", &"x".repeat(64)] {
+            assert_eq!(RequestId::accept_or_make(Some(id), [7; 16]).as_str(), id);
+        }
+    }
+
+    #[test]
+    fn any_other_request_id_is_replaced() {
+        let made = secret::to_base64url(&[7; 16]);
+        for id in [None, Some(""), Some("a b"), Some("a\nb"), Some("é"), Some("<b>"), Some(&*"x".repeat(65))]
+        {
+            assert_eq!(RequestId::accept_or_make(id, [7; 16]).as_str(), made, "{id:?}");
+        }
+        assert_eq!(made.len(), 22);
+        assert!(is_harmless(&made), "a gateway behind this one must keep it");
+    }
+
+    #[test]
+    fn the_line_carries_who_asked_for_what_and_how_it_ended() {
+        let mut line = line("/mcp", "fetch.example.com");
+        line.answered(
+            StatusCode::FORBIDDEN,
+            Some("fetch".into()),
+            Some("github:583231".into()),
+            Some("c-1".into()),
+            Some("policy"),
+        );
+        let mut value = json(&line);
+        let fields = value.as_object_mut().unwrap();
+        assert!(fields.remove("timestamp").is_some());
+        assert_eq!(
+            value,
+            serde_json::json!({
+                "level": "INFO", "target": "access", "request_id": "r-1", "method": "GET",
+                "host": "fetch.example.com", "path": "/mcp", "status": 403, "duration_ms": 1.25, "bytes": 5,
+                "service": "fetch", "sub": "github:583231", "client": "c-1", "peer": "192.0.2.1", "reason": "policy",
+            })
+        );
+    }
+
+    // T16, X4
+    #[test]
+    fn the_query_is_never_logged() {
+        for format in [Format::Text, Format::Json] {
+            let line = line("/callback?code=hunter2&state=hunter2", "auth.example.com");
+            let text = logged(format, "trace", || line.emit(0, Duration::ZERO));
+            assert!(text.contains("/callback") && !text.contains("hunter2") && !text.contains('?'), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_in_the_line() {
+        let value = json(&line("/", "h"));
+        for absent in ["status", "service", "sub", "client", "reason"] {
+            assert_eq!(value.get(absent), None, "{absent}");
+        }
+    }
+
+    #[test]
+    fn http2_names_the_host_in_the_uri() {
+        assert_eq!(
+            json(&line("https://two.example.com:8443/mcp", "one.example.com"))["host"],
+            "two.example.com"
+        );
+    }
+
+    #[test]
+    fn a_long_path_is_cut() {
+        let value = json(&line(&format!("/{}", "a".repeat(60_000)), "h"));
+        assert_eq!(value["path"].as_str().unwrap().len(), MAX_PATH);
+    }
+}
