@@ -1,0 +1,163 @@
+//! The one response body type.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+
+use super::streams::{Cut, Cutter};
+use crate::upstream::ResponseBody;
+
+/// A response's body.
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// All of it, known.
+    Full(Bytes),
+    /// As it comes from an upstream.
+    Stream(Stream),
+}
+
+/// Told when a response's body has ended, by its end or by being dropped: writes the access line.
+pub trait Finish {
+    /// `bytes` of data went to the client; `complete` unless the body was broken off or the client went away.
+    fn finish(&mut self, bytes: u64, complete: bool);
+}
+
+/// An upstream's answer on its way to the client.
+pub struct Stream {
+    source: ResponseBody,
+    cutter: Option<Cutter>,
+    outcome: Outcome,
+    bytes: u64,
+    finish: Option<Box<dyn Finish + Send>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Running,
+    Complete,
+    Broken,
+}
+
+/// A response broke off in the middle: the client sees a reset or a missing last chunk, never a clean end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The upstream broke off.
+    #[error("the response was broken off")]
+    BrokeOff(#[source] hyper::Error),
+    /// The stream's grant was revoked.
+    #[error("the stream's grant was revoked")]
+    Revoked,
+    /// The stream's token has expired.
+    #[error("the stream's token has expired")]
+    Expired,
+}
+
+impl Body {
+    /// An upstream's answer, with what may cut it.
+    pub(super) const fn stream(source: ResponseBody, cutter: Option<Cutter>) -> Self {
+        Self::Stream(Stream { source, cutter, outcome: Outcome::Running, bytes: 0, finish: None })
+    }
+
+    /// Has `finish` told when the body has ended. A body that is known is as good as sent: `finish` is told at once.
+    #[must_use]
+    pub fn on_end(mut self, mut finish: Box<dyn Finish + Send>) -> Self {
+        match &mut self {
+            Self::Empty => finish.finish(0, true),
+            Self::Full(bytes) => finish.finish(bytes.len() as u64, true),
+            Self::Stream(stream) => stream.finish = Some(finish),
+        }
+        self
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(stream) => stream.poll(cx).map(Result::transpose),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Stream(stream) => stream.is_at_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(stream) => stream.source.size_hint(),
+        }
+    }
+}
+
+impl Stream {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, BodyError>> {
+        if self.outcome != Outcome::Running {
+            return Poll::Ready(Ok(None));
+        }
+        let polled = ready!(self.poll_source(cx));
+        match &polled {
+            Ok(Some(frame)) => self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Ok(None) => self.outcome = Outcome::Complete,
+            Err(_) => self.outcome = Outcome::Broken,
+        }
+        Poll::Ready(polled)
+    }
+
+    /// The next frame, unless the stream is cut: looked up with every frame, so that an upstream that never pauses does not
+    /// outrun the cutter, and waited for beside a pending one.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, BodyError>> {
+        match (Pin::new(&mut self.source).poll_frame(cx), &mut self.cutter) {
+            (Poll::Ready(Some(Ok(frame))), cutter) => {
+                let cut = cutter.as_ref().and_then(Cutter::check);
+                Poll::Ready(cut.map_or(Ok(Some(frame)), |cut| Err(cut.into())))
+            }
+            (Poll::Ready(Some(Err(error))), _) => Poll::Ready(Err(BodyError::BrokeOff(error))),
+            (Poll::Ready(None), _) => Poll::Ready(Ok(None)),
+            (Poll::Pending, Some(cutter)) => cutter.poll(cx).map(|cut| Err(cut.into())),
+            (Poll::Pending, None) => Poll::Pending,
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        match self.outcome {
+            Outcome::Running => self.source.is_end_stream(),
+            Outcome::Complete => true,
+            Outcome::Broken => false,
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let complete = self.is_at_end();
+        if let Some(finish) = &mut self.finish {
+            finish.finish(self.bytes, complete);
+        }
+    }
+}
+
+impl From<Cut> for BodyError {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Revoked => Self::Revoked,
+            Cut::Expired => Self::Expired,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! To the server behind, and back. Bodies stream both ways; nothing is buffered, nothing is sent twice.
+
+use arc_swap::ArcSwap;
+use http::header::{CONTENT_LOCATION, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+
+use super::guard::Refusal;
+use super::headers::{self, Told, Unspeakable};
+use super::streams::{Cutter, Life};
+use super::{Body, Revocations, ServiceSettings, paths};
+use crate::mcp::{Era, SessionOwner, SessionSealer, UpstreamSession};
+use crate::time::Timestamp;
+use crate::upstream::{Pool, RequestBody, ResponseBody, UpstreamError};
+
+const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// A request that may go to its service, and what its way there needs.
+pub(super) struct Forwarding<'a> {
+    /// Where to, by what right, and what the upstream is told of it.
+    pub(super) told: Told<'a>,
+    /// The worker's connections.
+    pub(super) pool: &'a Pool,
+    /// Seals session ids.
+    pub(super) sessions: &'a ArcSwap<SessionSealer>,
+    /// Cuts streams.
+    pub(super) revocations: &'a Revocations,
+    /// The present moment.
+    pub(super) now: Timestamp,
+}
+
+/// Why a request has no answer from its server.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ForwardError {
+    /// The path is not the service's, as it is written: 404.
+    #[error("the path is not the service's")]
+    Path,
+    /// The session id is another user's, another service's, or invented: 404, as for a session that has ended (P11).
+    #[error("the session is not this user's")]
+    Session,
+    /// The user's name or id cannot stand in a header: 500.
+    #[error("the user cannot be told to the upstream")]
+    Unspeakable,
+    /// No answer.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The upstream wants a login of its own: 502, for a client would throw away its tokens. Finding `upstream-auth`.
+    #[error("the upstream answered {0}: it wants a login of its own")]
+    UpstreamAuth(StatusCode),
+    /// The upstream changes the protocol, which nobody asked for: 502.
+    #[error("the upstream switches protocols")]
+    Upgrade,
+    /// The grant was revoked, or the token expired, while the upstream was at work: answered as the guard would now.
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl ForwardError {
+    /// The answer's status.
+    pub(super) const fn status(&self) -> StatusCode {
+        match self {
+            Self::Path | Self::Session => StatusCode::NOT_FOUND,
+            Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Upstream(UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Self::Upstream(UpstreamError::Unreachable(_) | UpstreamError::BrokeOff(_))
+            | Self::UpstreamAuth(_)
+            | Self::Upgrade => StatusCode::BAD_GATEWAY,
+            Self::Refused(refusal) => refusal.status(),
+        }
+    }
+
+    /// The finding of `troubles.md` that explains it.
+    pub(super) const fn finding(&self) -> Option<&'static str> {
+        match self {
+            Self::Upstream(UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout) => {
+                Some("upstream-slow")
+            }
+            Self::Upstream(UpstreamError::Unreachable(_) | UpstreamError::BrokeOff(_)) => {
+                Some("upstream-down")
+            }
+            Self::UpstreamAuth(_) => Some("upstream-auth"),
+            Self::Upgrade => Some("upstream-transport"),
+            Self::Refused(_) => Some("token-401"),
+            Self::Path => Some("wrong-url"),
+            Self::Session | Self::Unspeakable => None,
+        }
+    }
+}
+
+impl From<Unspeakable> for ForwardError {
+    fn from(_: Unspeakable) -> Self {
+        Self::Unspeakable
+    }
+}
+
+/// Sends a request to the server behind and hands its answer on. Dropping the future, or the answer's body, ends the
+/// upstream request.
+///
+/// # Errors
+/// [`ForwardError`].
+pub(super) async fn forward(
+    way: &Forwarding<'_>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ForwardError> {
+    let cutter = way.cutter(life(request.method(), request.headers()));
+    let request = way.outward(request)?;
+    let requested = request.uri().to_string();
+    let answer = way.pool.send(&way.settings().upstream, request).await?;
+    way.homeward(answer, &requested, cutter)
+}
+
+/// A GET stream and `subscriptions/listen` have no end of their own. The header is believed: who leaves it out is
+/// refused by the server (S26-http:582), and a token's holder may hold a stream either way.
+fn life(method: &Method, headers: &HeaderMap) -> Life {
+    let listens = headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen");
+    if method == Method::GET || listens { Life::Token } else { Life::Answer }
+}
+
+impl Forwarding<'_> {
+    const fn settings(&self) -> &ServiceSettings {
+        &self.told.service.settings
+    }
+
+    /// What may end the answer before its time; nothing at a public service.
+    fn cutter(&self, life: Life) -> Option<Cutter> {
+        let claims = self.told.admission.claims()?;
+        Some(Cutter::new(claims, life, self.revocations, self.now))
+    }
+
+    /// The request as the upstream is to see it.
+    fn outward(&self, request: Request<Incoming>) -> Result<Request<RequestBody>, ForwardError> {
+        let (mut parts, body) = request.into_parts();
+        parts.uri = self.uri(&parts.uri)?;
+        headers::clean_request(&mut parts.headers);
+        self.open_session(&mut parts.headers)?;
+        self.told.write(&mut parts.headers)?;
+        parts.extensions.clear();
+        Ok(Request::from_parts(parts, RequestBody::Incoming(body)))
+    }
+
+    fn uri(&self, public: &Uri) -> Result<Uri, ForwardError> {
+        let path = paths::to_upstream(self.told.service, public.path()).ok_or(ForwardError::Path)?;
+        let target = match public.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        };
+        Uri::try_from(target).map_err(|_| ForwardError::Path)
+    }
+
+    /// The answer as the client is to see it. A 3xx passes, with its `Location` made public; nothing is followed.
+    fn homeward(
+        &self,
+        answer: Response<ResponseBody>,
+        requested: &str,
+        cutter: Option<Cutter>,
+    ) -> Result<Response<Body>, ForwardError> {
+        let (mut parts, body) = answer.into_parts();
+        match parts.status {
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                return Err(ForwardError::UpstreamAuth(parts.status));
+            }
+            status if status.is_informational() => return Err(ForwardError::Upgrade),
+            _ => {}
+        }
+        if let Some(cut) = cutter.as_ref().and_then(Cutter::check) {
+            return Err(ForwardError::Refused(cut.into()));
+        }
+        headers::clean_response(&mut parts.headers);
+        self.seal_session(&mut parts.headers);
+        for name in [LOCATION, CONTENT_LOCATION] {
+            self.publish(&mut parts.headers, name, requested);
+        }
+        parts.extensions.clear();
+        Ok(Response::from_parts(parts, Body::stream(body, cutter)))
+    }
+
+    /// Rewrites a URL on the upstream's origin; leaves another server's alone.
+    fn publish(&self, headers: &mut HeaderMap, name: HeaderName, requested: &str) {
+        let public = headers
+            .get(&name)
+            .and_then(|location| location.to_str().ok())
+            .and_then(|location| paths::to_public(self.told.service, requested, location))
+            .and_then(|location| HeaderValue::try_from(location).ok());
+        if let Some(public) = public {
+            headers.insert(name, public);
+        }
+    }
+
+    fn owner(&self) -> SessionOwner<'_> {
+        let subject = self.told.admission.claims().map_or("", |claims| claims.subject.as_str());
+        SessionOwner { service: &self.settings().name, subject }
+    }
+
+    /// Replaces our session id by the upstream's own. One that does not open is a session that has ended; but a
+    /// request of the era without sessions is not answered 404, which would send its client back to the old era (P9):
+    /// there the header means nothing, and is left out.
+    fn open_session(&self, headers: &mut HeaderMap) -> Result<(), ForwardError> {
+        let mut ids = headers.get_all(MCP_SESSION_ID).iter();
+        let (Some(id), more) = (ids.next(), ids.next()) else { return Ok(()) };
+        let opened = match (id.to_str(), more) {
+            (Ok(id), None) => self.sessions.load().open(id, self.owner()),
+            (Ok(_) | Err(_), _) => None,
+        };
+        let id = opened
+            .filter(|session| session.replica == self.settings().upstream.authority())
+            .and_then(|session| HeaderValue::try_from(session.id).ok());
+        match (id, Era::of(headers)) {
+            (Some(id), _) => headers.insert(MCP_SESSION_ID, id),
+            (None, Era::Modern) => headers.remove(MCP_SESSION_ID),
+            (None, Era::Legacy) => return Err(ForwardError::Session),
+        };
+        Ok(())
+    }
+
+    /// Replaces the upstream's session id by ours. What is no visible ASCII is no session id, and is left out.
+    fn seal_session(&self, headers: &mut HeaderMap) {
+        let Some(id) = headers.remove(MCP_SESSION_ID) else { return };
+        let Ok(id) = id.to_str() else { return };
+        let replica = self.settings().upstream.authority().to_owned();
+        let sealed = self.sessions.load().seal(&UpstreamSession { id: id.to_owned(), replica }, self.owner());
+        if let Ok(sealed) = HeaderValue::try_from(sealed) {
+            headers.insert(MCP_SESSION_ID, sealed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! The guard: no request reaches a server behind without the [`Admission`] that only this module makes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use super::{Revocations, Service, Shared, Site, Worker, bearer};
+use crate::oauth::{GrantId, Scopes};
+use crate::secret::Digest;
+use crate::time::Timestamp;
+use crate::token::{self, Claims, SigningKeys, TokenCache, TokenError, Verified};
+
+/// The proof that a request may go to a service.
+#[derive(Clone, Debug)]
+pub(super) enum Admission {
+    /// By a token for this service.
+    Token(TokenAdmission),
+    /// The service is public.
+    Public(PublicAdmission),
+}
+
+/// A verified token for this service, whose grant is not revoked.
+#[derive(Clone, Debug)]
+pub(super) struct TokenAdmission {
+    verified: Arc<Verified>,
+    first_seen: bool,
+}
+
+/// The service says `public: true`.
+#[derive(Clone, Debug)]
+pub(super) struct PublicAdmission {
+    _made_by_the_guard: (),
+}
+
+impl Admission {
+    /// The token's claims; `None` at a public service.
+    #[must_use]
+    pub(super) fn claims(&self) -> Option<&Claims> {
+        match self {
+            Self::Token(admission) => Some(admission.claims()),
+            Self::Public(_) => None,
+        }
+    }
+}
+
+impl TokenAdmission {
+    /// The token's claims.
+    #[must_use]
+    pub(super) fn claims(&self) -> &Claims {
+        self.verified.claims()
+    }
+
+    /// Grant and generation of a token that this worker has not seen before: its client got the answer to its refresh,
+    /// so the generation is confirmed.
+    #[must_use]
+    pub(super) fn confirms(&self) -> Option<(GrantId, u64)> {
+        self.first_seen.then(|| (self.claims().grant, self.claims().generation))
+    }
+}
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// No `Authorization: Bearer`: 401 and a challenge without `error` (R1).
+    #[error("no token")]
+    NoToken,
+    /// A token in the query as well as in the header, or several `Authorization` headers: 400 `invalid_request` (R6).
+    #[error("more than one way of sending a token")]
+    TwoMethods,
+    /// 401 `invalid_token` (R4).
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A token for another service: 401 `invalid_token` (R5).
+    #[error("the token is for another service")]
+    Audience,
+    /// The access rules have changed since: 401 `invalid_token`, so that the client refreshes.
+    #[error("the access rules have changed")]
+    AccessChanged,
+    /// The grant was revoked: 401 `invalid_token` (R14).
+    #[error("the grant was revoked")]
+    Revoked,
+    /// 403 `insufficient_scope` with the union of granted and needed scopes (R7, R8).
+    #[error("the token lacks a scope")]
+    Scope {
+        /// Granted and needed.
+        union: Scopes,
+    },
+    /// The revocation feed has been away too long: 503 with `Retry-After`.
+    #[error("revocations are not known")]
+    Stale,
+}
+
+impl Refusal {
+    /// The answer's status (RFC 6750 §3.1).
+    #[must_use]
+    pub(super) const fn status(&self) -> StatusCode {
+        match self {
+            Self::TwoMethods => StatusCode::BAD_REQUEST,
+            Self::NoToken | Self::Token(_) | Self::Audience | Self::AccessChanged | Self::Revoked => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::Scope { .. } => StatusCode::FORBIDDEN,
+            Self::Stale => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The challenge's `error`; none where no credentials came (R1) and where they are not at fault.
+    #[must_use]
+    pub(super) const fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::NoToken | Self::Stale => None,
+            Self::TwoMethods => Some("invalid_request"),
+            Self::Token(_) | Self::Audience | Self::AccessChanged | Self::Revoked => Some("invalid_token"),
+            Self::Scope { .. } => Some("insufficient_scope"),
+        }
+    }
+
+    /// The value of `WWW-Authenticate`; `None` where a token would not help (R1, R2, R7, R8).
+    #[must_use]
+    pub(super) fn challenge(&self, service: &Service) -> Option<String> {
+        let description = self.to_string();
+        let scope = match self {
+            Self::Stale => return None,
+            Self::Scope { union } => union,
+            Self::NoToken
+            | Self::TwoMethods
+            | Self::Token(_)
+            | Self::Audience
+            | Self::AccessChanged
+            | Self::Revoked => &service.settings.scopes,
+        }
+        .to_string();
+        let mut parameters = vec![("resource_metadata", service.metadata_url.as_str()), ("scope", &scope)];
+        if let Some(code) = self.code() {
+            parameters.extend([("error", code), ("error_description", &description)]);
+        }
+        Some(bearer::challenge(&parameters))
+    }
+}
+
+/// Decides on a request to `service` by its headers and query. Reads no body, asks no store. After
+/// [`TokenError::UnknownKey`] it is worth trying again with reloaded keys.
+///
+/// # Errors
+/// [`Refusal`].
+pub(super) fn admit(
+    site: &Site,
+    shared: &Shared,
+    worker: &Worker,
+    service: &Service,
+    (headers, query): (&HeaderMap, Option<&str>),
+) -> Result<Admission, Refusal> {
+    if service.settings.public {
+        return Ok(Admission::Public(PublicAdmission { _made_by_the_guard: () }));
+    }
+    let checks = Checks {
+        issuer: &site.settings.issuer,
+        staleness: site.settings.revocation_staleness,
+        revocations: &shared.revocations,
+        now: shared.clock.now(),
+    };
+    let token = bearer::token(headers, query)?;
+    checks.admit(token, &shared.signing.load(), &worker.tokens, service).map(Admission::Token)
+}
+
+/// What every token is held against.
+struct Checks<'a> {
+    issuer: &'a str,
+    staleness: Duration,
+    revocations: &'a Revocations,
+    now: Timestamp,
+}
+
+impl Checks<'_> {
+    fn admit(
+        &self,
+        token: &str,
+        keys: &SigningKeys,
+        cache: &TokenCache,
+        service: &Service,
+    ) -> Result<TokenAdmission, Refusal> {
+        let digest = Digest::of(token.as_bytes());
+        let cached = cache.get(&digest);
+        let first_seen = cached.is_none();
+        let verified = match cached {
+            Some(verified) => verified,
+            None => Arc::new(token::verify(token, keys, self.issuer, self.now)?),
+        };
+        if first_seen {
+            cache.insert(digest, Arc::clone(&verified));
+        }
+        self.hold_against(verified.claims(), service)?;
+        Ok(TokenAdmission { verified, first_seen })
+    }
+
+    /// What a cached signature does not say. The token's own faults come first: a client can mend those.
+    fn hold_against(&self, claims: &Claims, service: &Service) -> Result<(), Refusal> {
+        let settings = &service.settings;
+        if claims.issuer != self.issuer {
+            return Err(TokenError::Issuer.into());
+        }
+        if claims.expires <= self.now {
+            return Err(TokenError::Expired.into());
+        }
+        if claims.resource != settings.resource {
+            return Err(Refusal::Audience);
+        }
+        if claims.access != service.access {
+            return Err(Refusal::AccessChanged);
+        }
+        if self.revocations.contains(claims.grant) {
+            return Err(Refusal::Revoked);
+        }
+        if !self.revocations.is_fresh(self.staleness, self.now) {
+            return Err(Refusal::Stale);
+        }
+        // The hierarchy makes a copy of the set; most tokens have what is needed as they are.
+        if !claims.scopes.contains_all(&settings.scopes)
+            && !settings.implies.expand(&claims.scopes).contains_all(&settings.scopes)
+        {
+            return Err(Refusal::Scope { union: claims.scopes.union(&settings.scopes) });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;
