@@ -1,0 +1,101 @@
+//! The `dev` identity: a page of ours at `<issuer>/dev/login` that takes any name and sends it back as the code.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{BoxFuture, Identity, IdentityError, SignInStart, SignedIn};
+use crate::oauth::{Subject, User};
+use crate::secret::Secret;
+
+/// Everything but the unreserved characters of RFC 3986 §2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Signs in anybody under any name, without a password.
+pub struct Dev {
+    issuer: String,
+}
+
+impl Dev {
+    /// For an issuer without trailing slash.
+    #[must_use]
+    pub const fn new(issuer: String) -> Self {
+        Self { issuer }
+    }
+}
+
+impl Identity for Dev {
+    fn name(&self) -> &'static str {
+        "dev"
+    }
+
+    /// There is nobody to prove a verifier to, so it is empty. The page asks for a name every time.
+    fn start(&self, state: &Secret, _another_account: bool) -> SignInStart {
+        let state = utf8_percent_encode(state.expose(), RESERVED);
+        SignInStart {
+            url: format!("{}/dev/login?state={state}", self.issuer),
+            verifier: Secret::new(String::new()),
+        }
+    }
+
+    fn finish<'a>(
+        &'a self,
+        code: &'a Secret,
+        _verifier: &'a Secret,
+        _orgs: &'a [String],
+    ) -> BoxFuture<'a, Result<SignedIn, IdentityError>> {
+        Box::pin(std::future::ready(signed_in(code.expose())))
+    }
+
+    fn refused(&self, error: &str) -> IdentityError {
+        if error == "access_denied" { IdentityError::Denied } else { IdentityError::Answer }
+    }
+}
+
+/// A name is 1 to 39 characters of `[A-Za-z0-9._-]`; upper and lower case are the same person.
+fn signed_in(name: &str) -> Result<SignedIn, IdentityError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if !(1..=39).contains(&name.len()) || !name.bytes().all(allowed) {
+        return Err(IdentityError::Code);
+    }
+    let subject = Subject::new("dev", &name.to_ascii_lowercase());
+    Ok(SignedIn {
+        user: User { subject, login: name.to_owned(), email: None },
+        orgs: Vec::new(),
+        hidden: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_login_page_is_ours_and_gets_the_state_encoded() {
+        let start = Dev::new("http://localhost:8080".into()).start(&Secret::new("a&b=c d+é~".into()), true);
+        assert_eq!(start.url, "http://localhost:8080/dev/login?state=a%26b%3Dc%20d%2B%C3%A9~");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_the_person_whatever_its_case() {
+        let dev = Dev::new("http://localhost:8080".into());
+        let signed_in = dev
+            .finish(&Secret::new("Ada.L-1_x".into()), &Secret::new(String::new()), &["acme".to_owned()])
+            .await;
+        let user = User { subject: Subject::new("dev", "ada.l-1_x"), login: "Ada.L-1_x".into(), email: None };
+        assert_eq!(signed_in, Ok(SignedIn { user, orgs: Vec::new(), hidden: None }));
+    }
+
+    #[test]
+    fn a_name_has_1_to_39_plain_characters() {
+        assert!(signed_in(&"a".repeat(39)).is_ok());
+        for bad in ["", &"a".repeat(40), "a b", "a:b", "a/b", "ä", "a\r\nb", "a\0"] {
+            assert_eq!(signed_in(bad), Err(IdentityError::Code), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn saying_no_on_the_page_is_a_denial() {
+        let dev = Dev::new("http://localhost:8080".into());
+        assert_eq!(dev.refused("access_denied"), IdentityError::Denied);
+        assert_eq!(dev.refused("anything"), IdentityError::Answer);
+    }
+}

@@ -1,0 +1,294 @@
+//! GitHub, or a GitHub Enterprise Server: the authorization code flow by the `oauth2` crate with PKCE, then a
+//! few questions to the REST API. The identity is the numeric id, for a login can be renamed and taken over. The
+//! token lives as long as [`Identity::finish`] and is kept nowhere.
+
+mod api;
+mod exchange;
+
+use std::time::Duration;
+
+use oauth2::basic::BasicClient;
+use oauth2::{
+    AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse, TokenUrl,
+};
+use url::Url;
+
+use self::api::Api;
+use self::exchange::TokenEndpoint;
+use super::{BoxFuture, Identity, IdentityError, SignInStart, SignedIn};
+use crate::fetch::{Bounds, FetchError, Fetcher};
+use crate::oauth::{Subject, User};
+use crate::secret::{self, Secret};
+
+/// Bounds of one request to GitHub; a page of 100 addresses is about 15 KB.
+const BOUNDS: Bounds = Bounds { body: 256 * 1024, time: Duration::from_secs(10) };
+
+/// How long a sign-in may take altogether: a browser is waiting.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the configuration says of GitHub.
+#[derive(Clone, Debug)]
+pub struct GitHubSettings {
+    /// The OAuth app's client id.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: Secret,
+    /// `https://github.com`, or a GitHub Enterprise Server.
+    pub web: Url,
+    /// `https://api.github.com`, or `https://HOST/api/v3`.
+    pub api: Url,
+    /// Whether organisations are asked for (scope `read:org`): some access rule names one.
+    pub wants_orgs: bool,
+    /// Whether an e-mail address is asked for (scope `user:email`): some service forwards it.
+    pub wants_email: bool,
+}
+
+/// An `oauth2` client that knows where to authorize and where to redeem.
+type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
+
+/// GitHub.
+pub struct GitHub {
+    settings: GitHubSettings,
+    callback: RedirectUrl,
+    fetch: Fetcher,
+}
+
+impl GitHub {
+    /// For an issuer without trailing slash; the callback is `<issuer>/callback`.
+    ///
+    /// # Panics
+    /// If `issuer` is not a URL: the configuration's check lets none through.
+    #[must_use]
+    pub fn new(settings: GitHubSettings, issuer: String, fetch: Fetcher) -> Self {
+        let callback = RedirectUrl::new(issuer + "/callback").expect("the issuer is a URL");
+        Self { settings, callback, fetch }
+    }
+
+    /// The crate's client; making one costs a few short strings.
+    fn client(&self) -> Client {
+        let endpoint = |name| below(&self.settings.web, &["login", "oauth", name]);
+        BasicClient::new(ClientId::new(self.settings.client_id.clone()))
+            .set_client_secret(ClientSecret::new(self.settings.client_secret.expose().to_owned()))
+            .set_auth_uri(AuthUrl::from_url(endpoint("authorize")))
+            .set_token_uri(TokenUrl::from_url(endpoint("access_token")))
+            .set_redirect_uri(self.callback.clone())
+            .set_auth_type(AuthType::RequestBody)
+    }
+
+    fn scopes(&self) -> impl Iterator<Item = &'static str> {
+        let org = self.settings.wants_orgs.then_some("read:org");
+        let email = self.settings.wants_email.then_some("user:email");
+        std::iter::once("read:user").chain(org).chain(email)
+    }
+
+    async fn sign_in(
+        &self,
+        code: &Secret,
+        verifier: &Secret,
+        orgs: &[String],
+    ) -> Result<SignedIn, IdentityError> {
+        let api = Api::new(&self.fetch, &self.settings.api, self.redeem(code, verifier).await?);
+        let account = api.account().await?;
+        let email = if self.settings.wants_email { api.primary_email().await? } else { None };
+        let subject = Subject::new("github", &account.id.to_string());
+        let (orgs, hidden) = api.active_in(orgs).await?;
+        Ok(SignedIn { user: User { subject, login: account.login, email }, orgs, hidden })
+    }
+
+    async fn redeem(&self, code: &Secret, verifier: &Secret) -> Result<Secret, IdentityError> {
+        let answer = self
+            .client()
+            .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
+            .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()))
+            .request_async(&TokenEndpoint(&self.fetch))
+            .await
+            .map_err(exchange::error)?;
+        // GitHub separates scopes by commas, so the crate sees them as one. A GitHub App's token names none.
+        let granted: Vec<&str> =
+            answer.scopes().into_iter().flatten().flat_map(|scope| scope.split(',')).map(str::trim).collect();
+        let missing: Vec<&str> = self.scopes().filter(|scope| !covers(&granted, scope)).collect();
+        if granted.iter().any(|scope| !scope.is_empty()) && !missing.is_empty() {
+            tracing::warn!(?missing, "GitHub granted fewer scopes than were asked for");
+        }
+        Ok(Secret::new(answer.access_token().secret().clone()))
+    }
+}
+
+impl Identity for GitHub {
+    fn name(&self) -> &'static str {
+        "GitHub"
+    }
+
+    fn start(&self, state: &Secret, another_account: bool) -> SignInStart {
+        let verifier = PkceCodeVerifier::new(secret::to_base64url(&secret::random::<32>()));
+        let client = self.client();
+        let mut request = client
+            .authorize_url(|| CsrfToken::new(state.expose().to_owned()))
+            .add_scopes(self.scopes().map(|scope| Scope::new(scope.to_owned())))
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
+        if another_account {
+            request = request.add_extra_param("prompt", "select_account");
+        }
+        let (url, _state) = request.url();
+        SignInStart { url: url.into(), verifier: Secret::new(verifier.into_secret()) }
+    }
+
+    fn finish<'a>(
+        &'a self,
+        code: &'a Secret,
+        verifier: &'a Secret,
+        orgs: &'a [String],
+    ) -> BoxFuture<'a, Result<SignedIn, IdentityError>> {
+        Box::pin(async move {
+            tokio::time::timeout(PATIENCE, self.sign_in(code, verifier, orgs))
+                .await
+                .unwrap_or(Err(IdentityError::Unreachable))
+        })
+    }
+
+    fn refused(&self, error: &str) -> IdentityError {
+        exchange::meaning(error)
+    }
+}
+
+/// Whether the granted scopes allow what `scope` would: some of GitHub's contain others.
+fn covers(granted: &[&str], scope: &str) -> bool {
+    let wider: &[&str] = match scope {
+        "read:org" => &["write:org", "admin:org"],
+        _ => &["user"],
+    };
+    granted.iter().any(|granted| *granted == scope || wider.contains(granted))
+}
+
+/// `base` with `segments` behind its path, each percent-encoded; a trailing slash of `base` makes no difference.
+fn below(base: &Url, segments: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
+}
+
+/// What it means that there is no answer. The source chain goes to the log here: a page cannot use it.
+fn no_answer(error: &FetchError) -> IdentityError {
+    let meaning = match error {
+        FetchError::TooLarge => IdentityError::Answer,
+        FetchError::Roots(_) | FetchError::NotHttps | FetchError::Unreachable(_) | FetchError::Timeout => {
+            IdentityError::Unreachable
+        }
+    };
+    tracing::warn!(error = error as &dyn std::error::Error, "GitHub cannot be asked");
+    meaning
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn github(wants_orgs: bool, wants_email: bool, web: &str) -> GitHub {
+        let settings = GitHubSettings {
+            client_id: "Iv1.client".into(),
+            client_secret: Secret::new("very-secret".into()),
+            web: web.parse().unwrap(),
+            api: "https://api.github.com".parse().unwrap(),
+            wants_orgs,
+            wants_email,
+        };
+        GitHub::new(settings, "https://auth.example.com".into(), Fetcher::new().unwrap())
+    }
+
+    fn query(url: &str) -> HashMap<String, String> {
+        url.parse::<Url>().unwrap().query_pairs().into_owned().collect()
+    }
+
+    // F2
+    #[test]
+    fn a_sign_in_starts_with_an_s256_challenge_of_its_own_verifier() {
+        let start = github(false, false, "https://github.com").start(&Secret::new("s&t=a te".into()), false);
+        assert!(start.url.starts_with("https://github.com/login/oauth/authorize?"), "{}", start.url);
+        let query = query(&start.url);
+        assert_eq!(query["code_challenge_method"], "S256");
+        assert_eq!(query["code_challenge"], start.verifier.digest().to_base64url());
+        assert_eq!(query["response_type"], "code");
+        assert_eq!(query["client_id"], "Iv1.client");
+        assert_eq!(query["redirect_uri"], "https://auth.example.com/callback");
+        assert_eq!(query["state"], "s&t=a te");
+        assert!(!query.contains_key("prompt") && !start.url.contains("very-secret"));
+    }
+
+    #[test]
+    fn every_sign_in_has_a_verifier_of_43_url_safe_characters_that_is_new() {
+        let github = github(false, false, "https://github.com");
+        let start = || github.start(&Secret::new("state".into()), false).verifier;
+        let (first, second) = (start(), start());
+        assert_ne!(first, second);
+        assert_eq!(first.expose().len(), 43);
+        assert!(first.expose().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+    }
+
+    #[test]
+    fn only_the_scopes_that_some_rule_needs_are_asked_for() {
+        for (orgs, email, scopes) in [
+            (false, false, "read:user"),
+            (true, false, "read:user read:org"),
+            (false, true, "read:user user:email"),
+            (true, true, "read:user read:org user:email"),
+        ] {
+            let start = github(orgs, email, "https://github.com").start(&Secret::new("state".into()), false);
+            assert_eq!(query(&start.url)["scope"], scopes);
+        }
+    }
+
+    #[test]
+    fn another_account_makes_github_ask_which() {
+        let start = github(false, false, "https://github.com").start(&Secret::new("state".into()), true);
+        assert_eq!(query(&start.url)["prompt"], "select_account");
+    }
+
+    // F6
+    #[test]
+    fn an_enterprise_servers_address_may_end_in_a_slash_or_have_a_path() {
+        for (web, url) in [
+            ("https://git.example.com/", "https://git.example.com/login/oauth/authorize?"),
+            ("https://example.com/git", "https://example.com/git/login/oauth/authorize?"),
+            ("https://example.com/git/", "https://example.com/git/login/oauth/authorize?"),
+        ] {
+            let start = github(false, false, web).start(&Secret::new("state".into()), false);
+            assert!(start.url.starts_with(url), "{}", start.url);
+        }
+    }
+
+    // F5
+    #[test]
+    fn what_github_says_at_the_callback_is_understood() {
+        let github = github(false, false, "https://github.com");
+        for (error, meaning) in [
+            ("access_denied", IdentityError::Denied),
+            ("application_suspended", IdentityError::Suspended),
+            ("redirect_uri_mismatch", IdentityError::Callback),
+            ("something_new", IdentityError::Answer),
+            ("", IdentityError::Answer),
+        ] {
+            assert_eq!(github.refused(error), meaning, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wider_scope_covers_a_narrower_one() {
+        assert!(covers(&["admin:org", "user"], "read:org") && covers(&["user"], "user:email"));
+        assert!(
+            !covers(&["user"], "read:org")
+                && !covers(&["read:org"], "read:user")
+                && !covers(&[], "read:user")
+        );
+    }
+
+    #[test]
+    fn the_secret_is_not_in_the_settings_debug() {
+        let shown = format!("{:?}", github(true, true, "https://github.com").settings);
+        assert!(!shown.contains("very-secret"), "{shown}");
+    }
+}

@@ -1,0 +1,6 @@
+//! What several rungs share.
+
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses another part of this")]
+
+pub mod github;
+pub mod rig;
