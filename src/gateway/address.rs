@@ -1,0 +1,89 @@
+//! Who is at the other end: the client's address from the peers that may say so, and the requests that must not be
+//! believed or answered because of how they came.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::exchange::Exchange;
+use super::{Arrival, Body, Settings, reply};
+
+const FORWARDING: [&str; 6] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "cf-connecting-ip",
+];
+
+/// The client's address: the peer's, or, if the peer is a trusted proxy, the rightmost address of
+/// `X-Forwarded-For` that is not one.
+pub(super) fn client(settings: &Settings, arrival: &Arrival, headers: &HeaderMap) -> IpAddr {
+    let peer = arrival.peer.ip().to_canonical();
+    let trusted = |address: IpAddr| settings.trusted_proxies.iter().any(|net| net.contains(&address));
+    if !trusted(peer) {
+        return peer;
+    }
+    let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let listed: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let mut nearest = peer;
+    for text in listed.iter().rev() {
+        let Some(address) = parse(text) else { break };
+        nearest = address;
+        if !trusted(address) {
+            break;
+        }
+    }
+    nearest
+}
+
+/// Refuses what came in a way that the configuration does not allow: the `dev` identity behind a tunnel, plain
+/// http before a trusted proxy, a foreign Host at a port published on loopback.
+pub(super) fn refuse(exchange: &Exchange<'_>, request: &Request<Incoming>) -> Option<Response<Body>> {
+    let settings = &exchange.site.settings;
+    let headers = request.headers();
+    if settings.dev_identity && FORWARDING.iter().any(|name| headers.contains_key(*name)) {
+        return Some(reply::problem(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "the dev identity lets anybody in, so requests through a proxy or tunnel are refused; set up identity.github",
+        ));
+    }
+    let proto = headers.get("x-forwarded-proto").map(http::HeaderValue::as_bytes);
+    let plain = proto.is_some_and(|proto| !proto.eq_ignore_ascii_case(b"https"));
+    if !settings.trusted_proxies.is_empty() && plain {
+        return Some(reply::problem(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            "the proxy in front was asked by plain http; use the https URL",
+        ));
+    }
+    let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    if settings.published_on_loopback && !host.is_some_and(is_loopback_name) {
+        return Some(reply::problem(
+            StatusCode::MISDIRECTED_REQUEST,
+            "unknown_host",
+            "published_on_loopback answers loopback names only",
+        ));
+    }
+    None
+}
+
+/// `203.0.113.7`, `203.0.113.7:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
+fn parse(text: &str) -> Option<IpAddr> {
+    let bare = text.parse::<IpAddr>().ok();
+    bare.or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))
+        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+        .map(|address| address.to_canonical())
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}

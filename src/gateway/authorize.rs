@@ -1,0 +1,213 @@
+//! `GET /authorize` shows the consent page and changes nothing but one random cookie; `POST /authorize` acts on what the
+//! person decided (RFC 6749 §3.1).
+
+use std::sync::Arc;
+
+use http::header::ACCEPT;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::consent::{self, Decision};
+use super::cookies::{Jar, Kind};
+use super::exchange::{Exchange, Note, noted};
+use super::form::{self, BodyReadError};
+use super::reply::{self, WireError};
+use super::{Body, Service, Site};
+use crate::oauth::{
+    AuthorizeError, AuthorizeRequest, Client, ErrorCode, OAuthError, Parameters, RedirectUri,
+    redirect_with_error,
+};
+use crate::pages::{self, Problem};
+use crate::store::{Session, StoreError};
+
+/// A request by a client we know, for a redirect URI that is the client's.
+pub(super) struct Asked {
+    pub(super) client: Client,
+    pub(super) request: AuthorizeRequest,
+    pub(super) parameters: Parameters,
+}
+
+/// Why nothing can be asked or decided.
+pub(super) enum Refused {
+    /// No client of that id (A1, A14).
+    UnknownClient,
+    /// The redirect URI is missing or foreign (A1).
+    Redirect { client: Option<String>, redirect_uri: Option<String> },
+    /// Told to the client (A4, A5, A10, A12).
+    Client { redirect: RedirectUri, state: Option<String>, error: OAuthError, name: Option<String> },
+    /// The form is not from our page, or too old.
+    Form { again: String },
+    /// Another site posted the form (C4).
+    ForeignOrigin,
+    /// The form cannot be read.
+    Body(BodyReadError),
+    /// The store is away.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// At the issuer.
+pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>) -> Response<Body> {
+    let json = wants_json(request.headers());
+    let answer = match *request.method() {
+        Method::GET | Method::HEAD => show(exchange, &request).await,
+        Method::POST => submit(exchange, request).await,
+        _ => return reply::not_allowed("GET, POST"),
+    };
+    answer.unwrap_or_else(|refused| refuse(exchange, refused, json))
+}
+
+/// On a service's host, for clients of the 2025-03-26 revision: 302 to the issuer, `resource` filled in only if absent (D18).
+pub(super) fn at_issuer<B>(site: &Site, only: Option<&Arc<Service>>, request: &Request<B>) -> Response<Body> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return reply::not_allowed("GET");
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let named = url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "resource");
+    let resource = match only {
+        Some(service) if !named => {
+            let value: String =
+                url::form_urlencoded::byte_serialize(service.settings.resource.as_str().as_bytes()).collect();
+            format!("{}resource={value}", if query.is_empty() { "" } else { "&" })
+        }
+        Some(_) | None => String::new(),
+    };
+    reply::redirect(StatusCode::FOUND, &format!("{}/authorize?{query}{resource}", site.settings.issuer))
+}
+
+async fn show(exchange: &Exchange<'_>, request: &Request<Incoming>) -> Result<Response<Body>, Refused> {
+    let query = request.uri().query().unwrap_or_default();
+    let parameters = Parameters::parse(query.as_bytes()).map_err(|error| Refused::Body(error.into()))?;
+    let asked = read(exchange, parameters).await?;
+    let session = session(exchange, request.headers()).await?;
+    let shown = consent::page(exchange, &asked, session.as_ref(), request.headers());
+    Ok(noted(shown, Note { client: Some(asked.client.id.to_string()), ..Note::default() }))
+}
+
+async fn submit(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+    if !is_same_origin(request.headers(), &exchange.site.settings.issuer) {
+        return Err(Refused::ForeignOrigin);
+    }
+    let (parts, body) = request.into_parts();
+    let body = form::read(body).await.map_err(Refused::Body)?;
+    let posted = Parameters::parse(&body).map_err(|error| Refused::Body(error.into()))?;
+    let asked = read(exchange, posted.without(&consent::OWN_FIELDS)).await?;
+    let session = session(exchange, &parts.headers).await?;
+    let decision = consent::read(exchange, &asked, session.as_ref(), &parts.headers, &posted)?;
+    let client = asked.client.id.to_string();
+    let reply = match decision {
+        Decision::Deny => {
+            let error = OAuthError::new(ErrorCode::AccessDenied, "the person declined");
+            to_client_with_error(
+                exchange,
+                &asked.request.redirect,
+                asked.request.state.as_deref(),
+                &error,
+                &asked.client,
+            )
+        }
+        Decision::Approve(service) => consent::approve(exchange, asked, &service, session).await?,
+        Decision::OtherAccount(service) => consent::sign_in(exchange, &asked, &service, true).await?,
+    };
+    Ok(noted(reply, Note { client: Some(client), ..Note::default() }))
+}
+
+/// Reads a request from scratch, for GET and for POST alike.
+async fn read(exchange: &Exchange<'_>, parameters: Parameters) -> Result<Asked, Refused> {
+    let id = AuthorizeRequest::client_id(&parameters).ok_or(Refused::UnknownClient)?;
+    let client = exchange.shared.store.client(&id, exchange.now).await?.ok_or(Refused::UnknownClient)?;
+    match AuthorizeRequest::read(&parameters, &client, &exchange.site.resources) {
+        Ok(request) => Ok(Asked { client, request, parameters }),
+        Err(AuthorizeError::Page { redirect_uri }) => {
+            Err(Refused::Redirect { client: client.metadata.client_name, redirect_uri })
+        }
+        Err(AuthorizeError::Redirect { redirect, state, error }) => {
+            Err(Refused::Client { redirect, state, error, name: client.metadata.client_name })
+        }
+    }
+}
+
+async fn session(exchange: &Exchange<'_>, headers: &HeaderMap) -> Result<Option<Session>, StoreError> {
+    match Jar::of(&exchange.site.settings.issuer).read(headers, Kind::Session, "") {
+        Some(cookie) => exchange.shared.store.session(&cookie, exchange.now).await,
+        None => Ok(None),
+    }
+}
+
+/// Carries an answer to the client: 303, or for a private-use scheme, whose program the browser may not find, a page
+/// that stays and has the link (A16).
+pub(super) fn to_client(redirect: &RedirectUri, url: &str, client: Option<&str>) -> Response<Body> {
+    if !redirect.is_private_use() {
+        return reply::see_other(url);
+    }
+    let mut page = reply::page(StatusCode::OK, &pages::handed_over(client, url));
+    if let Ok(refresh) = http::HeaderValue::from_str(&format!("0; url={url}")) {
+        page.headers_mut().insert("refresh", refresh);
+    }
+    page
+}
+
+/// Carries an error to the client, with `state` and `iss` (A10).
+pub(super) fn to_client_with_error(
+    exchange: &Exchange<'_>,
+    redirect: &RedirectUri,
+    state: Option<&str>,
+    error: &OAuthError,
+    client: &Client,
+) -> Response<Body> {
+    let url = redirect_with_error(redirect, error, state, &exchange.site.settings.issuer);
+    to_client(redirect, &url, client.metadata.client_name.as_deref())
+}
+
+fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> Response<Body> {
+    let issuer = &exchange.site.settings.issuer;
+    let (status, code, problem) = match refused {
+        Refused::Client { redirect, state, error, name } => {
+            let url = redirect_with_error(&redirect, &error, state.as_deref(), issuer);
+            return to_client(&redirect, &url, name.as_deref());
+        }
+        Refused::Store(error) => {
+            reply::log(StatusCode::SERVICE_UNAVAILABLE, &error);
+            (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TemporarilyUnavailable, Problem::store_away())
+        }
+        Refused::Body(error) => (error.status(), error.code(), Problem::unreadable(&error.to_string())),
+        Refused::UnknownClient => {
+            (StatusCode::BAD_REQUEST, ErrorCode::InvalidClient, Problem::unknown_client())
+        }
+        Refused::Redirect { client, redirect_uri } => (
+            StatusCode::BAD_REQUEST,
+            ErrorCode::InvalidRequest,
+            Problem::redirect_mismatch(client.as_deref(), redirect_uri.as_deref()),
+        ),
+        Refused::Form { again } => {
+            (StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, Problem::form_expired(&again))
+        }
+        Refused::ForeignOrigin => {
+            (StatusCode::FORBIDDEN, ErrorCode::InvalidRequest, Problem::foreign_origin())
+        }
+    };
+    tracing::info!(status = status.as_u16(), problem = problem.id, "authorization request refused");
+    if json {
+        return reply::json(status, &OAuthError::new(code, &problem.what));
+    }
+    reply::page(status, &problem.page(exchange.request_id.as_str()))
+}
+
+/// C4: a form that another site posted. Browsers send `Origin` with every POST; what sends none is no browser.
+pub(super) fn is_same_origin(headers: &HeaderMap, issuer: &str) -> bool {
+    let is = |name: &str, wanted: &[&str]| match headers.get(name) {
+        Some(value) => wanted.iter().any(|wanted| value.as_bytes() == wanted.as_bytes()),
+        None => true,
+    };
+    is("origin", &[issuer]) && is("sec-fetch-site", &["same-origin", "none"])
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    accept.contains("application/json") && !accept.contains("text/html")
+}

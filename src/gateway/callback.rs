@@ -1,0 +1,233 @@
+//! `GET /callback`: the browser comes back from the identity provider.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::authorize::to_client;
+use super::consent::{self, Approved, flow_part};
+use super::cookies::{Jar, Kind};
+use super::exchange::Exchange;
+use super::{Body, Service, reply};
+use crate::identity::{IdentityError, SignedIn};
+use crate::oauth::{
+    Approval, Client, ErrorCode, Facts, OAuthError, Parameters, RedirectUri, redirect_with_error,
+};
+use crate::pages::Problem;
+use crate::policy::NotAllowed;
+use crate::secret::{self, Secret};
+use crate::store::{Flow, Session, StoreError};
+use crate::telemetry::audit;
+
+/// Why the browser is not sent on.
+enum Refused {
+    /// No flow of this `state`: over ten minutes, used already, or invented (findings `state-expired`, `state-reused`).
+    NoFlow,
+    /// Another browser's flow (C8).
+    ForeignBrowser,
+    /// The client or the service has gone meanwhile.
+    Gone,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// A flow with everything it names looked up again.
+struct Resumed {
+    flow: Flow,
+    client: Client,
+    redirect: RedirectUri,
+    service: Arc<Service>,
+}
+
+/// Finishes a sign-in.
+pub(super) async fn endpoint(exchange: &Exchange<'_>, request: &Request<Incoming>) -> Response<Body> {
+    if *request.method() != Method::GET {
+        return reply::not_allowed("GET");
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let Ok(parameters) = Parameters::parse(query.as_bytes()) else {
+        return refuse(exchange, &Refused::NoFlow);
+    };
+    let state = parameters.get("state").map(|state| Secret::new(state.to_owned()));
+    let Some(state) = state else { return refuse(exchange, &Refused::NoFlow) };
+    let jar = Jar::of(&exchange.site.settings.issuer);
+    let cookie = jar.read(request.headers(), Kind::Flow, &flow_part(&state));
+    let mut reply = match resume(exchange, &state, cookie.as_ref()).await {
+        Ok(resumed) => finish(exchange, &resumed, &parameters).await,
+        Err(refused) => refuse(exchange, &refused),
+    };
+    reply::add_cookie(reply.headers_mut(), &jar.clear(Kind::Flow, &flow_part(&state)));
+    reply
+}
+
+/// Takes the flow: once, by the browser that began it.
+async fn resume(
+    exchange: &Exchange<'_>,
+    state: &Secret,
+    cookie: Option<&Secret>,
+) -> Result<Resumed, Refused> {
+    let store = &exchange.shared.store;
+    // Without the browser's cookie nothing is taken: whoever guesses or steals a state cannot end a login with it.
+    let cookie = cookie.ok_or(Refused::NoFlow)?;
+    let flow = store.take_flow(state, exchange.now).await?.ok_or(Refused::NoFlow)?;
+    if cookie.digest() != flow.cookie {
+        return Err(Refused::ForeignBrowser);
+    }
+    let client = store.client(&flow.client, exchange.now).await?.ok_or(Refused::Gone)?;
+    let redirect = client.redirect(&flow.redirect_uri).ok_or(Refused::Gone)?;
+    let service = exchange.site.service(&flow.resource).cloned().ok_or(Refused::Gone)?;
+    Ok(Resumed { flow, client, redirect, service })
+}
+
+async fn finish(exchange: &Exchange<'_>, resumed: &Resumed, parameters: &Parameters) -> Response<Body> {
+    let signed_in = match (parameters.get("error"), parameters.get("code")) {
+        (Some(error), _) => Err(exchange.shared.identity.refused(error)),
+        (None, Some(code)) => ask_provider(exchange, code, &resumed.flow).await,
+        (None, None) => Err(IdentityError::Answer),
+    };
+    let signed_in = match signed_in {
+        Ok(signed_in) => signed_in,
+        Err(error) => return not_signed_in(exchange, resumed, &error),
+    };
+    match admit(exchange, resumed, signed_in).await {
+        Ok(reply) => reply,
+        Err(error) => refuse(exchange, &Refused::Store(error)),
+    }
+}
+
+/// On the control runtime, where the connections to the provider live, and to its end even if the browser goes away.
+async fn ask_provider(exchange: &Exchange<'_>, code: &str, flow: &Flow) -> Result<SignedIn, IdentityError> {
+    let identity = Arc::clone(&exchange.shared.identity);
+    let (code, verifier) = (Secret::new(code.to_owned()), Secret::new(flow.verifier.clone()));
+    let orgs = exchange.site.orgs.clone();
+    let task = exchange.shared.control.spawn(async move { identity.finish(&code, &verifier, &orgs).await });
+    task.await.unwrap_or(Err(IdentityError::Answer))
+}
+
+/// The user is known: remember the browser, try the rules, write the grant.
+async fn admit(
+    exchange: &Exchange<'_>,
+    resumed: &Resumed,
+    signed_in: SignedIn,
+) -> Result<Response<Body>, StoreError> {
+    let hidden = signed_in.hidden.clone();
+    let facts = facts(exchange, signed_in).await?;
+    let subject = facts.user.subject.to_string();
+    audit("signed in", Some(&subject), Some(resumed.client.id.as_str()), Some(exchange.address), "");
+    let cookie = Secret::new(secret::to_base64url(&secret::random::<32>()));
+    let life = exchange.site.settings.session_life;
+    let session = Session { facts: facts.clone(), expires: exchange.now.after(life) };
+    exchange.shared.store.save_session(&cookie, &session).await?;
+    let mut reply = match resumed.service.settings.access.admit(&facts) {
+        Ok(()) => consent::grant(exchange, approved(resumed, facts)).await?,
+        Err(refused) => not_allowed(exchange, resumed, (&facts, &refused), hidden.as_ref()),
+    };
+    let jar = Jar::of(&exchange.site.settings.issuer);
+    reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Session, "", &cookie, life));
+    Ok(reply)
+}
+
+/// Nothing lets the user in; if an organisation hid whether it would, that is what they must be told.
+fn not_allowed(
+    exchange: &Exchange<'_>,
+    resumed: &Resumed,
+    refused: (&Facts, &NotAllowed),
+    hidden: Option<&IdentityError>,
+) -> Response<Body> {
+    if let Some(error) = hidden {
+        return not_signed_in(exchange, resumed, error);
+    }
+    let error = OAuthError::new(ErrorCode::AccessDenied, "this user is not let in by the access rules");
+    consent::not_allowed(exchange, refused, &resumed.service, &back(exchange, resumed, &error))
+}
+
+fn approved(resumed: &Resumed, facts: Facts) -> Approved<'_> {
+    Approved {
+        client: &resumed.client,
+        redirect: resumed.redirect.clone(),
+        state: resumed.flow.state.as_deref(),
+        approval: Approval {
+            client: resumed.client.id.clone(),
+            redirect: resumed.redirect.clone(),
+            challenge: resumed.flow.challenge,
+            resource: resumed.flow.resource.clone(),
+            scopes: resumed.flow.scopes.clone(),
+            facts,
+        },
+    }
+}
+
+/// What the rules are tried against. A login that a rule names is pinned to the first subject that comes with it; the
+/// pins, not the login of today, decide (F3).
+async fn facts(exchange: &Exchange<'_>, signed_in: SignedIn) -> Result<Facts, StoreError> {
+    let SignedIn { user, orgs, hidden: _ } = signed_in;
+    let store = &exchange.shared.store;
+    let login = user.login.to_lowercase();
+    if exchange.site.logins.contains(&login) {
+        let owner = store.pin_login(&login, &user.subject).await?;
+        if owner != user.subject {
+            tracing::warn!(target: "audit", %login, subject = %user.subject, %owner, "a login is pinned to another subject");
+        }
+    }
+    let pinned = store.pins(&user.subject).await?;
+    Ok(Facts { user, pinned, orgs })
+}
+
+/// What the client can understand goes to the client (F5); what the operator must mend is told on a page, from where
+/// the client is one click away.
+fn not_signed_in(exchange: &Exchange<'_>, resumed: &Resumed, error: &IdentityError) -> Response<Body> {
+    let (code, operator) = match error {
+        IdentityError::Denied | IdentityError::UnverifiedEmail | IdentityError::Suspended => {
+            (ErrorCode::AccessDenied, None)
+        }
+        IdentityError::Unreachable | IdentityError::RateLimited { .. } => {
+            (ErrorCode::TemporarilyUnavailable, None)
+        }
+        IdentityError::Code | IdentityError::Answer => (ErrorCode::ServerError, None),
+        IdentityError::Credentials => (ErrorCode::ServerError, Some(Problem::provider_credentials())),
+        IdentityError::Callback => {
+            let callback = format!("{}/callback", exchange.site.settings.issuer);
+            (ErrorCode::ServerError, Some(Problem::provider_callback(&callback)))
+        }
+        IdentityError::SingleSignOn { org, url } => {
+            (ErrorCode::AccessDenied, Some(Problem::single_sign_on(org, url.as_deref())))
+        }
+        IdentityError::Restricted { org } => (ErrorCode::AccessDenied, Some(Problem::org_restricted(org))),
+    };
+    tracing::warn!(%error, client = %resumed.client.id, "sign-in failed");
+    let back = back(exchange, resumed, &OAuthError::new(code, error));
+    match operator {
+        None => to_client(&resumed.redirect, &back, resumed.client.metadata.client_name.as_deref()),
+        Some(problem) => {
+            let page = problem.with_link("Back to the application", &back).page(exchange.request_id.as_str());
+            let status =
+                if code == ErrorCode::AccessDenied { StatusCode::FORBIDDEN } else { StatusCode::BAD_GATEWAY };
+            reply::page(status, &page)
+        }
+    }
+}
+
+fn back(exchange: &Exchange<'_>, resumed: &Resumed, error: &OAuthError) -> String {
+    let issuer = &exchange.site.settings.issuer;
+    redirect_with_error(&resumed.redirect, error, resumed.flow.state.as_deref(), issuer)
+}
+
+fn refuse(exchange: &Exchange<'_>, refused: &Refused) -> Response<Body> {
+    let (status, problem) = match refused {
+        Refused::NoFlow => (StatusCode::BAD_REQUEST, Problem::state_unknown()),
+        Refused::ForeignBrowser => (StatusCode::BAD_REQUEST, Problem::state_foreign()),
+        Refused::Gone => (StatusCode::BAD_REQUEST, Problem::unknown_client()),
+        Refused::Store(error) => {
+            reply::log(StatusCode::SERVICE_UNAVAILABLE, error);
+            (StatusCode::SERVICE_UNAVAILABLE, Problem::store_away())
+        }
+    };
+    tracing::info!(status = status.as_u16(), problem = problem.id, "callback refused");
+    reply::page(status, &problem.page(exchange.request_id.as_str()))
+}

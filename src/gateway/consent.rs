@@ -1,0 +1,247 @@
+//! The consent page, the form token that ties it to one browser and one request, and what follows an approval.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Response, StatusCode};
+
+use super::authorize::{Asked, Refused, to_client};
+use super::cookies::{Jar, Kind};
+use super::exchange::Exchange;
+use super::grants::{deadline, patiently};
+use super::{Body, Service, reply};
+use crate::oauth::{
+    Approval, AttemptId, Client, Code, Facts, Grant, GrantId, Parameters, RedirectUri, Resource,
+    ResourceChoice, redirect_with_code,
+};
+use crate::pages::{self, Consent, Problem};
+use crate::seal;
+use crate::secret::{self, Secret};
+use crate::store::{Flow, Session, StoreError};
+use crate::telemetry::audit;
+use crate::time::Timestamp;
+
+/// The form's own fields, which are no parameters of the request.
+pub(super) const OWN_FIELDS: [&str; 3] = ["form_token", "decision", "chosen_service"];
+
+/// How long a page may stay open before its form is refused.
+const FORM_LIFE: Duration = Duration::from_hours(1);
+/// How long a sign-in at the identity provider may take (C7).
+pub(super) const FLOW_LIFE: Duration = Duration::from_mins(10);
+
+/// What the person decided.
+pub(super) enum Decision {
+    Approve(Arc<Service>),
+    OtherAccount(Arc<Service>),
+    Deny,
+}
+
+/// What an approved request becomes a grant of.
+pub(super) struct Approved<'a> {
+    pub(super) client: &'a Client,
+    pub(super) redirect: RedirectUri,
+    pub(super) state: Option<&'a str>,
+    pub(super) approval: Approval,
+}
+
+/// The page. The form cookie is set only if the browser has none, so that several tabs share one.
+pub(super) fn page(
+    exchange: &Exchange<'_>,
+    asked: &Asked,
+    session: Option<&Session>,
+    headers: &HeaderMap,
+) -> Response<Body> {
+    let jar = Jar::of(&exchange.site.settings.issuer);
+    let known = jar.read(headers, Kind::Form, "");
+    let cookie = known.clone().unwrap_or_else(|| Secret::new(secret::to_base64url(&secret::random::<32>())));
+    let token = form_token(exchange, &cookie, session, &asked.parameters, exchange.now);
+    let services: Vec<_> = match &asked.request.resource {
+        ResourceChoice::Named(resource) => exchange.site.service(resource).into_iter().collect(),
+        ResourceChoice::Ask(resources) => {
+            resources.iter().filter_map(|one| exchange.site.service(one)).collect()
+        }
+    };
+    let scopes = services.first().map(|service| service.grantable(&asked.request.scopes)).unwrap_or_default();
+    let shown = pages::consent(&Consent {
+        client_name: asked.client.metadata.client_name.as_deref(),
+        redirect_shown: &asked.request.redirect.shown(),
+        is_loopback: asked.request.redirect.is_loopback(),
+        services: &services
+            .iter()
+            .map(|one| (one.settings.name.as_str(), one.settings.resource.as_str()))
+            .collect::<Vec<_>>(),
+        scopes: &scopes.iter().map(crate::oauth::Scope::as_str).collect::<Vec<_>>(),
+        provider: exchange.shared.identity.name(),
+        signed_in_as: session.map(|session| session.facts.user.login.as_str()),
+        asks_orgs: !exchange.site.orgs.is_empty(),
+        parameters: &asked.parameters.iter().collect::<Vec<_>>(),
+        form_token: token.expose(),
+    });
+    let mut reply = reply::page(StatusCode::OK, &shown);
+    if known.is_none() {
+        reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Form, "", &cookie, FORM_LIFE));
+    }
+    reply
+}
+
+/// Reads the decision, once the form token proves that it was taken on our page, in this browser, for this request, and by
+/// the user whom the page named.
+///
+/// # Errors
+/// [`Refused::Form`].
+pub(super) fn read(
+    exchange: &Exchange<'_>,
+    asked: &Asked,
+    session: Option<&Session>,
+    headers: &HeaderMap,
+    posted: &Parameters,
+) -> Result<Decision, Refused> {
+    let refused = || Refused::Form { again: again(exchange, &asked.parameters) };
+    let cookie = Jar::of(&exchange.site.settings.issuer).read(headers, Kind::Form, "").ok_or_else(refused)?;
+    let token = posted.get("form_token").ok_or_else(refused)?;
+    let made = token.split_once('.').and_then(|(made, _)| made.parse().ok()).map(Timestamp::from_seconds);
+    let made = made.filter(|made| *made <= exchange.now && exchange.now.since(*made) <= FORM_LIFE);
+    let made = made.ok_or_else(refused)?;
+    let wanted = form_token(exchange, &cookie, session, &asked.parameters, made);
+    if wanted != Secret::new(token.to_owned()) {
+        return Err(refused());
+    }
+    let service = || match &asked.request.resource {
+        ResourceChoice::Named(resource) => exchange.site.service(resource).cloned(),
+        ResourceChoice::Ask(among) => {
+            let chosen = Resource::from_canonical(posted.get("chosen_service")?.to_owned());
+            among.contains(&chosen).then(|| exchange.site.service(&chosen).cloned()).flatten()
+        }
+    };
+    match posted.get("decision") {
+        Some("approve") => service().map(Decision::Approve).ok_or_else(refused),
+        Some("other-account") => service().map(Decision::OtherAccount).ok_or_else(refused),
+        Some("deny") => Ok(Decision::Deny),
+        Some(_) | None => Err(refused()),
+    }
+}
+
+/// A session whose user the service lets in is enough; whoever it does not let in may sign in anew, since sessions know
+/// memberships of hours ago.
+pub(super) async fn approve(
+    exchange: &Exchange<'_>,
+    asked: Asked,
+    service: &Service,
+    session: Option<Session>,
+) -> Result<Response<Body>, Refused> {
+    let facts =
+        session.map(|session| session.facts).filter(|facts| service.settings.access.admit(facts).is_ok());
+    let Some(facts) = facts else { return sign_in(exchange, &asked, service, false).await };
+    let approved = Approved {
+        client: &asked.client,
+        redirect: asked.request.redirect.clone(),
+        state: asked.request.state.as_deref(),
+        approval: Approval {
+            client: asked.client.id.clone(),
+            redirect: asked.request.redirect.clone(),
+            challenge: asked.request.challenge,
+            resource: service.settings.resource.clone(),
+            scopes: service.grantable(&asked.request.scopes),
+            facts,
+        },
+    };
+    Ok(grant(exchange, approved).await?)
+}
+
+/// Stores the flow and sends the browser to the identity provider; the flow's cookie is set on this answer only (C7).
+pub(super) async fn sign_in(
+    exchange: &Exchange<'_>,
+    asked: &Asked,
+    service: &Service,
+    other_account: bool,
+) -> Result<Response<Body>, Refused> {
+    let state = Secret::new(secret::to_base64url(&secret::random::<32>()));
+    let cookie = Secret::new(secret::to_base64url(&secret::random::<32>()));
+    let start = exchange.shared.identity.start(&state, other_account);
+    let flow = Flow {
+        client: asked.client.id.clone(),
+        redirect_uri: asked.request.redirect.as_str().to_owned(),
+        state: asked.request.state.clone(),
+        challenge: asked.request.challenge,
+        resource: service.settings.resource.clone(),
+        scopes: service.grantable(&asked.request.scopes),
+        cookie: cookie.digest(),
+        verifier: start.verifier.expose().to_owned(),
+        expires: exchange.now.after(FLOW_LIFE),
+    };
+    exchange.shared.store.save_flow(&state, &flow).await?;
+    let mut reply = reply::see_other(&start.url);
+    let jar = Jar::of(&exchange.site.settings.issuer);
+    reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Flow, &flow_part(&state), &cookie, FLOW_LIFE));
+    Ok(reply)
+}
+
+/// What tells one flow's cookie from another's, so that two logins in two tabs do not disturb each other.
+pub(super) fn flow_part(state: &Secret) -> String {
+    state.digest().to_base64url().chars().take(8).collect()
+}
+
+/// Writes the grant and carries its code to the client.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) async fn grant(
+    exchange: &Exchange<'_>,
+    approved: Approved<'_>,
+) -> Result<Response<Body>, StoreError> {
+    let lives = &exchange.site.settings.lives;
+    let code = Code::issue(GrantId::new(secret::random()), secret::random());
+    let subject = approved.approval.facts.user.subject.clone();
+    let grant = Grant::begin(approved.approval, &code, AttemptId::new(secret::random()), lives, exchange.now);
+    patiently(deadline(), || exchange.shared.store.begin_grant(&grant, lives)).await?;
+    let client = approved.client.id.as_str();
+    audit("approved", Some(subject.as_str()), Some(client), Some(exchange.address), grant.resource.as_str());
+    let issuer = &exchange.site.settings.issuer;
+    let url = redirect_with_code(&approved.redirect, code.text().expose(), approved.state, issuer);
+    Ok(to_client(&approved.redirect, &url, approved.client.metadata.client_name.as_deref()))
+}
+
+/// Tells a person whom the rules do not let in who they are, what was tried, and the way back to the client.
+pub(super) fn not_allowed(
+    exchange: &Exchange<'_>,
+    (facts, refused): (&Facts, &crate::policy::NotAllowed),
+    service: &Service,
+    back: &str,
+) -> Response<Body> {
+    let subject = Some(facts.user.subject.as_str());
+    audit("not allowed", subject, None, Some(exchange.address), service.settings.resource.as_str());
+    let problem = Problem::not_allowed(
+        exchange.shared.identity.name(),
+        &facts.user.login,
+        &service.settings.name,
+        (&refused.users, &refused.orgs),
+    );
+    reply::page(
+        StatusCode::FORBIDDEN,
+        &problem.with_link("Back to the application", back).page(exchange.request_id.as_str()),
+    )
+}
+
+fn again(exchange: &Exchange<'_>, parameters: &Parameters) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(parameters.iter());
+    format!("{}/authorize?{}", exchange.site.settings.issuer, query.finish())
+}
+
+/// `time . MAC` over the browser's cookie, the session's user, and every parameter in order.
+fn form_token(
+    exchange: &Exchange<'_>,
+    cookie: &Secret,
+    session: Option<&Session>,
+    parameters: &Parameters,
+    made: Timestamp,
+) -> Secret {
+    let key = exchange.shared.sealer.derive("form token v1");
+    let time = made.seconds().to_string();
+    let subject = session.map_or("", |session| session.facts.user.subject.as_str());
+    let mut parts = vec![cookie.expose().as_bytes(), subject.as_bytes(), time.as_bytes()];
+    for (name, value) in parameters.iter() {
+        parts.extend([name.as_bytes(), value.as_bytes()]);
+    }
+    Secret::new(format!("{time}.{}", seal::mac(&key, &parts).expose()))
+}

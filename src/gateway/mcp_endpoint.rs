@@ -1,0 +1,229 @@
+//! A request to a service: Origin, guard, forward. What is refused on the way is answered as JSON-RPC clients and
+//! browsers understand it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::exchange::{Exchange, Note, noted};
+use super::forward::{ForwardError, Forwarding, forward};
+use super::grants::{self, Step};
+use super::guard::{self, Admission, Refusal};
+use super::headers::Told;
+use super::origin::{self, Origin, Reader};
+use super::{Body, Service, Shared, home, keys, reply};
+use crate::mcp;
+use crate::oauth::{AttemptId, GrantId, TokenLives};
+use crate::pages::Problem;
+use crate::secret;
+use crate::time::Timestamp;
+use crate::token::TokenError;
+
+/// How often, at most, an unknown key name makes us read the keys again: seconds.
+const RELOAD_PAUSE: u64 = 5;
+
+/// Answers a request to `service`.
+pub(super) async fn endpoint(
+    exchange: &Exchange<'_>,
+    service: &Arc<Service>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let origin = origin_of(exchange, service, request.headers());
+    let mut answer = match origin {
+        Origin::Refused => refused_origin(service),
+        Origin::Absent | Origin::Allowed(_) => guarded(exchange, service, request).await,
+    };
+    if let Origin::Allowed(origin) = origin {
+        Reader(origin).answer(answer.headers_mut());
+    }
+    answer
+}
+
+/// OPTIONS to a service: answered here, never forwarded.
+pub(super) fn preflight<B>(
+    exchange: &Exchange<'_>,
+    service: &Service,
+    request: &Request<B>,
+) -> Response<Body> {
+    match origin_of(exchange, service, request.headers()) {
+        Origin::Refused => refused_origin(service),
+        Origin::Absent => reply::empty(StatusCode::NO_CONTENT),
+        Origin::Allowed(origin) => {
+            let mut answer = reply::empty(StatusCode::NO_CONTENT);
+            Reader(origin).preflight(request.headers(), answer.headers_mut());
+            answer
+        }
+    }
+}
+
+fn origin_of(exchange: &Exchange<'_>, service: &Service, headers: &HeaderMap) -> Origin {
+    let settings = &exchange.site.settings;
+    origin::decide(headers, &settings.issuer, &settings.origins, service)
+}
+
+async fn guarded(
+    exchange: &Exchange<'_>,
+    service: &Arc<Service>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let admission = match admit(exchange, service, &request).await {
+        Ok(admission) => admission,
+        Err(refusal) => return refuse(exchange, service, &refusal, &request),
+    };
+    confirm(exchange, &admission);
+    let note = Note {
+        service: Some(service.settings.name.clone()),
+        subject: admission.claims().map(|claims| claims.subject.to_string()),
+        client: admission.claims().map(|claims| claims.client.to_string()),
+        reason: None,
+    };
+    let told = Told {
+        service,
+        admission: &admission,
+        client: exchange.address,
+        request_id: exchange.request_id.as_str(),
+    };
+    let way = Forwarding {
+        told,
+        pool: &exchange.worker.pool,
+        sessions: &exchange.shared.sessions,
+        revocations: &exchange.shared.revocations,
+        now: exchange.now,
+    };
+    match forward(&way, request).await {
+        Ok(answer) => noted(answer, note),
+        Err(ForwardError::Refused(refusal)) => noted(challenge(service, &refusal), note),
+        Err(error) => noted(failed(service, &error), Note { reason: error.finding(), ..note }),
+    }
+}
+
+/// The guard's decision, once more with fresh keys if the token names one that we do not have.
+async fn admit(
+    exchange: &Exchange<'_>,
+    service: &Service,
+    request: &Request<Incoming>,
+) -> Result<Admission, Refusal> {
+    let decide = || {
+        guard::admit(
+            exchange.site,
+            exchange.shared,
+            exchange.worker,
+            service,
+            (request.headers(), request.uri().query()),
+        )
+    };
+    match decide() {
+        Err(Refusal::Token(TokenError::UnknownKey(Some(_)))) if may_reload(exchange.now) => {
+            keys::reload_signing_keys(exchange.shared).await;
+            decide()
+        }
+        decided => decided,
+    }
+}
+
+/// Whether the keys were not read again within the last seconds: a stranger's tokens must not reach the store at will.
+fn may_reload(now: Timestamp) -> bool {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let last = LAST.load(Ordering::Relaxed);
+    now.seconds() >= last + RELOAD_PAUSE
+        && LAST.compare_exchange(last, now.seconds(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+}
+
+/// A token of a generation that this worker has not seen: its client has the answer to its refresh. Written off the
+/// request's way.
+fn confirm(exchange: &Exchange<'_>, admission: &Admission) {
+    let Admission::Token(admission) = admission else { return };
+    let Some((grant, generation)) = admission.confirms() else { return };
+    let (shared, lives, now) = (Arc::clone(exchange.shared), exchange.site.settings.lives, exchange.now);
+    exchange
+        .shared
+        .control
+        .spawn(async move { write_confirmation(&shared, &lives, (grant, generation), now).await });
+}
+
+async fn write_confirmation(
+    shared: &Shared,
+    lives: &TokenLives,
+    (grant, generation): (GrantId, u64),
+    now: Timestamp,
+) {
+    let attempt = AttemptId::new(secret::random());
+    let written =
+        grants::decide(shared, lives, (grant, now), |grant| match grant.confirm(generation, attempt) {
+            Some(grant) => Step::Write(Box::new(grant), ()),
+            None => Step::Answer(()),
+        });
+    if let Err(error) = written.await {
+        tracing::warn!(%error, %grant, "a grant's newest generation could not be confirmed");
+    }
+}
+
+fn refuse(
+    exchange: &Exchange<'_>,
+    service: &Service,
+    refusal: &Refusal,
+    request: &Request<Incoming>,
+) -> Response<Body> {
+    let mut answer = challenge(service, refusal);
+    let browses = *request.method() == Method::GET && home::wants_html(request.headers());
+    if *refusal == Refusal::NoToken && browses {
+        let problem = Problem::for_clients(service.settings.resource.as_str());
+        let page = reply::page(refusal.status(), &problem.page(exchange.request_id.as_str()));
+        let header = answer.headers_mut().remove(WWW_AUTHENTICATE);
+        answer = page;
+        answer.headers_mut().extend(header.map(|value| (WWW_AUTHENTICATE, value)));
+    }
+    let reason = refusal.code().unwrap_or("no_token");
+    noted(
+        answer,
+        Note { service: Some(service.settings.name.clone()), reason: Some(reason), ..Note::default() },
+    )
+}
+
+/// A refusal with the challenge that tells a client what to do.
+fn challenge(service: &Service, refusal: &Refusal) -> Response<Body> {
+    tracing::debug!(service = service.settings.name, %refusal, "refused");
+    let mut answer = told(refusal.status(), &refusal.to_string(), refusal.code());
+    if let Some(value) = refusal.challenge(service).and_then(|text| HeaderValue::try_from(text).ok()) {
+        answer.headers_mut().insert(WWW_AUTHENTICATE, value);
+    }
+    if refusal.status() == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(reply::STORE_RETRY.as_secs()));
+    }
+    answer
+}
+
+fn failed(service: &Service, error: &ForwardError) -> Response<Body> {
+    reply::log(error.status(), error);
+    if matches!(error, ForwardError::Session) {
+        return told(error.status(), "Session not found", None);
+    }
+    let name = &service.settings.name;
+    let finding = error.finding();
+    let text = match finding {
+        Some(finding) => format!("{name}: {error} (finding {finding})"),
+        None => format!("{name}: {error}"),
+    };
+    told(error.status(), &text, finding)
+}
+
+fn refused_origin(service: &Service) -> Response<Body> {
+    let text = "this Origin may not call the server; list it under origins if it is yours";
+    let note =
+        Note { service: Some(service.settings.name.clone()), reason: Some("origin"), ..Note::default() };
+    noted(told(StatusCode::FORBIDDEN, text, Some("origin")), note)
+}
+
+/// A JSON-RPC error. No request was read, so its id is null (P9).
+fn told(status: StatusCode, text: &str, finding: Option<&'static str>) -> Response<Body> {
+    let code = match status {
+        StatusCode::NOT_FOUND => mcp::SESSION_NOT_FOUND,
+        status if status.is_server_error() => mcp::INTERNAL_ERROR,
+        _ => mcp::REFUSED,
+    };
+    let data = finding.map(|finding| serde_json::json!({ "finding": finding }));
+    reply::json_rpc(status, mcp::error_body(None, code, text, data.as_ref()))
+}

@@ -1,0 +1,198 @@
+//! The request's way: [`Gateway::handle`] routes a request to an endpoint of ours or, through the guard, to a server
+//! behind. It returns a response, never an error.
+
+mod address;
+mod authorize;
+mod bearer;
+mod body;
+mod callback;
+mod client_auth;
+mod consent;
+mod cookies;
+mod dev_login;
+mod discovery;
+mod exchange;
+mod form;
+mod forward;
+mod grants;
+mod guard;
+mod headers;
+mod home;
+mod keys;
+mod mcp_endpoint;
+mod origin;
+mod paths;
+mod registration;
+mod reply;
+mod revocation;
+mod revocations;
+mod route;
+mod service;
+mod site;
+mod streams;
+#[cfg(test)]
+mod testing;
+mod token_endpoint;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::clock::Clock;
+use crate::identity::Identity;
+use crate::mcp::SessionSealer;
+use crate::seal::Sealer;
+use crate::store::Store;
+use crate::token::{RefreshKeys, SigningKeys, TokenCache};
+use crate::upstream;
+
+use exchange::Exchange;
+use route::{Route, TargetError};
+
+pub use body::{Body, BodyError, Finish};
+pub use keys::{KeyRingError, load_refresh_keys, load_session_keys, load_signing_keys};
+pub use revocations::Revocations;
+pub use service::{Service, ServiceSettings, UserIdForm};
+pub use site::{Settings, Site};
+
+/// What survives a reload and is shared by all workers.
+pub struct Shared {
+    /// Clients, flows, sessions, grants.
+    pub store: Store,
+    /// Keys of access tokens; the newest signs.
+    pub signing: ArcSwap<SigningKeys>,
+    /// Keys of refresh tokens.
+    pub refresh: ArcSwap<RefreshKeys>,
+    /// Keys of session ids.
+    pub sessions: ArcSwap<SessionSealer>,
+    /// Which grants were revoked lately.
+    pub revocations: Revocations,
+    /// Who signs people in.
+    pub identity: Arc<dyn Identity>,
+    /// Derives the form token's key.
+    pub sealer: Sealer,
+    /// The present moment.
+    pub clock: Arc<dyn Clock>,
+    /// Where background work runs.
+    pub control: tokio::runtime::Handle,
+}
+
+/// What one worker owns: no other core touches it.
+pub struct Worker {
+    /// Connections to upstreams.
+    pub pool: upstream::Pool,
+    /// Tokens this worker has verified.
+    pub tokens: TokenCache,
+}
+
+/// Verified tokens that a worker remembers: about 1 KB each.
+const REMEMBERED_TOKENS: usize = 10_000;
+
+impl Worker {
+    /// A worker without connections that has seen no token yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { pool: upstream::Pool::new(), tokens: TokenCache::new(REMEMBERED_TOKENS) }
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How a request arrived.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The connection's other end.
+    pub peer: SocketAddr,
+    /// Whether it came by TLS here.
+    pub tls: bool,
+    /// The TLS server name, lower-case.
+    pub server_name: Option<String>,
+}
+
+/// The gateway: everything between a parsed request and its response.
+pub struct Gateway {
+    site: ArcSwap<Site>,
+    shared: Arc<Shared>,
+}
+
+impl Gateway {
+    /// A gateway for `site`.
+    #[must_use]
+    pub fn new(site: Site, shared: Arc<Shared>) -> Self {
+        Self { site: ArcSwap::from_pointee(site), shared }
+    }
+
+    /// Answers one request.
+    pub async fn handle(
+        &self,
+        worker: &Worker,
+        arrival: &Arrival,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let site = self.site.load_full();
+        let exchange = Exchange::begin(&site, &self.shared, worker, arrival, &request);
+        let reply = match address::refuse(&exchange, &request) {
+            Some(refusal) => refusal,
+            None => answer(&exchange, arrival, request).await,
+        };
+        exchange.end(reply)
+    }
+
+    /// What plain HTTP on the redirect port is answered with: the https URL for a host we serve.
+    #[must_use]
+    pub fn https_location(&self, host: &str, path_and_query: &str) -> Option<String> {
+        self.site.load().https_location(host, path_and_query)
+    }
+}
+
+/// One line a route.
+async fn answer(exchange: &Exchange<'_>, arrival: &Arrival, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let target = match route::target(exchange.site, &parts, arrival.server_name.as_deref()) {
+        Ok(target) => target,
+        Err(error) => return refuse_target(exchange.site, &error),
+    };
+    let route = route::route(exchange.site, &target, &parts);
+    let request = Request::from_parts(parts, body);
+    if *request.method() == Method::OPTIONS {
+        return discovery::preflight(exchange, &route, &request);
+    }
+    match route {
+        Route::ServerMetadata => discovery::server_metadata(exchange.site, &request),
+        Route::ResourceMetadata(document) => discovery::resource_metadata(document, &request),
+        Route::NoDocument => discovery::no_document(),
+        Route::Keys => discovery::keys(exchange, &request),
+        Route::Authorize => authorize::endpoint(exchange, request).await,
+        Route::AuthorizeAtIssuer(only) => authorize::at_issuer(exchange.site, only, &request),
+        Route::Callback => callback::endpoint(exchange, &request).await,
+        Route::Token => token_endpoint::endpoint(exchange, request).await,
+        Route::Register => registration::endpoint(exchange, request).await,
+        Route::Revoke => revocation::endpoint(exchange, request).await,
+        Route::DevLogin => dev_login::endpoint(exchange, request).await,
+        Route::Stylesheet => home::stylesheet(),
+        Route::Home => home::page(exchange),
+        Route::Service(service) => mcp_endpoint::endpoint(exchange, service, request).await,
+        Route::Nothing(host) => home::nothing(exchange, host, &request),
+    }
+}
+
+fn refuse_target(site: &Site, error: &TargetError) -> Response<Body> {
+    let (status, code) = match error {
+        TargetError::Host | TargetError::Form | TargetError::Path => {
+            (StatusCode::BAD_REQUEST, "invalid_request")
+        }
+        TargetError::UnknownHost(_) | TargetError::Misdirected => {
+            (StatusCode::MISDIRECTED_REQUEST, "unknown_host")
+        }
+    };
+    tracing::info!(%error, "target refused");
+    let known = format!("{error}; it is reached at {}", site.settings.issuer);
+    reply::problem(status, code, if status == StatusCode::BAD_REQUEST { "" } else { &known })
+}

@@ -1,0 +1,115 @@
+//! `POST /register` (RFC 7591).
+
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use super::Body;
+use super::discovery::open_to_all;
+use super::exchange::{Exchange, Note, noted};
+use super::form::{self, BodyReadError};
+use super::reply::{self, WireError};
+use crate::oauth::{
+    Client, ClientId, ClientLimits, ClientMetadata, ErrorCode, OAuthError, RegistrationError, register,
+};
+use crate::secret;
+use crate::store::StoreError;
+
+/// How long a registration lives that nobody uses.
+const UNUSED: Duration = Duration::from_hours(24);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Why a registration is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Body(#[from] BodyReadError),
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
+    /// 429 (G8).
+    #[error(
+        "too many registrations from this address; registrations_per_hour in the configuration allows more"
+    )]
+    TooMany,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl WireError for Refused {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Body(error) => error.status(),
+            Self::Registration(_) => StatusCode::BAD_REQUEST,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Body(_) => ErrorCode::InvalidClientMetadata,
+            Self::Registration(error) => OAuthError::from(error).code,
+            Self::TooMany | Self::Store(_) => ErrorCode::TemporarilyUnavailable,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Body(_) | Self::Registration(_) => None,
+            Self::TooMany => Some(HOUR),
+            Self::Store(_) => Some(reply::STORE_RETRY),
+        }
+    }
+}
+
+/// The answer: all metadata as applied, and the id. No secret, so no `client_secret_expires_at` (G1).
+#[derive(Serialize)]
+struct Registered<'a> {
+    client_id: &'a ClientId,
+    client_id_issued_at: u64,
+    #[serde(flatten)]
+    metadata: &'a ClientMetadata,
+}
+
+/// Registers a client.
+pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>) -> Response<Body> {
+    if *request.method() != Method::POST {
+        return open_to_all(reply::not_allowed("POST, OPTIONS"));
+    }
+    let reply = match create(exchange, request.into_body()).await {
+        Ok(client) => created(&client),
+        Err(refused) => reply::error(&refused),
+    };
+    open_to_all(reply)
+}
+
+async fn create(exchange: &Exchange<'_>, body: Incoming) -> Result<Client, Refused> {
+    let settings = &exchange.site.settings;
+    let store = &exchange.shared.store;
+    let body = form::read(body).await?;
+    let metadata = register(&body, &settings.redirects, ClientLimits::default())?;
+    let name = format!("register:{}", exchange.network());
+    if store.count(&name, HOUR, exchange.now).await? > settings.registrations_per_hour {
+        return Err(Refused::TooMany);
+    }
+    let client = Client {
+        id: ClientId::issue(secret::random()),
+        metadata,
+        issued_at: exchange.now,
+        expires: exchange.now.after(UNUSED),
+    };
+    store.save_client(&client).await?;
+    Ok(client)
+}
+
+fn created(client: &Client) -> Response<Body> {
+    let answer = Registered {
+        client_id: &client.id,
+        client_id_issued_at: client.issued_at.seconds(),
+        metadata: &client.metadata,
+    };
+    let note = Note { client: Some(client.id.to_string()), ..Note::default() };
+    noted(reply::json(StatusCode::CREATED, &answer), note)
+}

@@ -1,0 +1,125 @@
+//! `POST /revoke` (RFC 7009): either token ends its grant.
+
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::Body;
+use super::client_auth::{self, ClientError};
+use super::discovery::open_to_all;
+use super::exchange::Exchange;
+use super::form::{self, BodyReadError};
+use super::grants::{self, Step};
+use super::reply::{self, WireError};
+use crate::oauth::{AttemptId, Client, ErrorCode, Grant, GrantId, GrantState, RevocationReason};
+use crate::secret;
+use crate::store::StoreError;
+use crate::telemetry::audit;
+use crate::token::{RefreshToken, verify};
+
+/// Why nothing is revoked.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Body(#[from] BodyReadError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("token is missing")]
+    Missing,
+    /// RFC 7009 §2.1.
+    #[error("this token was issued to another client")]
+    Foreign,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl WireError for Refused {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Body(error) => error.status(),
+            Self::Client(error) => error.status(),
+            Self::Missing | Self::Foreign => StatusCode::BAD_REQUEST,
+            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Body(error) => error.code(),
+            Self::Client(error) => error.code(),
+            Self::Missing => ErrorCode::InvalidRequest,
+            Self::Foreign => ErrorCode::InvalidGrant,
+            Self::Store(_) => ErrorCode::TemporarilyUnavailable,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(reply::STORE_RETRY)
+    }
+
+    fn challenges_basic(&self) -> bool {
+        match self {
+            Self::Client(error) => error.challenges_basic(),
+            Self::Body(_) | Self::Missing | Self::Foreign | Self::Store(_) => false,
+        }
+    }
+}
+
+/// Revokes a grant; 200 for a token that is not known (V1).
+pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>) -> Response<Body> {
+    if *request.method() != Method::POST {
+        return open_to_all(reply::not_allowed("POST, OPTIONS"));
+    }
+    let reply = match revoke(exchange, request).await {
+        Ok(()) => reply::json(StatusCode::OK, &serde_json::json!({})),
+        Err(refused) => reply::error(&refused),
+    };
+    open_to_all(reply)
+}
+
+async fn revoke(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<(), Refused> {
+    let (headers, parameters) = form::parameters(request).await?;
+    let client = client_auth::authenticate(exchange, &headers, &parameters).await?;
+    let token = parameters.get("token").ok_or(Refused::Missing)?;
+    if let Some(token) = RefreshToken::parse(token) {
+        let proven = |grant: &Grant| match &grant.state {
+            GrantState::Active { salt, .. } => {
+                exchange.shared.refresh.load().check(&token, &client.id, salt).is_some()
+            }
+            GrantState::Pending { .. } | GrantState::Revoked { .. } | GrantState::Dead { .. } => false,
+        };
+        return end(exchange, &client, token.grant(), proven).await;
+    }
+    let keys = exchange.shared.signing.load();
+    let Ok(verified) = verify(token, &keys, &exchange.site.settings.issuer, exchange.now) else {
+        return Ok(());
+    };
+    if verified.claims().client != client.id {
+        return Err(Refused::Foreign);
+    }
+    end(exchange, &client, verified.claims().grant, |_| true).await
+}
+
+async fn end(
+    exchange: &Exchange<'_>,
+    client: &Client,
+    grant: GrantId,
+    proven: impl Fn(&Grant) -> bool,
+) -> Result<(), Refused> {
+    let attempt = AttemptId::new(secret::random());
+    let lives = &exchange.site.settings.lives;
+    let ended = grants::decide(exchange.shared, lives, (grant, exchange.now), |grant| {
+        if grant.client != client.id || !proven(&grant) {
+            return Step::Answer(false);
+        }
+        match grant.revoke(RevocationReason::Client, attempt, exchange.now) {
+            Some(grant) => Step::Write(Box::new(grant), true),
+            None => Step::Answer(false),
+        }
+    });
+    if ended.await? == Some(true) {
+        audit("grant revoked", None, Some(client.id.as_str()), Some(exchange.address), "by the client");
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! Which endpoint a request is for: by host, then by path. Everything about a target that is not plain is refused
+//! here, so that no two readers of a path can disagree.
+
+use std::sync::Arc;
+
+use http::Method;
+use http::request::Parts;
+
+use super::{Service, Site, site::Host};
+
+/// What a request is for.
+pub(super) enum Route<'a> {
+    /// RFC 8414.
+    ServerMetadata,
+    /// RFC 9728.
+    ResourceMetadata(&'a bytes::Bytes),
+    /// A well-known path where nothing is: 404, never an upstream's business (P16, D17).
+    NoDocument,
+    /// GET and POST at the issuer.
+    Authorize,
+    /// GET on a service's host: 302 to the issuer (D18).
+    AuthorizeAtIssuer(Option<&'a Arc<Service>>),
+    /// Where the identity provider sends the browser back to.
+    Callback,
+    /// RFC 6749 §3.2.
+    Token,
+    /// RFC 7591 §3.
+    Register,
+    /// RFC 7009 §2.
+    Revoke,
+    /// RFC 7517 §5.
+    Keys,
+    /// The `dev` identity's page.
+    DevLogin,
+    /// The stylesheet of our pages.
+    Stylesheet,
+    /// What the issuer's root shows.
+    Home,
+    /// An MCP server.
+    Service(&'a Arc<Service>),
+    /// A path of a host we serve, where nothing is.
+    Nothing(&'a Host),
+}
+
+/// Why a request's target is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TargetError {
+    /// No `Host`, several, or one that is not what `:authority` says (P14).
+    #[error("the request must name one host")]
+    Host,
+    /// `GET http://host/path`, or `CONNECT`: we are not a forward proxy (P14).
+    #[error("the request's target must be a path")]
+    Form,
+    /// `..`, `//`, encoded slashes and the like.
+    #[error("the path must be plain: no empty or dot segments, no encoded slashes")]
+    Path,
+    /// A host that is none of ours (P15).
+    #[error("this gateway does not serve the host {0}")]
+    UnknownHost(String),
+    /// The TLS server name is another host (P15).
+    #[error("the connection was made for another host")]
+    Misdirected,
+}
+
+/// The host and path a request names, after they were found plain.
+pub(super) struct Target<'a> {
+    /// The configured spelling.
+    pub(super) host_name: &'a str,
+    pub(super) host: &'a Host,
+}
+
+/// Finds the host of a request.
+///
+/// # Errors
+/// [`TargetError`].
+pub(super) fn target<'a>(
+    site: &'a Site,
+    parts: &Parts,
+    server_name: Option<&str>,
+) -> Result<Target<'a>, TargetError> {
+    let named = named_host(parts)?;
+    if !is_plain(parts.uri.path()) {
+        return Err(TargetError::Path);
+    }
+    if server_name.is_some_and(|name| !name.eq_ignore_ascii_case(without_port(&named))) {
+        return Err(TargetError::Misdirected);
+    }
+    let (host_name, host) = site.host(&named).ok_or(TargetError::UnknownHost(named))?;
+    Ok(Target { host_name, host })
+}
+
+/// The endpoint of a request.
+pub(super) fn route<'a>(site: &'a Site, target: &Target<'a>, parts: &Parts) -> Route<'a> {
+    let path = parts.uri.path();
+    let host = target.host;
+    if path.split('/').any(|segment| segment == ".well-known") {
+        return well_known(host, path);
+    }
+    let at_issuer = target.host_name == site.issuer_host;
+    match path {
+        "/token" => return Route::Token,
+        "/register" => return Route::Register,
+        "/authorize" if at_issuer => return Route::Authorize,
+        "/authorize" => return Route::AuthorizeAtIssuer(host.only.as_ref()),
+        "/callback" if at_issuer => return Route::Callback,
+        "/revoke" if at_issuer => return Route::Revoke,
+        "/jwks" if at_issuer => return Route::Keys,
+        "/dev/login" if at_issuer && site.settings.dev_identity => return Route::DevLogin,
+        "/assets/app.css" if at_issuer => return Route::Stylesheet,
+        "/" if at_issuer && parts.method != Method::POST => return Route::Home,
+        _ => {}
+    }
+    host.service_at(path).map_or(Route::Nothing(host), Route::Service)
+}
+
+fn well_known<'a>(host: &'a Host, path: &str) -> Route<'a> {
+    const SERVER: &str = "/.well-known/oauth-authorization-server";
+    match path.strip_prefix(SERVER) {
+        Some("") => return Route::ServerMetadata,
+        Some(inserted) if host.is_service_path(inserted) => return Route::ServerMetadata,
+        Some(_) | None => {}
+    }
+    host.document(path).map_or(Route::NoDocument, Route::ResourceMetadata)
+}
+
+/// The one host a request names (RFC 9112 §3.2, RFC 9113 §8.3.1).
+fn named_host(parts: &Parts) -> Result<String, TargetError> {
+    let mut hosts = parts.headers.get_all(http::header::HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next());
+    if more.is_some() {
+        return Err(TargetError::Host);
+    }
+    let host = host.map(|host| host.to_str().map_err(|_| TargetError::Host)).transpose()?;
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    if parts.method == Method::CONNECT || (authority.is_some() && parts.version < http::Version::HTTP_2) {
+        return Err(TargetError::Form);
+    }
+    match (authority, host) {
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => Err(TargetError::Host),
+        (Some(named), _) | (None, Some(named)) if !named.is_empty() && !named.contains('@') => {
+            Ok(named.to_owned())
+        }
+        (Some(_) | None, _) => Err(TargetError::Host),
+    }
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        Some(_) | None => authority,
+    }
+}
+
+/// Whether every reader of `path` sees the same segments in it.
+fn is_plain(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let hidden = ["//", "\\", "%2f", "%5c", "%00"].iter().any(|part| lower.contains(part));
+    let dots = |segment: &str| matches!(segment.replace("%2e", ".").as_str(), "." | "..");
+    path.starts_with('/') && !hidden && !lower.split('/').any(dots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_plain_only_if_no_two_readers_can_disagree() {
+        for plain in ["/", "/mcp", "/mcp/", "/a.b/..c", "/mcp/%20x", "/.well-known/x"] {
+            assert!(is_plain(plain), "{plain}");
+        }
+        for odd in [
+            "*",
+            "",
+            "//mcp",
+            "/a//b",
+            "/a/../b",
+            "/a/.",
+            "/a/%2e%2E/b",
+            "/a/.%2e",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a\\b",
+            "/a%00",
+        ] {
+            assert!(!is_plain(odd), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_no_part_of_the_server_name() {
+        assert_eq!(without_port("a.example:8443"), "a.example");
+        assert_eq!(without_port("a.example"), "a.example");
+        assert_eq!(without_port("[::1]:80"), "[::1]");
+        assert_eq!(without_port("[::1]"), "[::1]");
+    }
+}

@@ -1,0 +1,85 @@
+//! A service: one MCP server as the public sees it, and where it really is.
+
+use url::Url;
+
+use crate::oauth::{Hierarchy, ProtectedResourceMetadata, Resource, Scopes};
+use crate::policy::AccessRules;
+use crate::upstream;
+
+/// What the configuration says of a service, checked.
+#[derive(Clone, Debug)]
+pub struct ServiceSettings {
+    /// The key under `services`.
+    pub name: String,
+    /// The canonical public URL, byte for byte as configured.
+    pub resource: Resource,
+    /// The same, parsed.
+    pub url: Url,
+    /// Further paths on the same host, e.g. `/sse`.
+    pub paths: Vec<String>,
+    /// Where requests go.
+    pub upstream: upstream::Settings,
+    /// What any request needs; `mcp` if not configured.
+    pub scopes: Scopes,
+    /// Which scopes contain which.
+    pub implies: Hierarchy,
+    /// Who may use it.
+    pub access: AccessRules,
+    /// Whether requests need no token at all.
+    pub public: bool,
+    /// Whether the upstream is told the e-mail address.
+    pub forward_email: bool,
+    /// The form of `X-User-Id`.
+    pub user_id: UserIdForm,
+    /// Further origins whose browsers may call it.
+    pub origins: Vec<String>,
+}
+
+/// The form in which an upstream is told who the user is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserIdForm {
+    /// `github:583231`.
+    #[default]
+    Subject,
+    /// `583231`.
+    Numeric,
+}
+
+/// A service as requests meet it: its settings and what is made of them once, at start.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// As configured.
+    pub settings: ServiceSettings,
+    /// `https://host[:port]` of its URL.
+    pub origin: String,
+    /// The token's `acc`.
+    pub access: String,
+    /// The URL of its protected resource metadata (D20).
+    pub metadata_url: String,
+}
+
+impl Service {
+    /// Prepares a service.
+    pub(super) fn new(settings: ServiceSettings) -> Self {
+        let origin = settings.url.origin().ascii_serialization();
+        Self {
+            access: settings.access.fingerprint(),
+            metadata_url: format!("{origin}{}", ProtectedResourceMetadata::path(&settings.resource)),
+            origin,
+            settings,
+        }
+    }
+
+    /// Every scope this service gives a meaning.
+    pub(super) fn known_scopes(&self) -> Scopes {
+        self.settings.scopes.union(&self.settings.implies.mentioned())
+    }
+
+    /// What is granted when `asked` was asked for: the basic scopes always, known ones as asked, and an echo of
+    /// `offline_access` (A7).
+    pub(super) fn grantable(&self, asked: &Scopes) -> Scopes {
+        let offline = Scopes::parse("offline_access");
+        let known = self.known_scopes().union(&offline);
+        self.settings.scopes.union(&asked.intersection(&known))
+    }
+}

@@ -1,0 +1,243 @@
+//! Pages that tell what went wrong, why, and what to do next. The ids are those of the troubles that doctor explains.
+
+use askama::Template;
+
+use super::Page;
+
+/// Something went wrong while a person was looking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The trouble's id.
+    pub id: &'static str,
+    /// One sentence: what happened. Goes into logs and JSON answers too.
+    pub what: String,
+    /// What to do, a step a line.
+    pub next: Vec<String>,
+    link: Option<(String, String)>,
+}
+
+#[derive(Template)]
+#[template(path = "problem.html", config = ".askama.toml")]
+struct Shown<'a> {
+    problem: &'a Problem,
+    link: Option<(&'a str, &'a str)>,
+    request_id: &'a str,
+}
+
+impl Problem {
+    fn new(id: &'static str, what: &str, next: &[&str]) -> Self {
+        let next = next.iter().map(|step| (*step).to_owned()).collect();
+        Self { id, what: what.to_owned(), next, link: None }
+    }
+
+    /// Adds a way on.
+    #[must_use]
+    pub fn with_link(mut self, text: &str, url: &str) -> Self {
+        self.link = Some((text.to_owned(), url.to_owned()));
+        self
+    }
+
+    /// The page, with the id under which the log knows this request.
+    #[must_use]
+    pub fn page(&self, request_id: &str) -> Page {
+        let link = self.link.as_ref().map(|(text, url)| (text.as_str(), url.as_str()));
+        Page::of(&Shown { problem: self, link, request_id })
+    }
+
+    /// The client is not registered, or its registration has expired.
+    #[must_use]
+    pub fn unknown_client() -> Self {
+        Self::new(
+            "client-unknown",
+            "The application that sent you here is not registered with this server.",
+            &[
+                "Registrations that are not used for a day expire, and a server that was set up anew knows none.",
+                "In the application, remove this MCP server and add it again: it then registers anew.",
+                "With mcp-remote, delete the folder ~/.mcp-auth first.",
+            ],
+        )
+    }
+
+    /// The redirect URI is not one of the client's.
+    #[must_use]
+    pub fn redirect_mismatch(client: Option<&str>, redirect_uri: Option<&str>) -> Self {
+        let client = client.unwrap_or("The application");
+        let what = match redirect_uri {
+            Some(uri) => format!("{client} asks for the answer at {uri}, which it did not register."),
+            None => format!("{client} does not say where the answer should go."),
+        };
+        Self::new(
+            "redirect-mismatch",
+            &what,
+            &[
+                "The application remembers an old registration. Clear it and connect again.",
+                "mcp-remote: delete the folder ~/.mcp-auth. VS Code: run the command Authentication: Remove Dynamic Authentication Providers.",
+                "Claude Desktop: remove the connector and add it again.",
+            ],
+        )
+    }
+
+    /// The consent form is not ours, too old, or from another browser.
+    #[must_use]
+    pub fn form_expired(again: &str) -> Self {
+        let problem = Self::new(
+            "state-expired",
+            "This page was open too long, or cookies are blocked, so your answer was not taken.",
+            &["Start again; nothing was granted."],
+        );
+        problem.with_link("Start again", again)
+    }
+
+    /// Another site posted the form.
+    #[must_use]
+    pub fn foreign_origin() -> Self {
+        Self::new(
+            "state-reused",
+            "Another website tried to answer for you. Nothing was granted.",
+            &["Go back to the application and connect again."],
+        )
+    }
+
+    /// The form or query cannot be read.
+    #[must_use]
+    pub fn unreadable(why: &str) -> Self {
+        Self::new(
+            "redirect-invalid",
+            &format!("The request cannot be read: {why}."),
+            &["Connect again from the application."],
+        )
+    }
+
+    /// No flow of this state.
+    #[must_use]
+    pub fn state_unknown() -> Self {
+        Self::new(
+            "state-expired",
+            "This sign-in has ended: it took longer than ten minutes, or was finished already, or began in another browser.",
+            &[
+                "If the application says that it is connected, all is well: an earlier sign-in is not undone.",
+                "If not, connect again from the application.",
+            ],
+        )
+    }
+
+    /// A flow of another browser.
+    #[must_use]
+    pub fn state_foreign() -> Self {
+        Self::new(
+            "state-reused",
+            "This sign-in began in another browser.",
+            &["Connect again from the application, and stay in the browser that it opens."],
+        )
+    }
+
+    /// The rules do not let the person in. `tried` are the rules by user and by organisation.
+    #[must_use]
+    pub fn not_allowed(provider: &str, login: &str, service: &str, tried: (&[String], &[String])) -> Self {
+        let (users, orgs) = tried;
+        let rules = match (users.is_empty(), orgs.is_empty()) {
+            (true, true) => "nobody".to_owned(),
+            (false, true) => "certain users".to_owned(),
+            (true, false) => format!("members of {}", orgs.join(", ")),
+            (false, false) => format!("certain users and members of {}", orgs.join(", ")),
+        };
+        let mut next = vec![
+            format!("The access rules of {service} let in: {rules}."),
+            format!("Ask the operator to add {login} to access.users of this service."),
+        ];
+        if !orgs.is_empty() {
+            next.push(format!(
+                "If you are a member: organisations can hide from applications. At {provider}, open Settings, Applications, and grant this application access to the organisation."
+            ));
+        }
+        Self {
+            id: "not-allowed",
+            what: format!("You are signed in as {login} ({provider}), and {service} does not let you in."),
+            next,
+            link: None,
+        }
+    }
+
+    /// The store is away.
+    #[must_use]
+    pub fn store_away() -> Self {
+        Self::new(
+            "redis-down",
+            "The server cannot reach its store just now.",
+            &["Try again in a moment: reload this page."],
+        )
+    }
+
+    /// The provider does not accept our client id and secret.
+    #[must_use]
+    pub fn provider_credentials() -> Self {
+        Self::new(
+            "github-credentials",
+            "GitHub does not accept this server's client id and secret.",
+            &[
+                "The operator must compare identity.github.client_id and client_secret with the OAuth app's page at GitHub, and make a new secret there if in doubt.",
+            ],
+        )
+    }
+
+    /// The provider knows another callback URL.
+    #[must_use]
+    pub fn provider_callback(callback: &str) -> Self {
+        Self::new(
+            "github-callback",
+            "The OAuth app at GitHub has another callback URL.",
+            &["The operator must set this as the Authorization callback URL there:", callback],
+        )
+    }
+
+    /// An organisation wants single sign-on first.
+    #[must_use]
+    pub fn single_sign_on(org: &str, url: Option<&str>) -> Self {
+        let problem = Self::new(
+            "not-allowed",
+            &format!("The organisation {org} hides your membership from this server."),
+            &[
+                "It wants single sign-on for this application, or has to approve it: authorise it, then connect again.",
+                "At GitHub: Settings, Applications, Authorized OAuth Apps, this application, Organization access.",
+            ],
+        );
+        match url {
+            Some(url) => problem.with_link("Authorise at GitHub", url),
+            None => problem,
+        }
+    }
+
+    /// An organisation has not approved this application.
+    #[must_use]
+    pub fn org_restricted(org: &str) -> Self {
+        Self::new(
+            "not-allowed",
+            &format!("The organisation {org} does not show its members to this server."),
+            &[
+                "It restricts third-party applications, or the addresses they may come from. An owner of the organisation can approve this one.",
+                "At GitHub: Settings, Applications, Authorized OAuth Apps, this application, Organization access, Request.",
+            ],
+        )
+    }
+
+    /// Nothing is at this address.
+    #[must_use]
+    pub fn wrong_url(urls: &[&str]) -> Self {
+        let problem = Self::new("wrong-url", "There is nothing at this address.", &[]);
+        let next = urls
+            .iter()
+            .map(|url| format!("The MCP server here is {url}: paste exactly this into your client."))
+            .collect();
+        Self { next, ..problem }
+    }
+
+    /// A browser opened an MCP server's URL.
+    #[must_use]
+    pub fn for_clients(url: &str) -> Self {
+        Self::new(
+            "wrong-url",
+            "This is the address of an MCP server, for programs and not for browsers.",
+            &["It works. Paste this URL into your MCP client, which then opens the sign-in by itself:", url],
+        )
+    }
+}

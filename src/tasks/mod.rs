@@ -1,0 +1,83 @@
+//! What runs beside requests, on the control runtime: the revocation feed and the sweep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::gateway::Shared;
+use crate::store::{FeedPosition, StoreError};
+
+const POLL: Duration = Duration::from_secs(1);
+const SWEEP: Duration = Duration::from_mins(10);
+
+/// Background work that ends when this is dropped.
+pub struct Tasks {
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in &self.running {
+            task.abort();
+        }
+    }
+}
+
+/// Reads every revocation there is, so that no revoked token is believed from the first request on, then goes on in the
+/// background. `keep` is how long a revocation matters: the longest life of an access token, and a minute.
+///
+/// # Errors
+/// [`StoreError`] from the first reading.
+pub async fn start(shared: &Arc<Shared>, keep: Duration) -> Result<Tasks, StoreError> {
+    let position = read_feed(shared, None, keep).await?;
+    let feed = tokio::spawn(follow_feed(Arc::clone(shared), position, keep));
+    let sweep = tokio::spawn(sweep(Arc::clone(shared), keep));
+    Ok(Tasks { running: vec![feed, sweep] })
+}
+
+async fn read_feed(
+    shared: &Shared,
+    since: Option<FeedPosition>,
+    keep: Duration,
+) -> Result<FeedPosition, StoreError> {
+    // The moment before reading: what is revoked while we read is found by the next reading at the latest.
+    let asked = shared.clock.now();
+    let (read, position) = shared.store.revocations(since).await?;
+    shared.revocations.update(&read, keep, asked);
+    Ok(position)
+}
+
+async fn follow_feed(shared: Arc<Shared>, mut position: FeedPosition, keep: Duration) {
+    let mut ticks = interval(POLL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut away = false;
+    loop {
+        ticks.tick().await;
+        match read_feed(&shared, Some(position), keep).await {
+            Ok(next) => {
+                if std::mem::take(&mut away) {
+                    tracing::info!("the store is back; revocations are up to date");
+                }
+                position = next;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut away, true) {
+                    tracing::warn!(%error, "the store is away; tokens work on until revocation_staleness has passed");
+                }
+            }
+        }
+    }
+}
+
+async fn sweep(shared: Arc<Shared>, keep: Duration) {
+    let mut ticks = interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = shared.store.sweep(keep, shared.clock.now()).await {
+            tracing::warn!(%error, "the sweep of expired records was put off");
+        }
+    }
+}

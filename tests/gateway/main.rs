@@ -1,0 +1,15 @@
+//! Rung 3: the whole gateway in process, over a duplex pipe, with a stopped clock.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod authorize;
+mod consent;
+mod discovery;
+mod guard;
+mod refresh;
+mod registration;
+mod revoke;
+mod tokens;
