@@ -1,0 +1,24 @@
+//! The command line's commands, one file each.
+
+pub mod check;
+#[cfg(feature = "echo")]
+pub mod demo;
+#[cfg(feature = "echo")]
+pub mod echo_server;
+#[cfg(feature = "echo")]
+mod port_owner;
+pub mod serve;
+
+use std::process::ExitCode;
+
+/// What a command came to: an error is told with its causes, in one line.
+fn report(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            crate::telemetry::flush();
+            eprintln!("portcullis: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

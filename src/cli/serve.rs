@@ -1,0 +1,122 @@
+//! `portcullis serve`: everything is put together here, in the order in which it can fail.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::check;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::fetch::Fetcher;
+use crate::gateway::{
+    Gateway, Revocations, Shared, Site, load_refresh_keys, load_session_keys, load_signing_keys,
+};
+use crate::identity::{self, Dev, GitHub, Identity};
+use crate::seal::Sealer;
+use crate::serve::Listeners;
+use crate::store::Store;
+use crate::{certs, tasks, telemetry};
+
+/// Runs the gateway that `file` describes until SIGTERM or SIGINT.
+#[must_use]
+pub fn run(file: &Path) -> ExitCode {
+    let config = match check::load(file) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    telemetry::start(&config.telemetry);
+    let served = control_runtime().and_then(|control| control.block_on(serve(config, async {})));
+    super::report(served)
+}
+
+/// The runtime of everything that is no request.
+///
+/// # Errors
+/// If its threads cannot be started.
+pub(super) fn control_runtime() -> anyhow::Result<Runtime> {
+    let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build();
+    runtime.context("cannot start the control runtime")
+}
+
+/// Binds, opens the store, and serves. `ready` is polled once everything answers.
+///
+/// # Errors
+/// Whatever keeps the gateway from starting, in words an operator can act on.
+pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let listeners = Listeners::bind(&config.serve)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let hosts = config.hosts();
+    let tls = certs::server_config(&config.tls, &hosts, clock.now()).context("TLS certificates")?;
+    let keep = config.gateway.lives.access + Duration::from_mins(1);
+    let shared = Arc::new(share(&config, clock).await?);
+    let background = tasks::start(&shared, keep).await.context("reading revocations")?;
+    let issuer = config.gateway.issuer.clone();
+    for service in &config.gateway.services {
+        tracing::info!(service = service.name, url = service.resource.as_str(), upstream = %service.upstream.url, "serving");
+    }
+    let gateway = Arc::new(Gateway::new(Site::new(config.gateway), shared));
+    let stop = asked_to_stop()?;
+    let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
+    tracing::info!(issuer, listen = addresses.join(" "), "listening");
+    ready.await;
+    listeners.serve(config.serve, tls, gateway, stop).await?;
+    drop(background);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Opens the store and everything that is shared by all workers.
+///
+/// # Errors
+/// Whatever keeps the gateway from starting.
+pub async fn share(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Shared> {
+    let control = tokio::runtime::Handle::current();
+    let sealer = Sealer::new(config.secret_key.clone());
+    let store = Store::open(&config.store, sealer.clone(), &control, Arc::clone(&clock))
+        .await
+        .context("the store")?;
+    let now = clock.now();
+    Ok(Shared {
+        signing: ArcSwap::from_pointee(load_signing_keys(&store, now).await?),
+        refresh: ArcSwap::from_pointee(load_refresh_keys(&store, now).await?),
+        sessions: ArcSwap::from_pointee(load_session_keys(&store, now).await?),
+        revocations: Revocations::new(),
+        identity: identity(config)?,
+        sealer,
+        clock,
+        control,
+        store,
+    })
+}
+
+fn identity(config: &Config) -> anyhow::Result<Arc<dyn Identity>> {
+    let issuer = config.gateway.issuer.clone();
+    Ok(match &config.identity {
+        identity::Settings::Dev => Arc::new(Dev::new(issuer)),
+        identity::Settings::GitHub(settings) => {
+            let fetcher = Fetcher::new().context("the outbound HTTPS client")?;
+            Arc::new(GitHub::new(settings.clone(), issuer, fetcher))
+        }
+    })
+}
+
+/// Done at the first SIGTERM or SIGINT; a second one ends the process without waiting for open requests.
+fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    Ok(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!("stopping: no new connections, open requests may finish; once more stops at once");
+        tokio::spawn(async move {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            tracing::warn!("stopped at once, open requests were cut");
+            std::process::exit(130);
+        });
+    })
+}

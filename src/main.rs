@@ -1,0 +1,62 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use portcullis::cli;
+
+/// The OAuth 2.1 gateway in front of your MCP servers.
+#[derive(Parser)]
+#[command(name = "portcullis", version, about, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve {
+        /// The configuration.
+        #[arg(default_value = "portcullis.yaml", env = "PORTCULLIS_CONFIG")]
+        file: PathBuf,
+    },
+    /// Check a configuration and say everything that is wrong with it; exit status 78 if anything is.
+    Check {
+        /// The configuration.
+        #[arg(default_value = "portcullis.yaml", env = "PORTCULLIS_CONFIG")]
+        file: PathBuf,
+    },
+    #[cfg(feature = "echo")]
+    /// Try it: a gateway on this computer with a built-in MCP server; nothing else to install or configure.
+    Demo(cli::demo::Arguments),
+    /// Run the built-in diagnostic MCP server alone: it knows nothing of OAuth and answers on loopback.
+    #[cfg(feature = "echo")]
+    EchoServer {
+        /// The port on 127.0.0.1; 0 takes a free one.
+        #[arg(long, default_value_t = 3000)]
+        port: u16,
+    },
+}
+
+const EXAMPLES: &str = "Examples:
+  portcullis demo                         try it on this computer
+  portcullis check portcullis.yaml        what is wrong with a configuration
+  portcullis serve portcullis.yaml        run the gateway
+  portcullis echo-server --port 3000      an MCP server to put behind it";
+
+fn main() -> ExitCode {
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        eprintln!("portcullis: a cryptographic provider was installed twice");
+        return ExitCode::FAILURE;
+    }
+    match Arguments::parse().command {
+        Command::Serve { file } => cli::serve::run(&file),
+        Command::Check { file } => cli::check::run(&file),
+        #[cfg(feature = "echo")]
+        Command::Demo(arguments) => cli::demo::run(&arguments),
+        #[cfg(feature = "echo")]
+        Command::EchoServer { port } => cli::echo_server::run(port),
+    }
+}
