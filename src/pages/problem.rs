@@ -13,35 +13,33 @@ pub struct Problem {
     pub what: String,
     /// What to do, a step a line.
     pub next: Vec<String>,
-    link: Option<(String, String)>,
+    links: Vec<(String, String)>,
 }
 
 #[derive(Template)]
 #[template(path = "problem.html", config = ".askama.toml")]
 struct Shown<'a> {
     problem: &'a Problem,
-    link: Option<(&'a str, &'a str)>,
     request_id: &'a str,
 }
 
 impl Problem {
     fn new(id: &'static str, what: &str, next: &[&str]) -> Self {
         let next = next.iter().map(|step| (*step).to_owned()).collect();
-        Self { id, what: what.to_owned(), next, link: None }
+        Self { id, what: what.to_owned(), next, links: Vec::new() }
     }
 
     /// Adds a way on.
     #[must_use]
     pub fn with_link(mut self, text: &str, url: &str) -> Self {
-        self.link = Some((text.to_owned(), url.to_owned()));
+        self.links.push((text.to_owned(), url.to_owned()));
         self
     }
 
     /// The page, with the id under which the log knows this request.
     #[must_use]
     pub fn page(&self, request_id: &str) -> Page {
-        let link = self.link.as_ref().map(|(text, url)| (text.as_str(), url.as_str()));
-        Page::of(&Shown { problem: self, link, request_id })
+        Page::of(&Shown { problem: self, request_id })
     }
 
     /// The client is not registered, or its registration has expired.
@@ -154,7 +152,7 @@ impl Problem {
             id: "not-allowed",
             what: format!("You are signed in as {login} ({provider}), and {service} does not let you in."),
             next,
-            link: None,
+            links: Vec::new(),
         }
     }
 

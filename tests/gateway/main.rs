@@ -8,6 +8,7 @@ mod support;
 mod authorize;
 mod consent;
 mod discovery;
+mod github;
 mod guard;
 mod refresh;
 mod registration;

@@ -30,8 +30,9 @@ pub struct Rig {
     pub shared: Arc<Shared>,
     pub clock: Arc<StoppedClock>,
     worker: Arc<Worker>,
+    yaml: String,
     _tasks: tasks::Tasks,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 /// An answer, read whole.
@@ -105,16 +106,27 @@ impl Rig {
     /// A gateway of a configuration in which `{folder}` stands for the store's folder.
     pub async fn with(yaml: &str) -> Self {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let yaml = yaml.replace("{folder}", folder.path().to_str().unwrap());
-        let config = Config::from_text(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
         let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));
-        let shared = Arc::new(cli::serve::share(&config, clock.clone()).await.unwrap());
-        let tasks =
-            tasks::start(&shared, config.gateway.lives.access + Duration::from_mins(1)).await.unwrap();
+        Self::start(yaml, clock, folder).await
+    }
+
+    /// The same gateway, stopped and started again with another configuration.
+    pub async fn reconfigured(self, change: impl Fn(&str) -> String) -> Self {
+        let (yaml, clock, folder) = (change(&self.yaml), Arc::clone(&self.clock), Arc::clone(&self.folder));
+        assert_ne!(yaml, self.yaml);
+        drop(self);
+        Self::start(yaml, clock, folder).await
+    }
+
+    async fn start(yaml: String, clock: Arc<StoppedClock>, folder: Arc<tempfile::TempDir>) -> Self {
+        let config = Config::from_text(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+        let shared = Arc::new(share(&config, &clock).await);
+        let keep = config.gateway.lives.access + Duration::from_mins(1);
+        let tasks = tasks::start(&shared, keep).await.unwrap();
         let gateway = Arc::new(Gateway::new(Site::new(config.gateway), Arc::clone(&shared)));
-        let worker = Arc::new(Worker::new());
-        Self { gateway, shared, clock, worker, _tasks: tasks, folder }
+        Self { gateway, shared, clock, worker: Arc::new(Worker::new()), yaml, _tasks: tasks, folder }
     }
 
     pub fn folder(&self) -> &std::path::Path {
@@ -225,6 +237,19 @@ impl Rig {
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#.to_owned();
         self.send(request("POST", "/mcp", &headers, body)).await
     }
+}
+
+/// A gateway that was just dropped gives its store up in a moment.
+async fn share(config: &Config, clock: &Arc<StoppedClock>) -> Shared {
+    let mut last = None;
+    for _ in 0..100 {
+        match cli::serve::share(config, Arc::clone(clock) as Arc<dyn portcullis::clock::Clock>).await {
+            Ok(shared) => return shared,
+            Err(error) => last = Some(error),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{last:?}");
 }
 
 /// What a client asks for.
