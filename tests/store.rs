@@ -6,7 +6,7 @@
 mod contract;
 #[path = "store/embedded.rs"]
 mod embedded;
-#[path = "store/faults.rs"]
+#[path = "support/faults.rs"]
 mod faults;
 #[path = "store/fixtures.rs"]
 mod fixtures;

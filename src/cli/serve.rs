@@ -76,11 +76,18 @@ pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> an
 /// # Errors
 /// Whatever keeps the gateway from starting.
 pub async fn share(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Shared> {
-    let control = tokio::runtime::Handle::current();
     let sealer = Sealer::new(config.secret_key.clone());
-    let store = Store::open(&config.store, sealer.clone(), &control, Arc::clone(&clock))
-        .await
-        .context("the store")?;
+    let control = tokio::runtime::Handle::current();
+    let store =
+        Store::open(&config.store, sealer, &control, Arc::clone(&clock)).await.context("the store")?;
+    share_over(config, store, clock).await
+}
+
+/// The same over a store that is open already.
+///
+/// # Errors
+/// Whatever keeps the gateway from starting.
+pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) -> anyhow::Result<Shared> {
     let now = clock.now();
     Ok(Shared {
         signing: ArcSwap::from_pointee(load_signing_keys(&store, now).await?),
@@ -88,9 +95,9 @@ pub async fn share(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Sha
         sessions: ArcSwap::from_pointee(load_session_keys(&store, now).await?),
         revocations: Revocations::new(),
         identity: identity(config)?,
-        sealer,
+        sealer: Sealer::new(config.secret_key.clone()),
         clock,
-        control,
+        control: tokio::runtime::Handle::current(),
         store,
     })
 }

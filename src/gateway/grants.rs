@@ -41,6 +41,8 @@ pub(super) async fn decide<T>(
         let Some(loaded) = patiently(deadline, || shared.store.grant(id, now)).await? else {
             return Ok(None);
         };
+        // Read as ended: by another process, or by a commit of ours whose answer was lost.
+        tell_revoked(shared, &loaded.value);
         let (grant, answer) = match decision(loaded.value.clone()) {
             Step::Answer(answer) => return Ok(Some(answer)),
             Step::Write(grant, answer) => (*grant, answer),

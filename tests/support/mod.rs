@@ -2,5 +2,6 @@
 
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses another part of this")]
 
+pub mod faults;
 pub mod github;
 pub mod rig;

@@ -14,8 +14,12 @@ use hyper_util::rt::TokioIo;
 use portcullis::clock::StoppedClock;
 use portcullis::config::Config;
 use portcullis::gateway::{Arrival, Gateway, Shared, Site, Worker};
+use portcullis::seal::Sealer;
+use portcullis::store::{self, Store};
 use portcullis::time::Timestamp;
 use portcullis::{cli, tasks};
+
+use super::faults::Faulty;
 
 pub const ISSUER: &str = "http://localhost:8080";
 pub const RESOURCE: &str = "http://localhost:8080/mcp";
@@ -122,7 +126,34 @@ impl Rig {
 
     async fn start(yaml: String, clock: Arc<StoppedClock>, folder: Arc<tempfile::TempDir>) -> Self {
         let config = Config::from_text(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
-        let shared = Arc::new(share(&config, &clock).await);
+        let shared = share(&config, &clock).await;
+        Self::over(config, yaml, clock, shared, folder).await
+    }
+
+    /// A gateway whose store can be told to lose an answer after the deed.
+    pub async fn forgetful() -> (Self, Arc<Faulty>) {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let yaml = dev_yaml(SocketAddr::from(([127, 0, 0, 1], 9)))
+            .replace("{folder}", folder.path().to_str().unwrap());
+        let config = Config::from_text(&yaml).unwrap();
+        let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));
+        let control = tokio::runtime::Handle::current();
+        let backend = store::open_backend(&config.store, &control, clock.clone()).await.unwrap();
+        let faulty = Faulty::new(&backend, Duration::ZERO);
+        let sealer = Sealer::new(config.secret_key.clone());
+        let store = Store::with_backend(faulty.clone(), sealer).await.unwrap();
+        let shared = cli::serve::share_over(&config, store, clock.clone()).await.unwrap();
+        (Self::over(config, yaml, clock, shared, folder).await, faulty)
+    }
+
+    async fn over(
+        config: Config,
+        yaml: String,
+        clock: Arc<StoppedClock>,
+        shared: Shared,
+        folder: Arc<tempfile::TempDir>,
+    ) -> Self {
+        let shared = Arc::new(shared);
         let keep = config.gateway.lives.access + Duration::from_mins(1);
         let tasks = tasks::start(&shared, keep).await.unwrap();
         let gateway = Arc::new(Gateway::new(Site::new(config.gateway), Arc::clone(&shared)));
