@@ -12,9 +12,9 @@ use super::grants::{deadline, patiently};
 use super::{Body, Service, reply};
 use crate::oauth::{
     Approval, AttemptId, Client, Code, Facts, Grant, GrantId, Parameters, RedirectUri, Resource,
-    ResourceChoice, redirect_with_code,
+    ResourceChoice, Scope, redirect_with_code,
 };
-use crate::pages::{self, Consent, Problem};
+use crate::pages::{self, Choice, Consent, Problem};
 use crate::seal;
 use crate::secret::{self, Secret};
 use crate::store::{Flow, Session, StoreError};
@@ -61,19 +61,20 @@ pub(super) fn page(
             resources.iter().filter_map(|one| exchange.site.service(one)).collect()
         }
     };
-    let scopes = services.first().map(|service| service.grantable(&asked.request.scopes)).unwrap_or_default();
+    let scopes: Vec<_> = services.iter().map(|one| one.grantable(&asked.request.scopes)).collect();
+    let choices = services.iter().zip(&scopes).map(|(service, scopes)| Choice {
+        name: &service.settings.name,
+        url: service.settings.resource.as_str(),
+        scopes: scopes.iter().map(Scope::as_str).collect(),
+    });
     let shown = pages::consent(&Consent {
         client_name: asked.client.metadata.client_name.as_deref(),
         redirect_shown: &asked.request.redirect.shown(),
         is_loopback: asked.request.redirect.is_loopback(),
-        services: &services
-            .iter()
-            .map(|one| (one.settings.name.as_str(), one.settings.resource.as_str()))
-            .collect::<Vec<_>>(),
-        scopes: &scopes.iter().map(crate::oauth::Scope::as_str).collect::<Vec<_>>(),
+        services: &choices.collect::<Vec<_>>(),
         provider: exchange.shared.identity.name(),
+        asked_of_provider: &exchange.shared.identity.asks_for(),
         signed_in_as: session.map(|session| session.facts.user.login.as_str()),
-        asks_orgs: !exchange.site.orgs.is_empty(),
         parameters: &asked.parameters.iter().collect::<Vec<_>>(),
         form_token: token.expose(),
     });

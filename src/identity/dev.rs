@@ -28,6 +28,10 @@ impl Identity for Dev {
     }
 
     /// There is nobody to prove a verifier to, so it is empty. The page asks for a name every time.
+    fn asks_for(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     fn start(&self, state: &Secret, _another_account: bool) -> SignInStart {
         let state = utf8_percent_encode(state.expose(), RESERVED);
         SignInStart {

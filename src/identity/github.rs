@@ -120,6 +120,12 @@ impl Identity for GitHub {
         "GitHub"
     }
 
+    fn asks_for(&self) -> Vec<&'static str> {
+        let orgs = self.settings.wants_orgs.then_some("your organisation memberships");
+        let email = self.settings.wants_email.then_some("your e-mail addresses");
+        std::iter::once("your public profile").chain(orgs).chain(email).collect()
+    }
+
     fn start(&self, state: &Secret, another_account: bool) -> SignInStart {
         let verifier = PkceCodeVerifier::new(secret::to_base64url(&secret::random::<32>()));
         let client = self.client();

@@ -101,6 +101,9 @@ pub trait Identity: Send + Sync {
     /// `GitHub`, or `dev`: for people.
     fn name(&self) -> &'static str;
 
+    /// What the provider is asked to tell of a person, in words for the consent page (C2).
+    fn asks_for(&self) -> Vec<&'static str>;
+
     /// Begins a sign-in that comes back to `<issuer>/callback` with `state`. With `another_account` the provider is asked to
     /// offer a choice of accounts.
     fn start(&self, state: &Secret, another_account: bool) -> SignInStart;

@@ -37,20 +37,29 @@ pub struct Consent<'a> {
     pub redirect_shown: &'a str,
     /// Whether that is a program on the person's own machine (C3).
     pub is_loopback: bool,
-    /// Names and URLs of the services to choose from; one if there is no choice.
-    pub services: &'a [(&'a str, &'a str)],
-    /// What is granted.
-    pub scopes: &'a [&'a str],
+    /// The services to choose from; one if there is no choice.
+    pub services: &'a [Choice<'a>],
     /// Where people sign in.
     pub provider: &'a str,
+    /// What the provider is asked to tell of them, in words.
+    pub asked_of_provider: &'a [&'a str],
     /// Who is signed in here already.
     pub signed_in_as: Option<&'a str>,
-    /// Whether the provider is asked for organisations too.
-    pub asks_orgs: bool,
     /// Every parameter of the request, to be posted again.
     pub parameters: &'a [(&'a str, &'a str)],
     /// Ties the form to the browser and the request.
     pub form_token: &'a str,
+}
+
+/// A service that may be meant.
+#[derive(Debug)]
+pub struct Choice<'a> {
+    /// Its name in the configuration.
+    pub name: &'a str,
+    /// Its URL.
+    pub url: &'a str,
+    /// What would be granted.
+    pub scopes: Vec<&'a str>,
 }
 
 /// The consent page.
@@ -105,11 +114,14 @@ mod tests {
             client_name: Some(name),
             redirect_shown: "127.0.0.1",
             is_loopback: true,
-            services: &[("fetch", "https://fetch.example.com/mcp")],
-            scopes: &["mcp"],
+            services: &[Choice {
+                name: "fetch",
+                url: "https://fetch.example.com/mcp",
+                scopes: vec!["mcp", "fetch:all"],
+            }],
             provider: "GitHub",
+            asked_of_provider: &["your public profile", "your organisation memberships"],
             signed_in_as: None,
-            asks_orgs: true,
             parameters: &[("client_id", "c_1"), ("state", "\"><script>")],
             form_token: "1.abc",
         });
@@ -135,7 +147,8 @@ mod tests {
             "https://fetch.example.com/mcp",
             "mcp",
             "GitHub",
-            "organisation",
+            "fetch:all",
+            "your public profile, your organisation memberships",
             "this computer",
         ] {
             assert!(page.contains(part), "{part} is missing in {page}");
