@@ -18,6 +18,12 @@ impl Secret {
         Self(text)
     }
 
+    /// A fresh random secret: 32 bytes in base64url.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(to_base64url(&random::<32>()))
+    }
+
     /// The text itself. Every caller of this is a place to look at in a review.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -13,10 +13,10 @@ use std::process::ExitCode;
 
 /// What a command came to: an error is told with its causes, in one line.
 fn report(outcome: anyhow::Result<()>) -> ExitCode {
+    crate::telemetry::flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            crate::telemetry::flush();
             eprintln!("portcullis: {error:#}");
             ExitCode::FAILURE
         }

@@ -123,6 +123,7 @@ fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
         tokio::spawn(async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
             tracing::warn!("stopped at once, open requests were cut");
+            telemetry::flush();
             std::process::exit(130);
         });
     })

@@ -26,8 +26,10 @@ pub(super) fn client(settings: &Settings, arrival: &Arrival, headers: &HeaderMap
     if !trusted(peer) {
         return peer;
     }
-    let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let listed: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+    // Split as bytes: what a client wrote before the proxy's own part must not hide that part.
+    let lines = headers.get_all("x-forwarded-for").iter();
+    let parts = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let listed: Vec<&str> = parts.map(|part| std::str::from_utf8(part).unwrap_or_default().trim()).collect();
     let mut nearest = peer;
     for text in listed.iter().rev() {
         let Some(address) = parse(text) else { break };
@@ -51,8 +53,9 @@ pub(super) fn refuse(exchange: &Exchange<'_>, request: &Request<Incoming>) -> Op
             "the dev identity lets anybody in, so requests through a proxy or tunnel are refused; set up identity.github",
         ));
     }
-    let proto = headers.get("x-forwarded-proto").map(http::HeaderValue::as_bytes);
-    let plain = proto.is_some_and(|proto| !proto.eq_ignore_ascii_case(b"https"));
+    let lines = headers.get_all("x-forwarded-proto").iter();
+    let mut protos = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let plain = protos.any(|proto| !proto.trim_ascii().eq_ignore_ascii_case(b"https"));
     if !settings.trusted_proxies.is_empty() && plain {
         return Some(reply::problem(
             StatusCode::BAD_REQUEST,
@@ -79,7 +82,7 @@ fn parse(text: &str) -> Option<IpAddr> {
         .map(|address| address.to_canonical())
 }
 
-fn is_loopback_name(host: &str) -> bool {
+pub(super) fn is_loopback_name(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         Some(_) | None => host,

@@ -8,17 +8,30 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::consent::{self, Decision};
-use super::cookies::{Jar, Kind};
-use super::exchange::{Exchange, Note, noted};
+use super::cookies::Kind;
+use super::exchange::{Exchange, noted, refused_page};
 use super::form::{self, BodyReadError};
 use super::reply::{self, WireError};
-use super::{Body, Service, Site};
+use super::{Body, Service, Site, registration};
 use crate::oauth::{
     AuthorizeError, AuthorizeRequest, Client, ErrorCode, OAuthError, Parameters, RedirectUri,
     redirect_with_error,
 };
 use crate::pages::{self, Problem};
 use crate::store::{Session, StoreError};
+use crate::telemetry::Note;
+
+/// The parameters that an authorization request is made of: others are ignored, and not posted again.
+const KNOWN: [&str; 8] = [
+    "response_type",
+    "client_id",
+    "redirect_uri",
+    "state",
+    "scope",
+    "code_challenge",
+    "code_challenge_method",
+    "resource",
+];
 
 /// A request by a client we know, for a redirect URI that is the client's.
 pub(super) struct Asked {
@@ -34,7 +47,9 @@ pub(super) enum Refused {
     /// The redirect URI is missing or foreign (A1).
     Redirect { client: Option<String>, redirect_uri: Option<String> },
     /// Told to the client (A4, A5, A10, A12).
-    Client { redirect: RedirectUri, state: Option<String>, error: OAuthError, name: Option<String> },
+    Client { redirect: RedirectUri, state: Option<String>, error: OAuthError, client: Box<Client> },
+    /// Too many sign-ins were begun from this address.
+    TooMany,
     /// The form is not from our page, or too old.
     Form { again: String },
     /// Another site posted the form (C4).
@@ -65,7 +80,7 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>
 /// On a service's host, for clients of the 2025-03-26 revision: 302 to the issuer, `resource` filled in only if absent (D18).
 pub(super) fn at_issuer<B>(site: &Site, only: Option<&Arc<Service>>, request: &Request<B>) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return reply::not_allowed("GET");
+        return reply::not_allowed("GET, HEAD");
     }
     let query = request.uri().query().unwrap_or_default();
     let named = url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "resource");
@@ -94,7 +109,7 @@ async fn submit(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<R
         return Err(Refused::ForeignOrigin);
     }
     let (parts, body) = request.into_parts();
-    let body = form::read(body).await.map_err(Refused::Body)?;
+    let body = form::read(body, form::MOST).await.map_err(Refused::Body)?;
     let posted = Parameters::parse(&body).map_err(|error| Refused::Body(error.into()))?;
     let asked = read(exchange, posted.without(&consent::OWN_FIELDS)).await?;
     let session = session(exchange, &parts.headers).await?;
@@ -122,18 +137,18 @@ async fn read(exchange: &Exchange<'_>, parameters: Parameters) -> Result<Asked, 
     let id = AuthorizeRequest::client_id(&parameters).ok_or(Refused::UnknownClient)?;
     let client = exchange.shared.store.client(&id, exchange.now).await?.ok_or(Refused::UnknownClient)?;
     match AuthorizeRequest::read(&parameters, &client, &exchange.site.resources) {
-        Ok(request) => Ok(Asked { client, request, parameters }),
+        Ok(request) => Ok(Asked { client, request, parameters: parameters.only(&KNOWN) }),
         Err(AuthorizeError::Page { redirect_uri }) => {
             Err(Refused::Redirect { client: client.metadata.client_name, redirect_uri })
         }
         Err(AuthorizeError::Redirect { redirect, state, error }) => {
-            Err(Refused::Client { redirect, state, error, name: client.metadata.client_name })
+            Err(Refused::Client { redirect, state, error, client: Box::new(client) })
         }
     }
 }
 
 async fn session(exchange: &Exchange<'_>, headers: &HeaderMap) -> Result<Option<Session>, StoreError> {
-    match Jar::of(&exchange.site.settings.issuer).read(headers, Kind::Session, "") {
+    match exchange.jar().read(headers, Kind::Session, "") {
         Some(cookie) => exchange.shared.store.session(&cookie, exchange.now).await,
         None => Ok(None),
     }
@@ -167,12 +182,21 @@ pub(super) fn to_client_with_error(
 fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> Response<Body> {
     let issuer = &exchange.site.settings.issuer;
     let (status, code, problem) = match refused {
-        Refused::Client { redirect, state, error, name } => {
+        Refused::Client { redirect, state, error, client } => {
             let url = redirect_with_error(&redirect, &error, state.as_deref(), issuer);
-            return to_client(&redirect, &url, name.as_deref());
+            // Nobody has decided anything yet: where a stranger may have registered the address, the person goes there
+            // by a click or not at all (RFC 9700 §4.11.2).
+            if redirect.is_loopback() || is_used(&client) {
+                return to_client(&redirect, &url, client.metadata.client_name.as_deref());
+            }
+            let problem = Problem::bad_request(&error.description).with_link("Back to the application", &url);
+            (StatusCode::BAD_REQUEST, error.code, problem)
+        }
+        Refused::TooMany => {
+            (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TemporarilyUnavailable, Problem::rate_limited())
         }
         Refused::Store(error) => {
-            reply::log(StatusCode::SERVICE_UNAVAILABLE, &error);
+            exchange.log(StatusCode::SERVICE_UNAVAILABLE, &error);
             (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TemporarilyUnavailable, Problem::store_away())
         }
         Refused::Body(error) => (error.status(), error.code(), Problem::unreadable(&error.to_string())),
@@ -191,11 +215,16 @@ fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> Response<Bod
             (StatusCode::FORBIDDEN, ErrorCode::InvalidRequest, Problem::foreign_origin())
         }
     };
-    tracing::info!(status = status.as_u16(), problem = problem.id, "authorization request refused");
     if json {
-        return reply::json(status, &OAuthError::new(code, &problem.what));
+        let note = Note { reason: Some(problem.id), ..Note::default() };
+        return noted(reply::json(status, &OAuthError::new(code, &problem.what)), note);
     }
-    reply::page(status, &problem.page(exchange.request_id.as_str()))
+    refused_page(exchange, status, &problem)
+}
+
+/// Whether somebody has signed in with this client: its registration then lives longer than an unused one.
+fn is_used(client: &Client) -> bool {
+    client.expires > client.issued_at.after(registration::UNUSED)
 }
 
 /// C4: a form that another site posted. Browsers send `Origin` with every POST; what sends none is no browser.

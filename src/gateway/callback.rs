@@ -7,8 +7,9 @@ use hyper::body::Incoming;
 
 use super::authorize::to_client;
 use super::consent::{self, Approved, flow_part};
-use super::cookies::{Jar, Kind};
-use super::exchange::Exchange;
+use super::cookies::Kind;
+use super::exchange::{Exchange, refused_page};
+use super::grants::{deadline, patiently};
 use super::{Body, Service, reply};
 use crate::identity::{IdentityError, SignedIn};
 use crate::oauth::{
@@ -16,9 +17,9 @@ use crate::oauth::{
 };
 use crate::pages::Problem;
 use crate::policy::NotAllowed;
-use crate::secret::{self, Secret};
+use crate::secret::Secret;
 use crate::store::{Flow, Session, StoreError};
-use crate::telemetry::audit;
+use crate::telemetry::{Audit, Event};
 
 /// Why the browser is not sent on.
 enum Refused {
@@ -56,10 +57,11 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: &Request<Incoming
     };
     let state = parameters.get("state").map(|state| Secret::new(state.to_owned()));
     let Some(state) = state else { return refuse(exchange, &Refused::NoFlow) };
-    let jar = Jar::of(&exchange.site.settings.issuer);
+    let jar = exchange.jar();
     let cookie = jar.read(request.headers(), Kind::Flow, &flow_part(&state));
+    let before = jar.read(request.headers(), Kind::Session, "");
     let mut reply = match resume(exchange, &state, cookie.as_ref()).await {
-        Ok(resumed) => finish(exchange, &resumed, &parameters).await,
+        Ok(resumed) => finish(exchange, &resumed, &parameters, before).await,
         Err(refused) => refuse(exchange, &refused),
     };
     reply::add_cookie(reply.headers_mut(), &jar.clear(Kind::Flow, &flow_part(&state)));
@@ -79,13 +81,20 @@ async fn resume(
     if cookie.digest() != flow.cookie {
         return Err(Refused::ForeignBrowser);
     }
-    let client = store.client(&flow.client, exchange.now).await?.ok_or(Refused::Gone)?;
+    // The flow is taken: what follows must not fail for a moment without the store.
+    let client =
+        patiently(deadline(), || store.client(&flow.client, exchange.now)).await?.ok_or(Refused::Gone)?;
     let redirect = client.redirect(&flow.redirect_uri).ok_or(Refused::Gone)?;
     let service = exchange.site.service(&flow.resource).cloned().ok_or(Refused::Gone)?;
     Ok(Resumed { flow, client, redirect, service })
 }
 
-async fn finish(exchange: &Exchange<'_>, resumed: &Resumed, parameters: &Parameters) -> Response<Body> {
+async fn finish(
+    exchange: &Exchange<'_>,
+    resumed: &Resumed,
+    parameters: &Parameters,
+    before: Option<Secret>,
+) -> Response<Body> {
     let signed_in = match (parameters.get("error"), parameters.get("code")) {
         (Some(error), _) => Err(exchange.shared.identity.refused(error)),
         (None, Some(code)) => ask_provider(exchange, code, &resumed.flow).await,
@@ -96,8 +105,19 @@ async fn finish(exchange: &Exchange<'_>, resumed: &Resumed, parameters: &Paramet
         Err(error) => return not_signed_in(exchange, resumed, &error),
     };
     match admit(exchange, resumed, signed_in).await {
-        Ok(reply) => reply,
+        Ok(reply) => {
+            end_session(exchange, before).await;
+            reply
+        }
         Err(error) => refuse(exchange, &Refused::Store(error)),
+    }
+}
+
+/// The browser has a new session; the one it came with is over.
+async fn end_session(exchange: &Exchange<'_>, before: Option<Secret>) {
+    let Some(before) = before else { return };
+    if let Err(error) = exchange.shared.store.end_session(&before).await {
+        tracing::warn!(%error, "the session before could not be ended; it ends by itself");
     }
 }
 
@@ -118,17 +138,21 @@ async fn admit(
 ) -> Result<Response<Body>, StoreError> {
     let hidden = signed_in.hidden.clone();
     let facts = facts(exchange, signed_in).await?;
-    let subject = facts.user.subject.to_string();
-    audit("signed in", Some(&subject), Some(resumed.client.id.as_str()), Some(exchange.address), "");
-    let cookie = Secret::new(secret::to_base64url(&secret::random::<32>()));
+    exchange.audit(&Audit {
+        subject: Some(facts.user.subject.as_str()),
+        client: Some(resumed.client.id.as_str()),
+        ..Audit::of(Event::SignedIn)
+    });
+    let cookie = Secret::random();
     let life = exchange.site.settings.session_life;
     let session = Session { facts: facts.clone(), expires: exchange.now.after(life) };
-    exchange.shared.store.save_session(&cookie, &session).await?;
+    let store = &exchange.shared.store;
+    patiently(deadline(), || store.save_session(&cookie, &session)).await?;
     let mut reply = match resumed.service.settings.access.admit(&facts) {
         Ok(()) => consent::grant(exchange, approved(resumed, facts)).await?,
         Err(refused) => not_allowed(exchange, resumed, (&facts, &refused), hidden.as_ref()),
     };
-    let jar = Jar::of(&exchange.site.settings.issuer);
+    let jar = exchange.jar();
     reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Session, "", &cookie, life));
     Ok(reply)
 }
@@ -170,12 +194,17 @@ async fn facts(exchange: &Exchange<'_>, signed_in: SignedIn) -> Result<Facts, St
     let store = &exchange.shared.store;
     let login = user.login.to_lowercase();
     if exchange.site.logins.contains(&login) {
-        let owner = store.pin_login(&login, &user.subject).await?;
+        let owner = patiently(deadline(), || store.pin_login(&login, &user.subject)).await?;
         if owner != user.subject {
-            tracing::warn!(target: "audit", %login, subject = %user.subject, %owner, "a login is pinned to another subject");
+            let reason = format!("the login {login} is pinned to {owner}");
+            exchange.audit(&Audit {
+                subject: Some(user.subject.as_str()),
+                reason: Some(&reason),
+                ..Audit::of(Event::LoginTaken)
+            });
         }
     }
-    let pinned = store.pins(&user.subject).await?;
+    let pinned = patiently(deadline(), || store.pins(&user.subject)).await?;
     Ok(Facts { user, pinned, orgs })
 }
 
@@ -200,15 +229,27 @@ fn not_signed_in(exchange: &Exchange<'_>, resumed: &Resumed, error: &IdentityErr
         }
         IdentityError::Restricted { org } => (ErrorCode::AccessDenied, Some(Problem::org_restricted(org))),
     };
-    tracing::warn!(%error, client = %resumed.client.id, "sign-in failed");
+    let request_id = exchange.request_id.as_str();
+    match error {
+        IdentityError::Denied => tracing::info!(request_id, %error, "no sign-in"),
+        IdentityError::Unreachable
+        | IdentityError::Credentials
+        | IdentityError::Callback
+        | IdentityError::Code
+        | IdentityError::Suspended
+        | IdentityError::UnverifiedEmail
+        | IdentityError::RateLimited { .. }
+        | IdentityError::SingleSignOn { .. }
+        | IdentityError::Restricted { .. }
+        | IdentityError::Answer => tracing::warn!(request_id, %error, "sign-in failed"),
+    }
     let back = back(exchange, resumed, &OAuthError::new(code, error));
     match operator {
         None => to_client(&resumed.redirect, &back, resumed.client.metadata.client_name.as_deref()),
         Some(problem) => {
-            let page = problem.with_link("Back to the application", &back).page(exchange.request_id.as_str());
-            let status =
-                if code == ErrorCode::AccessDenied { StatusCode::FORBIDDEN } else { StatusCode::BAD_GATEWAY };
-            reply::page(status, &page)
+            let refused = code == ErrorCode::AccessDenied;
+            let status = if refused { StatusCode::FORBIDDEN } else { StatusCode::BAD_GATEWAY };
+            refused_page(exchange, status, &problem.with_link("Back to the application", &back))
         }
     }
 }
@@ -224,10 +265,9 @@ fn refuse(exchange: &Exchange<'_>, refused: &Refused) -> Response<Body> {
         Refused::ForeignBrowser => (StatusCode::BAD_REQUEST, Problem::state_foreign()),
         Refused::Gone => (StatusCode::BAD_REQUEST, Problem::unknown_client()),
         Refused::Store(error) => {
-            reply::log(StatusCode::SERVICE_UNAVAILABLE, error);
+            exchange.log(StatusCode::SERVICE_UNAVAILABLE, error);
             (StatusCode::SERVICE_UNAVAILABLE, Problem::store_away())
         }
     };
-    tracing::info!(status = status.as_u16(), problem = problem.id, "callback refused");
-    reply::page(status, &problem.page(exchange.request_id.as_str()))
+    refused_page(exchange, status, &problem)
 }

@@ -7,6 +7,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 
 use super::exchange::Exchange;
+use super::grants::{deadline, patiently};
 use super::reply::WireError;
 use crate::oauth::{Client, ClientId, ErrorCode, Parameters};
 use crate::store::StoreError;
@@ -106,7 +107,7 @@ pub(super) async fn authenticate(
 
 async fn load(exchange: &Exchange<'_>, id: &str) -> Result<Option<Client>, StoreError> {
     match ClientId::parse(id) {
-        Some(id) => exchange.shared.store.client(&id, exchange.now).await,
+        Some(id) => patiently(deadline(), || exchange.shared.store.client(&id, exchange.now)).await,
         None => Ok(None),
     }
 }

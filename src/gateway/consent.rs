@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderMap, Response, StatusCode};
 
 use super::authorize::{Asked, Refused, to_client};
-use super::cookies::{Jar, Kind};
-use super::exchange::Exchange;
+use super::cookies::Kind;
+use super::exchange::{Exchange, refused_page};
 use super::grants::{deadline, patiently};
 use super::{Body, Service, reply};
 use crate::oauth::{
@@ -18,7 +18,7 @@ use crate::pages::{self, Choice, Consent, Problem};
 use crate::seal;
 use crate::secret::{self, Secret};
 use crate::store::{Flow, Session, StoreError};
-use crate::telemetry::audit;
+use crate::telemetry::{Audit, Event};
 use crate::time::Timestamp;
 
 /// The form's own fields, which are no parameters of the request.
@@ -28,6 +28,11 @@ pub(super) const OWN_FIELDS: [&str; 3] = ["form_token", "decision", "chosen_serv
 const FORM_LIFE: Duration = Duration::from_hours(1);
 /// How long a sign-in at the identity provider may take (C7).
 pub(super) const FLOW_LIFE: Duration = Duration::from_mins(10);
+
+/// Sign-ins that one network may begin in that time: a company behind one address stays far below.
+const SIGN_INS: u64 = 1000;
+/// Characters of a client's name that a page shows: a name, and no room for a letter of its own.
+const SHOWN_NAME: usize = 100;
 
 /// What the person decided.
 pub(super) enum Decision {
@@ -44,17 +49,17 @@ pub(super) struct Approved<'a> {
     pub(super) approval: Approval,
 }
 
-/// The page. The form cookie is set only if the browser has none, so that several tabs share one.
+/// The page. Several tabs share one form cookie, which lives on with each page.
 pub(super) fn page(
     exchange: &Exchange<'_>,
     asked: &Asked,
     session: Option<&Session>,
     headers: &HeaderMap,
 ) -> Response<Body> {
-    let jar = Jar::of(&exchange.site.settings.issuer);
-    let known = jar.read(headers, Kind::Form, "");
-    let cookie = known.clone().unwrap_or_else(|| Secret::new(secret::to_base64url(&secret::random::<32>())));
+    let jar = exchange.jar();
+    let cookie = jar.read(headers, Kind::Form, "").unwrap_or_else(Secret::random);
     let token = form_token(exchange, &cookie, session, &asked.parameters, exchange.now);
+    let name = asked.client.metadata.client_name.as_ref().map(|name| shortened(name));
     let services: Vec<_> = match &asked.request.resource {
         ResourceChoice::Named(resource) => exchange.site.service(resource).into_iter().collect(),
         ResourceChoice::Ask(resources) => {
@@ -68,7 +73,7 @@ pub(super) fn page(
         scopes: scopes.iter().map(Scope::as_str).collect(),
     });
     let shown = pages::consent(&Consent {
-        client_name: asked.client.metadata.client_name.as_deref(),
+        client_name: name.as_deref(),
         redirect_shown: &asked.request.redirect.shown(),
         is_loopback: asked.request.redirect.is_loopback(),
         services: &choices.collect::<Vec<_>>(),
@@ -79,9 +84,7 @@ pub(super) fn page(
         form_token: token.expose(),
     });
     let mut reply = reply::page(StatusCode::OK, &shown);
-    if known.is_none() {
-        reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Form, "", &cookie, FORM_LIFE));
-    }
+    reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Form, "", &cookie, FORM_LIFE));
     reply
 }
 
@@ -98,7 +101,7 @@ pub(super) fn read(
     posted: &Parameters,
 ) -> Result<Decision, Refused> {
     let refused = || Refused::Form { again: again(exchange, &asked.parameters) };
-    let cookie = Jar::of(&exchange.site.settings.issuer).read(headers, Kind::Form, "").ok_or_else(refused)?;
+    let cookie = exchange.jar().read(headers, Kind::Form, "").ok_or_else(refused)?;
     let token = posted.get("form_token").ok_or_else(refused)?;
     let made = token.split_once('.').and_then(|(made, _)| made.parse().ok()).map(Timestamp::from_seconds);
     let made = made.filter(|made| *made <= exchange.now && exchange.now.since(*made) <= FORM_LIFE);
@@ -156,8 +159,12 @@ pub(super) async fn sign_in(
     service: &Service,
     other_account: bool,
 ) -> Result<Response<Body>, Refused> {
-    let state = Secret::new(secret::to_base64url(&secret::random::<32>()));
-    let cookie = Secret::new(secret::to_base64url(&secret::random::<32>()));
+    let name = format!("sign-in:{}", exchange.network());
+    if exchange.shared.store.count(&name, FLOW_LIFE, exchange.now).await? > SIGN_INS {
+        return Err(Refused::TooMany);
+    }
+    let state = Secret::random();
+    let cookie = Secret::random();
     let start = exchange.shared.identity.start(&state, other_account);
     let flow = Flow {
         client: asked.client.id.clone(),
@@ -172,7 +179,7 @@ pub(super) async fn sign_in(
     };
     exchange.shared.store.save_flow(&state, &flow).await?;
     let mut reply = reply::see_other(&start.url);
-    let jar = Jar::of(&exchange.site.settings.issuer);
+    let jar = exchange.jar();
     reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Flow, &flow_part(&state), &cookie, FLOW_LIFE));
     Ok(reply)
 }
@@ -195,8 +202,13 @@ pub(super) async fn grant(
     let subject = approved.approval.facts.user.subject.clone();
     let grant = Grant::begin(approved.approval, &code, AttemptId::new(secret::random()), lives, exchange.now);
     patiently(deadline(), || exchange.shared.store.begin_grant(&grant, lives)).await?;
-    let client = approved.client.id.as_str();
-    audit("approved", Some(subject.as_str()), Some(client), Some(exchange.address), grant.resource.as_str());
+    exchange.audit(&Audit {
+        subject: Some(subject.as_str()),
+        client: Some(approved.client.id.as_str()),
+        grant: Some(grant.id),
+        resource: Some(grant.resource.as_str()),
+        ..Audit::of(Event::Approved)
+    });
     let issuer = &exchange.site.settings.issuer;
     let url = redirect_with_code(&approved.redirect, code.text().expose(), approved.state, issuer);
     Ok(to_client(&approved.redirect, &url, approved.client.metadata.client_name.as_deref()))
@@ -209,18 +221,24 @@ pub(super) fn not_allowed(
     service: &Service,
     back: &str,
 ) -> Response<Body> {
-    let subject = Some(facts.user.subject.as_str());
-    audit("not allowed", subject, None, Some(exchange.address), service.settings.resource.as_str());
+    exchange.audit(&Audit {
+        subject: Some(facts.user.subject.as_str()),
+        resource: Some(service.settings.resource.as_str()),
+        ..Audit::of(Event::NotAllowed)
+    });
     let problem = Problem::not_allowed(
         exchange.shared.identity.name(),
         &facts.user.login,
         &service.settings.name,
         (&refused.users, &refused.orgs),
     );
-    reply::page(
-        StatusCode::FORBIDDEN,
-        &problem.with_link("Back to the application", back).page(exchange.request_id.as_str()),
-    )
+    refused_page(exchange, StatusCode::FORBIDDEN, &problem.with_link("Back to the application", back))
+}
+
+fn shortened(name: &str) -> String {
+    let mut characters = name.chars();
+    let start: String = characters.by_ref().take(SHOWN_NAME).collect();
+    if characters.next().is_some() { start + "…" } else { start }
 }
 
 fn again(exchange: &Exchange<'_>, parameters: &Parameters) -> String {

@@ -4,7 +4,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::authorize::is_same_origin;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, refused_page};
 use super::{Body, form, reply};
 use crate::oauth::Parameters;
 use crate::pages::{self, Problem};
@@ -12,21 +12,20 @@ use crate::pages::{self, Problem};
 /// GET shows the page; POST sends the name back to `/callback` as a provider's code.
 pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>) -> Response<Body> {
     match *request.method() {
-        Method::GET => {
+        Method::GET | Method::HEAD => {
             let query = Parameters::parse(request.uri().query().unwrap_or_default().as_bytes());
             let state = query.as_ref().ok().and_then(|query| query.get("state")).unwrap_or_default();
             reply::page(StatusCode::OK, &pages::dev_login(state))
         }
         Method::POST => submit(exchange, request).await,
-        _ => reply::not_allowed("GET, POST"),
+        _ => reply::not_allowed("GET, HEAD, POST"),
     }
 }
 
 async fn submit(exchange: &Exchange<'_>, request: Request<Incoming>) -> Response<Body> {
     let issuer = &exchange.site.settings.issuer;
     if !is_same_origin(request.headers(), issuer) {
-        let problem = Problem::foreign_origin();
-        return reply::page(StatusCode::FORBIDDEN, &problem.page(exchange.request_id.as_str()));
+        return refused_page(exchange, StatusCode::FORBIDDEN, &Problem::foreign_origin());
     }
     match form::parameters(request).await {
         Ok((_, posted)) => {
@@ -35,6 +34,6 @@ async fn submit(exchange: &Exchange<'_>, request: Request<Incoming>) -> Response
             query.append_pair("code", name).append_pair("state", posted.get("state").unwrap_or_default());
             reply::see_other(&format!("{issuer}/callback?{}", query.finish()))
         }
-        Err(error) => reply::error(&error),
+        Err(error) => reply::error(exchange, &error),
     }
 }

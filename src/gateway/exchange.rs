@@ -4,13 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::header::STRICT_TRANSPORT_SECURITY;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::Finish;
-use super::{Arrival, Body, Shared, Site, Worker, address};
+use super::cookies::Jar;
+use super::{Arrival, Body, Shared, Site, Worker, address, reply};
+use crate::pages::Problem;
 use crate::secret;
-use crate::telemetry::{AccessLine, RequestId};
+use crate::telemetry::{AccessLine, Audit, Note, RequestId};
 use crate::time::Timestamp;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,15 +31,6 @@ pub(super) struct Exchange<'a> {
     pub(super) request_id: RequestId,
     line: AccessLine,
     started: Instant,
-}
-
-/// What an endpoint adds to its request's access line: put into the response's extensions.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Note {
-    pub(super) service: Option<String>,
-    pub(super) subject: Option<String>,
-    pub(super) client: Option<String>,
-    pub(super) reason: Option<&'static str>,
 }
 
 impl<'a> Exchange<'a> {
@@ -75,17 +69,51 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// This issuer's cookies.
+    pub(super) fn jar(&self) -> Jar<'a> {
+        Jar::of(&self.site.settings.issuer)
+    }
+
+    /// Writes an audit event of this request.
+    pub(super) fn audit(&self, event: &Audit<'_>) {
+        event.write(self.address, self.request_id.as_str());
+    }
+
+    /// Writes an error to the log under this request's id: the client's fault quietly, ours and the store's loudly, with
+    /// every source.
+    pub(super) fn log(&self, status: StatusCode, error: &dyn std::error::Error) {
+        let causes = std::iter::successors(error.source(), |cause| cause.source());
+        let causes: Vec<_> = causes.map(ToString::to_string).collect();
+        let causes = (!causes.is_empty()).then(|| causes.join(": "));
+        let (status_code, request_id) = (status.as_u16(), self.request_id.as_str());
+        if status.is_server_error() {
+            tracing::error!(request_id, status = status_code, causes, "{error}");
+        } else {
+            tracing::info!(request_id, status = status_code, causes, "{error}");
+        }
+    }
+
     /// Adds the request id and sees to the access line: at once, or when the body has ended.
     pub(super) fn end(self, mut reply: Response<Body>) -> Response<Body> {
         let note = reply.extensions_mut().remove::<Note>().unwrap_or_default();
         let mut line = self.line;
-        line.answered(reply.status(), note.service, note.subject, note.client, note.reason);
+        line.answered(reply.status(), note);
         if let Ok(id) = HeaderValue::from_str(self.request_id.as_str()) {
             reply.headers_mut().insert(X_REQUEST_ID, id);
+        }
+        if is_public_https(self.site) {
+            reply
+                .headers_mut()
+                .insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
         }
         let line = Box::new(Line { line, started: self.started });
         reply.map(|body| body.on_end(line))
     }
+}
+
+/// X4. On a loopback name it would lock other servers of the same machine out of plain http.
+fn is_public_https(site: &Site) -> bool {
+    site.settings.issuer.starts_with("https://") && !address::is_loopback_name(&site.issuer_host)
 }
 
 /// The access line, written when the answer's body has ended.
@@ -103,7 +131,13 @@ impl Finish for Line {
     }
 }
 
-/// Adds a note to a reply.
+/// A page that tells a person why they cannot go on; the finding's id stands in the access line too.
+pub(super) fn refused_page(exchange: &Exchange<'_>, status: StatusCode, problem: &Problem) -> Response<Body> {
+    let page = reply::page(status, &problem.page(exchange.request_id.as_str()));
+    noted(page, Note { reason: Some(problem.id), ..Note::default() })
+}
+
+/// Adds to a reply what its access line is to say; taken out again in [`Exchange::end`].
 pub(super) fn noted(mut reply: Response<Body>, note: Note) -> Response<Body> {
     reply.extensions_mut().insert(note);
     reply

@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 use super::reply::WireError;
 use crate::oauth::{ErrorCode, ParameterError, Parameters};
 
-/// Most bytes of a body we read ourselves: a registration with every member at its limit fits.
-const MOST: usize = 64 * 1024;
+/// Most bytes of a form: an authorization request with its longest `state` fits.
+pub(super) const MOST: usize = 64 * 1024;
 /// Longest time a body may take to come.
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -54,12 +54,12 @@ impl WireError for BodyReadError {
     }
 }
 
-/// Reads a whole body.
+/// Reads a whole body of at most `most` bytes.
 ///
 /// # Errors
 /// [`BodyReadError`].
-pub(super) async fn read(body: Incoming) -> Result<Bytes, BodyReadError> {
-    let collected = tokio::time::timeout(LONGEST, Limited::new(body, MOST).collect()).await;
+pub(super) async fn read(body: Incoming, most: usize) -> Result<Bytes, BodyReadError> {
+    let collected = tokio::time::timeout(LONGEST, Limited::new(body, most).collect()).await;
     match collected.map_err(|_| BodyReadError::TooSlow)? {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(BodyReadError::TooLarge),
@@ -76,7 +76,7 @@ pub(super) async fn parameters(request: Request<Incoming>) -> Result<(HeaderMap,
     if !is_form(&parts.headers) {
         return Err(BodyReadError::NotForm);
     }
-    let parameters = Parameters::parse(&read(body).await?)?;
+    let parameters = Parameters::parse(&read(body, MOST).await?)?;
     parameters.check_repeated()?;
     Ok((parts.headers, parameters))
 }

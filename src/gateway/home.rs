@@ -1,21 +1,27 @@
 //! What a person finds who opens the issuer, or an address where nothing is.
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, refused_page};
 use super::site::Host;
 use super::{Body, reply};
 use crate::pages;
 
 /// The services, and what to paste into which client.
-pub(super) fn page(exchange: &Exchange<'_>) -> Response<Body> {
+pub(super) fn page<B>(exchange: &Exchange<'_>, request: &Request<B>) -> Response<Body> {
+    if !reads(request) {
+        return reply::not_allowed("GET, HEAD");
+    }
     let services = exchange.site.services().map(|one| (one.name.as_str(), one.resource.as_str()));
     reply::page(StatusCode::OK, &pages::home(&services.collect::<Vec<_>>()))
 }
 
 /// The stylesheet.
-pub(super) fn stylesheet() -> Response<Body> {
+pub(super) fn stylesheet<B>(request: &Request<B>) -> Response<Body> {
+    if !reads(request) {
+        return reply::not_allowed("GET, HEAD");
+    }
     reply::stylesheet(pages::STYLESHEET)
 }
 
@@ -23,14 +29,17 @@ pub(super) fn stylesheet() -> Response<Body> {
 pub(super) fn nothing(exchange: &Exchange<'_>, host: &Host, request: &Request<Incoming>) -> Response<Body> {
     let urls: Vec<_> = host.urls().collect();
     if wants_html(request.headers()) {
-        let problem = pages::Problem::wrong_url(&urls);
-        return reply::page(StatusCode::NOT_FOUND, &problem.page(exchange.request_id.as_str()));
+        return refused_page(exchange, StatusCode::NOT_FOUND, &pages::Problem::wrong_url(&urls));
     }
     let described = match urls.as_slice() {
         [] => "nothing is at this address".to_owned(),
         some => format!("nothing is at this address; the MCP server's URL is {}", some.join(" or ")),
     };
     reply::problem(StatusCode::NOT_FOUND, "not_found", &described)
+}
+
+fn reads<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
 /// Whether a browser asks.

@@ -8,7 +8,7 @@ use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::exchange::{Exchange, Note, noted};
+use super::exchange::{Exchange, noted};
 use super::forward::{ForwardError, Forwarding, forward};
 use super::grants::{self, Step};
 use super::guard::{self, Admission, Refusal};
@@ -19,6 +19,7 @@ use crate::mcp;
 use crate::oauth::{AttemptId, GrantId, TokenLives};
 use crate::pages::Problem;
 use crate::secret;
+use crate::telemetry::Note;
 use crate::time::Timestamp;
 use crate::token::TokenError;
 
@@ -96,7 +97,7 @@ async fn guarded(
     match forward(&way, request).await {
         Ok(answer) => noted(answer, note),
         Err(ForwardError::Refused(refusal)) => noted(challenge(service, &refusal), note),
-        Err(error) => noted(failed(service, &error), Note { reason: error.finding(), ..note }),
+        Err(error) => noted(failed(exchange, service, &error), Note { reason: error.finding(), ..note }),
     }
 }
 
@@ -196,8 +197,8 @@ fn challenge(service: &Service, refusal: &Refusal) -> Response<Body> {
     answer
 }
 
-fn failed(service: &Service, error: &ForwardError) -> Response<Body> {
-    reply::log(error.status(), error);
+fn failed(exchange: &Exchange<'_>, service: &Service, error: &ForwardError) -> Response<Body> {
+    exchange.log(error.status(), error);
     if matches!(error, ForwardError::Session) {
         return told(error.status(), "Session not found", None);
     }

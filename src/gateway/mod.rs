@@ -46,10 +46,11 @@ use crate::identity::Identity;
 use crate::mcp::SessionSealer;
 use crate::seal::Sealer;
 use crate::store::Store;
+use crate::telemetry::Note;
 use crate::token::{RefreshKeys, SigningKeys, TokenCache};
 use crate::upstream;
 
-use exchange::Exchange;
+use exchange::{Exchange, noted};
 use route::{Route, TargetError};
 
 pub use body::{Body, BodyError, Finish};
@@ -176,23 +177,22 @@ async fn answer(exchange: &Exchange<'_>, arrival: &Arrival, request: Request<Inc
         Route::Register => registration::endpoint(exchange, request).await,
         Route::Revoke => revocation::endpoint(exchange, request).await,
         Route::DevLogin => dev_login::endpoint(exchange, request).await,
-        Route::Stylesheet => home::stylesheet(),
-        Route::Home => home::page(exchange),
+        Route::Stylesheet => home::stylesheet(&request),
+        Route::Home => home::page(exchange, &request),
         Route::Service(service) => mcp_endpoint::endpoint(exchange, service, request).await,
         Route::Nothing(host) => home::nothing(exchange, host, &request),
     }
 }
 
 fn refuse_target(site: &Site, error: &TargetError) -> Response<Body> {
-    let (status, code) = match error {
+    let (status, code, text) = match error {
         TargetError::Host | TargetError::Form | TargetError::Path => {
-            (StatusCode::BAD_REQUEST, "invalid_request")
+            (StatusCode::BAD_REQUEST, "invalid_request", error.to_string())
         }
         TargetError::UnknownHost(_) | TargetError::Misdirected => {
-            (StatusCode::MISDIRECTED_REQUEST, "unknown_host")
+            let text = format!("{error}; it is reached at {}", site.settings.issuer);
+            (StatusCode::MISDIRECTED_REQUEST, "unknown_host", text)
         }
     };
-    tracing::info!(%error, "target refused");
-    let known = format!("{error}; it is reached at {}", site.settings.issuer);
-    reply::problem(status, code, if status == StatusCode::BAD_REQUEST { "" } else { &known })
+    noted(reply::problem(status, code, &text), Note { reason: Some(code), ..Note::default() })
 }

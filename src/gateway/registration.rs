@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Body;
 use super::discovery::open_to_all;
-use super::exchange::{Exchange, Note, noted};
+use super::exchange::{Exchange, noted};
 use super::form::{self, BodyReadError};
 use super::reply::{self, WireError};
 use crate::oauth::{
@@ -16,9 +16,12 @@ use crate::oauth::{
 };
 use crate::secret;
 use crate::store::StoreError;
+use crate::telemetry::Note;
 
+/// Most bytes of a registration: real ones have less than a tenth of it.
+const MOST: usize = 16 * 1024;
 /// How long a registration lives that nobody uses.
-const UNUSED: Duration = Duration::from_hours(24);
+pub(super) const UNUSED: Duration = Duration::from_hours(24);
 const HOUR: Duration = Duration::from_hours(1);
 
 /// Why a registration is refused.
@@ -30,7 +33,7 @@ enum Refused {
     Registration(#[from] RegistrationError),
     /// 429 (G8).
     #[error(
-        "too many registrations from this address; registrations_per_hour in the configuration allows more"
+        "too many registrations from this address; wait, or ask the operator to raise registrations_per_hour"
     )]
     TooMany,
     #[error(transparent)]
@@ -80,7 +83,7 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>
     }
     let reply = match create(exchange, request.into_body()).await {
         Ok(client) => created(&client),
-        Err(refused) => reply::error(&refused),
+        Err(refused) => reply::error(exchange, &refused),
     };
     open_to_all(reply)
 }
@@ -88,7 +91,7 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>
 async fn create(exchange: &Exchange<'_>, body: Incoming) -> Result<Client, Refused> {
     let settings = &exchange.site.settings;
     let store = &exchange.shared.store;
-    let body = form::read(body).await?;
+    let body = form::read(body, MOST).await?;
     let metadata = register(&body, &settings.redirects, ClientLimits::default())?;
     let name = format!("register:{}", exchange.network());
     if store.count(&name, HOUR, exchange.now).await? > settings.registrations_per_hour {

@@ -10,8 +10,10 @@ use http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
 use super::Body;
+use super::exchange::{Exchange, noted};
 use crate::oauth::{ErrorCode, OAuthError};
 use crate::pages::Page;
+use crate::telemetry::Note;
 
 /// How an endpoint's error goes over the wire.
 pub(super) trait WireError: std::error::Error {
@@ -19,9 +21,9 @@ pub(super) trait WireError: std::error::Error {
     fn status(&self) -> StatusCode;
     /// OAuth's code.
     fn code(&self) -> ErrorCode;
-    /// For 429 and 503.
+    /// For 429, and for 503, where the store is away.
     fn retry_after(&self) -> Option<Duration> {
-        None
+        (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(STORE_RETRY)
     }
     /// Whether the client tried HTTP Basic and must be told so (RFC 6749 §5.2).
     fn challenges_basic(&self) -> bool {
@@ -37,7 +39,7 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
     response(status, Body::Empty)
 }
 
-/// A JSON document that says how long it may be kept, open to every origin.
+/// A JSON document that says how long it may be kept.
 pub(super) fn document(json: Bytes, cache: &'static str) -> Response<Body> {
     let mut reply = response(StatusCode::OK, Body::Full(json));
     set(&mut reply, CONTENT_TYPE, "application/json");
@@ -63,8 +65,8 @@ pub(super) fn json_rpc(status: StatusCode, body: Bytes) -> Response<Body> {
 }
 
 /// An endpoint's error, logged with its sources and told in OAuth's form.
-pub(super) fn error(error: &impl WireError) -> Response<Body> {
-    log(error.status(), error);
+pub(super) fn error(exchange: &Exchange<'_>, error: &impl WireError) -> Response<Body> {
+    exchange.log(error.status(), error);
     let told = OAuthError::new(error.code(), error);
     let mut reply = json(error.status(), &told);
     if let Some(wait) = error.retry_after() {
@@ -73,21 +75,10 @@ pub(super) fn error(error: &impl WireError) -> Response<Body> {
     if error.challenges_basic() {
         set(&mut reply, WWW_AUTHENTICATE, "Basic realm=\"portcullis\"");
     }
-    reply
+    noted(reply, Note { reason: Some(error.code().as_str()), ..Note::default() })
 }
 
-/// Writes an error to the log: the client's fault quietly, ours and the store's loudly, with every source.
-pub(super) fn log(status: StatusCode, error: &dyn std::error::Error) {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let causes: Vec<_> = causes.map(ToString::to_string).collect();
-    if status.is_server_error() {
-        tracing::error!(status = status.as_u16(), causes = causes.join(": "), "{error}");
-    } else {
-        tracing::info!(status = status.as_u16(), causes = causes.join(": "), "{error}");
-    }
-}
-
-/// 404 or 400 as JSON with a sentence that helps: for a person with curl as for a client's log.
+/// An error of ours as JSON with a sentence that helps: for a person with curl as for a client's log.
 pub(super) fn problem(status: StatusCode, error: &'static str, description: &str) -> Response<Body> {
     json(status, &serde_json::json!({ "error": error, "error_description": description }))
 }

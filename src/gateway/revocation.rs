@@ -1,7 +1,5 @@
 //! `POST /revoke` (RFC 7009): either token ends its grant.
 
-use std::time::Duration;
-
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -12,10 +10,10 @@ use super::exchange::Exchange;
 use super::form::{self, BodyReadError};
 use super::grants::{self, Step};
 use super::reply::{self, WireError};
-use crate::oauth::{AttemptId, Client, ErrorCode, Grant, GrantId, GrantState, RevocationReason};
+use crate::oauth::{AttemptId, Client, ErrorCode, Grant, GrantId, RevocationReason};
 use crate::secret;
 use crate::store::StoreError;
-use crate::telemetry::audit;
+use crate::telemetry::{Audit, Event};
 use crate::token::{RefreshToken, verify};
 
 /// Why nothing is revoked.
@@ -54,10 +52,6 @@ impl WireError for Refused {
         }
     }
 
-    fn retry_after(&self) -> Option<Duration> {
-        (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(reply::STORE_RETRY)
-    }
-
     fn challenges_basic(&self) -> bool {
         match self {
             Self::Client(error) => error.challenges_basic(),
@@ -73,7 +67,7 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>
     }
     let reply = match revoke(exchange, request).await {
         Ok(()) => reply::json(StatusCode::OK, &serde_json::json!({})),
-        Err(refused) => reply::error(&refused),
+        Err(refused) => reply::error(exchange, &refused),
     };
     open_to_all(reply)
 }
@@ -83,12 +77,9 @@ async fn revoke(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<(
     let client = client_auth::authenticate(exchange, &headers, &parameters).await?;
     let token = parameters.get("token").ok_or(Refused::Missing)?;
     if let Some(token) = RefreshToken::parse(token) {
-        let proven = |grant: &Grant| match &grant.state {
-            GrantState::Active { salt, .. } => {
-                exchange.shared.refresh.load().check(&token, &client.id, salt).is_some()
-            }
-            GrantState::Pending { .. } | GrantState::Revoked { .. } | GrantState::Dead { .. } => false,
-        };
+        let keys = exchange.shared.refresh.load();
+        let proven =
+            |grant: &Grant| grant.salt().is_some_and(|salt| keys.check(&token, &client.id, salt).is_some());
         return end(exchange, &client, token.grant(), proven).await;
     }
     let keys = exchange.shared.signing.load();
@@ -110,16 +101,27 @@ async fn end(
     let attempt = AttemptId::new(secret::random());
     let lives = &exchange.site.settings.lives;
     let ended = grants::decide(exchange.shared, lives, (grant, exchange.now), |grant| {
+        if grant.attempt == attempt {
+            // Revoked by this very attempt, whose answer from the store was lost.
+            return Step::Answer(Some(grant));
+        }
         if grant.client != client.id || !proven(&grant) {
-            return Step::Answer(false);
+            return Step::Answer(None);
         }
         match grant.revoke(RevocationReason::Client, attempt, exchange.now) {
-            Some(grant) => Step::Write(Box::new(grant), true),
-            None => Step::Answer(false),
+            Some(grant) => Step::Write(Box::new(grant.clone()), Some(grant)),
+            None => Step::Answer(None),
         }
     });
-    if ended.await? == Some(true) {
-        audit("grant revoked", None, Some(client.id.as_str()), Some(exchange.address), "by the client");
+    if let Some(grant) = ended.await?.flatten() {
+        exchange.audit(&Audit {
+            subject: Some(grant.facts.user.subject.as_str()),
+            client: Some(grant.client.as_str()),
+            grant: Some(grant.id),
+            resource: Some(grant.resource.as_str()),
+            reason: Some("by the client"),
+            ..Audit::of(Event::GrantRevoked)
+        });
     }
     Ok(())
 }

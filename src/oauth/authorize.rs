@@ -100,6 +100,9 @@ fn redirect_uri(parameters: &Parameters, client: &Client) -> Result<RedirectUri,
         .ok_or_else(|| AuthorizeError::Page { redirect_uri: asked.map(str::to_owned) })
 }
 
+/// Most bytes of a `state` that we carry through a sign-in.
+const LONGEST_STATE: usize = 4096;
+
 /// The part of a request whose errors go to the redirect URI.
 struct Demand {
     challenge: CodeChallenge,
@@ -110,6 +113,9 @@ impl Demand {
     fn read(parameters: &Parameters, client: &Client, resources: &[Resource]) -> Result<Self, OAuthError> {
         parameters.check_repeated().map_err(|error| OAuthError::from(&error))?;
         response_type(parameters, client)?;
+        if parameters.get("state").is_some_and(|state| state.len() > LONGEST_STATE) {
+            return Err(OAuthError::new(ErrorCode::InvalidRequest, "state is longer than 4096 bytes"));
+        }
         let challenge = challenge(parameters)?;
         let resource = resource_choice(parameters, resources)?;
         Ok(Self { challenge, resource })
@@ -260,6 +266,14 @@ mod tests {
         }
     }
 
+    // A8
+    #[test]
+    fn a_state_has_bounds() {
+        let with = |length| good("").replace("state=s1", &format!("state={}", "s".repeat(length)));
+        assert!(read(&with(LONGEST_STATE)).is_ok());
+        assert_eq!(pairs(&refused(&with(LONGEST_STATE + 1)))[0].1, "invalid_request");
+    }
+
     // A1
     #[test]
     fn a_redirect_uri_that_is_not_proven_is_told_on_a_page() {
@@ -401,7 +415,10 @@ mod tests {
         // A8
         #[test]
         fn state_comes_back_byte_for_byte(state in "[\\PC\\x00-\\x1f]{1,40}", times in 1_usize..100) {
-            let state = state.repeat(times);
+            let mut state = state.repeat(times);
+            while state.len() > LONGEST_STATE {
+                state.pop();
+            }
             let encoded: String = url::form_urlencoded::byte_serialize(state.as_bytes()).collect();
             let request = read(&good("").replace("state=s1", &format!("state={encoded}"))).unwrap();
             let url = redirect_with_code(&request.redirect, "c", request.state.as_deref(), ISSUER);

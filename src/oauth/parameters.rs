@@ -67,6 +67,13 @@ impl Parameters {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// Those of these parameters that are in `names` and not empty.
+    #[must_use]
+    pub fn only(&self, names: &[&str]) -> Self {
+        let kept = self.0.iter().filter(|(name, value)| names.contains(&name.as_str()) && !value.is_empty());
+        Self(kept.cloned().collect())
+    }
+
     /// These parameters without those in `names`.
     #[must_use]
     pub fn without(&self, names: &[&str]) -> Self {

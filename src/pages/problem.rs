@@ -156,6 +156,26 @@ impl Problem {
         }
     }
 
+    /// The application's request is wrong.
+    #[must_use]
+    pub fn bad_request(why: &str) -> Self {
+        Self::new(
+            "redirect-invalid",
+            &format!("The application asked in a way that cannot be answered: {why}."),
+            &["Nothing was granted. Go back only if you know the application."],
+        )
+    }
+
+    /// Too many sign-ins from this address.
+    #[must_use]
+    pub fn rate_limited() -> Self {
+        Self::new(
+            "rate-limited",
+            "Too many sign-ins were begun from your network.",
+            &["Wait ten minutes, then connect again from the application."],
+        )
+    }
+
     /// The store is away.
     #[must_use]
     pub fn store_away() -> Self {

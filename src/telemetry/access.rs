@@ -51,10 +51,20 @@ pub struct AccessLine {
     path: String,
     peer: IpAddr,
     status: Option<StatusCode>,
-    service: Option<String>,
-    subject: Option<String>,
-    client: Option<String>,
-    reason: Option<&'static str>,
+    note: Note,
+}
+
+/// What an endpoint knows of a request beyond its head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// The service's name.
+    pub service: Option<String>,
+    /// The user's `sub`.
+    pub subject: Option<String>,
+    /// The client's id.
+    pub client: Option<String>,
+    /// Why it was refused: an error code, or a finding's id.
+    pub reason: Option<&'static str>,
 }
 
 impl AccessLine {
@@ -76,34 +86,19 @@ impl AccessLine {
             path: redact::shorten(redact::path(uri), MAX_PATH).to_owned(),
             peer,
             status: None,
-            service: None,
-            subject: None,
-            client: None,
-            reason: None,
+            note: Note::default(),
         }
     }
 
-    /// What is known when the answer's head goes out: the status, the service's name, the user's `sub`, the client's id,
-    /// and why it was refused.
-    #[expect(clippy::too_many_arguments, reason = "the columns of one line, given once")]
-    pub fn answered(
-        &mut self,
-        status: StatusCode,
-        service: Option<String>,
-        subject: Option<String>,
-        client: Option<String>,
-        reason: Option<&'static str>,
-    ) {
+    /// What is known when the answer's head goes out.
+    pub fn answered(&mut self, status: StatusCode, note: Note) {
         self.status = Some(status);
-        self.service = service;
-        self.subject = subject;
-        self.client = client;
-        self.reason = reason;
+        self.note = note;
     }
 
     /// The body did not reach its end: the client went away, or the answer was broken off.
     pub fn cut_short(&mut self) {
-        self.reason = self.reason.or(Some("cut_short"));
+        self.note.reason = self.note.reason.or(Some("cut_short"));
     }
 
     /// Writes the line, `duration` after the request came and with `bytes` of body sent.
@@ -117,11 +112,11 @@ impl AccessLine {
             status = self.status.map(|status| status.as_u16()),
             duration_ms = milliseconds(duration),
             bytes,
-            service = self.service.as_deref(),
-            sub = self.subject.as_deref(),
-            client = self.client.as_deref(),
+            service = self.note.service.as_deref(),
+            sub = self.note.subject.as_deref(),
+            client = self.note.client.as_deref(),
             peer = %self.peer,
-            reason = self.reason,
+            reason = self.note.reason,
         );
     }
 }
@@ -177,13 +172,13 @@ mod tests {
     #[test]
     fn the_line_carries_who_asked_for_what_and_how_it_ended() {
         let mut line = line("/mcp", "fetch.example.com");
-        line.answered(
-            StatusCode::FORBIDDEN,
-            Some("fetch".into()),
-            Some("github:583231".into()),
-            Some("c-1".into()),
-            Some("policy"),
-        );
+        let note = Note {
+            service: Some("fetch".into()),
+            subject: Some("github:583231".into()),
+            client: Some("c-1".into()),
+            reason: Some("policy"),
+        };
+        line.answered(StatusCode::FORBIDDEN, note);
         let mut value = json(&line);
         let fields = value.as_object_mut().unwrap();
         assert!(fields.remove("timestamp").is_some());

@@ -16,8 +16,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use output::Output;
 
-pub use access::{AccessLine, RequestId};
-pub use audit::audit;
+pub use access::{AccessLine, Note, RequestId};
+pub use audit::{Audit, Event};
 pub use output::flush;
 
 /// How logs are written.
@@ -91,9 +91,10 @@ fn filter(text: &str) -> Result<EnvFilter, FilterError> {
     EnvFilter::builder().parse(&all).map_err(|_| FilterError { directive: all })
 }
 
-/// Audit events are written whatever the level, unless the filter names them.
+/// Audit events are written whatever the level, unless the filter names them. rmcp, the library of the diagnostic server,
+/// writes what its tools answer at debug, which is whatever people send them: only if the filter names it.
 fn with_audit(filter: &str) -> String {
-    format!("{}=info,{filter}", audit::TARGET)
+    format!("{}=info,rmcp=warn,{filter}", audit::TARGET)
 }
 
 fn colour() -> bool {
@@ -192,6 +193,7 @@ mod tests {
         tracing::info!(target: access::TARGET, "an access line");
         flush();
         start(&Settings { format: Format::Json, filter: "info".into() });
+        flush();
     }
 
     #[test]
@@ -223,8 +225,8 @@ mod tests {
 
     #[test]
     fn audit_events_outlive_a_high_level_but_can_be_turned_off() {
-        let event = || audit("login", Some("github:1"), None, None, "signed in");
-        assert!(logged(Format::Text, "error", event).contains("login"));
+        let event = || Audit::of(Event::SignedIn).write([192, 0, 2, 1].into(), "r-1");
+        assert!(logged(Format::Text, "error", event).contains("signed in"));
         assert_eq!(logged(Format::Text, "error,audit=off", event), "");
     }
 

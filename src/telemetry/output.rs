@@ -1,6 +1,6 @@
-//! Standard error, without making workers wait: access lines go through a bounded queue to a thread of their own and are
-//! counted instead of written when that thread cannot keep up. Everything else is rare, and is written at once, so that the
-//! reason of a sudden end is not lost in a queue.
+//! Standard error, without making workers wait: every line goes through a bounded queue to a thread of its own, and is
+//! counted instead of written when that thread cannot keep up. Strangers can cause lines of every level, so no level may
+//! be written at once: a reader of standard error that stops reading would stop the workers.
 
 use std::io::{self, Stderr, Write};
 use std::sync::OnceLock;
@@ -8,10 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
-
-use super::access;
 
 /// How many lines may wait.
 const QUEUE: usize = 8192;
@@ -20,7 +17,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 static LINES: OnceLock<Queue> = OnceLock::new();
 
-/// Waits, for a second at most, until all access lines so far are written.
+/// Waits, for a second at most, until all lines so far are written.
 pub fn flush() {
     if let Some(queue) = LINES.get() {
         queue.flush();
@@ -31,7 +28,7 @@ pub fn flush() {
 pub(super) struct Output;
 
 impl Output {
-    /// Starts the thread that writes access lines. Without one (no thread to be had), they are written at once too.
+    /// Starts the thread that writes. Without one (no thread to be had), lines are written at once.
     pub(super) fn start() -> Self {
         if LINES.get().is_none()
             && let Ok(queue) = Queue::start(QUEUE, io::stderr())
@@ -47,14 +44,7 @@ impl<'a> MakeWriter<'a> for Output {
     type Writer = Writer;
 
     fn make_writer(&'a self) -> Writer {
-        Writer::Direct(io::stderr())
-    }
-
-    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Writer {
-        match LINES.get() {
-            Some(queue) if meta.target() == access::TARGET => Writer::Queued(queue),
-            Some(_) | None => self.make_writer(),
-        }
+        LINES.get().map_or_else(|| Writer::Direct(io::stderr()), Writer::Queued)
     }
 }
 
@@ -134,7 +124,7 @@ fn write_all(receiver: &Receiver<Message>, mut sink: impl Write, lost: &AtomicU6
         }
         match lost.swap(0, Ordering::Relaxed) {
             0 => {}
-            lines => tracing::warn!(lines, "access lines were lost: standard error is read too slowly"),
+            lines => tracing::warn!(lines, "log lines were lost: standard error is read too slowly"),
         }
     }
 }

@@ -225,6 +225,42 @@ async fn a_private_use_scheme_gets_a_page_that_stays() {
 }
 
 #[tokio::test]
+async fn nobody_is_sent_to_a_stranger_s_address_without_a_click() {
+    // RFC 9700 §4.11.2
+    let rig = Rig::dev().await;
+    for uri in ["https://phish.example/login", "vscode://evil.ext/run"] {
+        let body = json!({ "redirect_uris": [uri] }).to_string();
+        let registered = rig.send(request("POST", "/register", &[], body)).await.json();
+        let client = registered["client_id"].as_str().unwrap();
+        let wrong = replaced(&replaced(&authorize_query(client), "redirect_uri", uri), "code_challenge", "x");
+        let answer = ask(&rig, &wrong).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("location"), answer.header("refresh")),
+            (400, "", "")
+        );
+        assert!(answer.body.contains(&format!("href=\"{uri}?error=invalid_request")), "{}", answer.body);
+        assert!(answer.body.contains("iss="), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_part_of_a_request_is_not_posted_again() {
+    let rig = Rig::dev().await;
+    let client = rig.register().await;
+    let target = format!("/authorize?{}{}", encode(&authorize_query(&client)), "&a".repeat(1000));
+    let page = rig.get(&target, &[]).await;
+    assert!(page.status == 200 && page.body.len() < 4000, "{} bytes", page.body.len());
+    let mut odd = authorize_query(&client);
+    odd.extend([("decision", "approve"), ("form_token", "x")]);
+    let page = ask(&rig, &odd).await;
+    let (token, cookie) = (page.input("form_token"), page.cookies());
+    let mut form = authorize_query(&client);
+    form.extend([("form_token", token.as_str()), ("decision", "approve")]);
+    let sent = rig.post("/authorize", &[("cookie", &cookie)], &form).await;
+    assert_eq!(sent.status, 303, "names of the form's own in the query are no obstacle");
+}
+
+#[tokio::test]
 async fn other_methods_are_told_what_is_allowed() {
     let rig = Rig::dev().await;
     let answer = rig.send(request("PUT", "/authorize", &[], String::new())).await;

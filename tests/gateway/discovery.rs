@@ -196,9 +196,8 @@ async fn the_key_set_has_the_public_half_only() {
 async fn odd_targets_and_foreign_hosts_are_refused() {
     // P14, P15
     let rig = Rig::dev().await;
-    for path in ["/a/../mcp", "//mcp", "/mcp%2f..", "/%2e%2e/mcp", "/mcp\\x"] {
-        let Ok(uri) = path.parse::<http::Uri>() else { continue };
-        let answer = rig.send(request("GET", &uri.to_string(), &[], String::new())).await;
+    for path in ["/a/../mcp", "//mcp", "/mcp%2f..", "/%2e%2e/mcp", "/mcp%5Cx"] {
+        let answer = rig.send(request("GET", path, &[], String::new())).await;
         assert_eq!(
             (answer.status.as_u16(), &answer.json()["error"]),
             (400, &json!("invalid_request")),

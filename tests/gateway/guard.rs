@@ -56,7 +56,7 @@ async fn what_is_no_bearer_token_of_ours_is_refused() {
         );
     }
     for value in ["Bearer", "Bearer "] {
-        assert_eq!(with(&rig, &[("authorization", value)]).await.status, 401, "{value:?}");
+        invalid(&with(&rig, &[("authorization", value)]).await);
     }
 }
 

@@ -58,7 +58,7 @@ async fn a_token_that_comes_back_after_its_successor_was_used_revokes_the_grant(
     let answer = rig.refresh(&client, &first, &[]).await;
     let second = token(&answer);
     let access = answer.json()["access_token"].as_str().unwrap().to_owned();
-    assert_ne!(rig.call(&access).await.status, 401);
+    assert_eq!(rig.call(&access).await.status, 502, "admitted, and nothing listens behind");
     confirmed(&rig, &second, &client).await;
     rig.clock.advance(Duration::from_secs(61));
     refused(&rig.refresh(&client, &first, &[]).await, "invalid_grant");
@@ -120,6 +120,19 @@ async fn a_refresh_is_for_its_client_and_its_resource() {
         "invalid_target",
     );
     token(&rig.refresh(&client, &first, &[("resource", "http://localhost:8080/mcp/")]).await);
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_configured_for_a_while_costs_nobody_their_grant() {
+    let more = "  other: { url: \"http://localhost:8080/other\", upstream: \"http://127.0.0.1:9/mcp\" }\n";
+    let yaml = crate::support::rig::dev_yaml(([127, 0, 0, 1], 9).into()) + more;
+    let rig = Rig::with(&yaml).await;
+    let (client, first) = signed_in(&rig).await;
+    let echo = "  echo: { url: \"http://localhost:8080/mcp\", upstream: \"http://127.0.0.1:9/mcp\" }\n";
+    let without = rig.reconfigured(|yaml| yaml.replace(echo, "")).await;
+    refused(&without.refresh(&client, &first, &[]).await, "invalid_target");
+    let back = without.reconfigured(|yaml| format!("{yaml}{echo}")).await;
+    token(&back.refresh(&client, &first, &[]).await);
 }
 
 #[tokio::test]
