@@ -184,15 +184,15 @@ async fn answer(exchange: &Exchange<'_>, arrival: &Arrival, request: Request<Inc
 }
 
 fn refuse_target(site: &Site, error: &TargetError) -> Response<Body> {
-    let (status, code) = match error {
+    let (status, code, told) = match error {
         TargetError::Host | TargetError::Form | TargetError::Path => {
-            (StatusCode::BAD_REQUEST, "invalid_request")
+            (StatusCode::BAD_REQUEST, "invalid_request", error.to_string())
         }
         TargetError::UnknownHost(_) | TargetError::Misdirected => {
-            (StatusCode::MISDIRECTED_REQUEST, "unknown_host")
+            let told = format!("{error}; it is reached at {}", site.settings.issuer);
+            (StatusCode::MISDIRECTED_REQUEST, "unknown_host", told)
         }
     };
     tracing::info!(%error, "target refused");
-    let known = format!("{error}; it is reached at {}", site.settings.issuer);
-    reply::problem(status, code, if status == StatusCode::BAD_REQUEST { "" } else { &known })
+    reply::problem(status, code, &told)
 }

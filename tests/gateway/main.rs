@@ -12,4 +12,5 @@ mod guard;
 mod refresh;
 mod registration;
 mod revoke;
+mod targets;
 mod tokens;

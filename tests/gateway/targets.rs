@@ -1,0 +1,25 @@
+//! How a request came, and what it is for: P14, P15, X1.
+
+use crate::support::rig::Rig;
+
+#[tokio::test]
+async fn a_refused_target_is_told_why() {
+    // P14: the description was empty.
+    let rig = Rig::dev().await;
+    let path = "the path must be plain: no empty or dot segments, no encoded slashes";
+    for (target, host, status, why) in [
+        ("/mcp/%2e%2e/x", "localhost:8080", 400, path),
+        ("//mcp", "localhost:8080", 400, path),
+        ("/mcp", "x@localhost:8080", 400, "the request must name one host"),
+        (
+            "/mcp",
+            "other.example",
+            421,
+            "this gateway does not serve the host other.example; it is reached at http://localhost:8080",
+        ),
+    ] {
+        let answer = rig.get(target, &[("host", host)]).await;
+        assert_eq!(answer.status, status, "{target}");
+        assert_eq!(answer.json()["error_description"], why);
+    }
+}
