@@ -23,3 +23,18 @@ async fn a_refused_target_is_told_why() {
         assert_eq!(answer.json()["error_description"], why);
     }
 }
+
+#[tokio::test]
+async fn an_ipv6_host_has_an_https_url_too() {
+    // X1: its last colon was taken for a port's, and the redirect answered 404.
+    let yaml = crate::support::rig::dev_yaml(([127, 0, 0, 1], 9).into())
+        .replace("http://localhost:8080", "https://[::1]:8443")
+        .replace("tls: off", "tls: { local_ca: \"{folder}/ca\" }")
+        .replace("{ http: \"localhost:8080\" }", "{ https: \"localhost:8443\", http: [] }");
+    let rig = Rig::with(&yaml).await;
+    let location = |host: &str| rig.gateway.https_location(host, "/mcp?a=b");
+    assert_eq!(location("[::1]").as_deref(), Some("https://[::1]:8443/mcp?a=b"));
+    for other in ["[::2]", "[", "::1", "localhost"] {
+        assert_eq!(location(other), None, "{other}");
+    }
+}
