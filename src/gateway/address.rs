@@ -51,8 +51,9 @@ pub(super) fn refuse(exchange: &Exchange<'_>, request: &Request<Incoming>) -> Op
             "the dev identity lets anybody in, so requests through a proxy or tunnel are refused; set up identity.github",
         ));
     }
-    let proto = headers.get("x-forwarded-proto").map(http::HeaderValue::as_bytes);
-    let plain = proto.is_some_and(|proto| !proto.eq_ignore_ascii_case(b"https"));
+    // Every one of them: a proxy that adds its own line leaves the client's where it was.
+    let mut protos = headers.get_all("x-forwarded-proto").iter();
+    let plain = protos.any(|proto| !proto.as_bytes().eq_ignore_ascii_case(b"https"));
     if !settings.trusted_proxies.is_empty() && plain {
         return Some(reply::problem(
             StatusCode::BAD_REQUEST,

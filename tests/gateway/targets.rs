@@ -38,3 +38,25 @@ async fn an_ipv6_host_has_an_https_url_too() {
         assert_eq!(location(other), None, "{other}");
     }
 }
+
+#[tokio::test]
+async fn one_forwarded_proto_that_is_http_is_enough_to_refuse() {
+    // X1: only the first line was looked at, which may be the client's own.
+    let github = "{ github: { client_id: Ov23li0123456789abcd, client_secret: \"0123456789abcdef\" } }";
+    let yaml = crate::support::rig::dev_yaml(([127, 0, 0, 1], 9).into())
+        .replace("{ dev: {} }", &format!("{github}\ntrusted_proxies: [127.0.0.1]"));
+    let rig = Rig::with(&yaml).await;
+    let document = "/.well-known/oauth-authorization-server";
+    for (protos, status) in [
+        (&[][..], 200),
+        (&["https"], 200),
+        (&["HTTPS", "https"], 200),
+        (&["http"], 400),
+        (&["https", "http"], 400),
+        (&["https, http"], 400),
+    ] {
+        let headers: Vec<_> = protos.iter().map(|proto| ("x-forwarded-proto", *proto)).collect();
+        let answer = rig.get(document, &headers).await;
+        assert_eq!(answer.status, status, "{protos:?}: {answer:?}");
+    }
+}
