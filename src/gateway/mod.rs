@@ -146,7 +146,7 @@ impl Gateway {
         exchange.end(reply)
     }
 
-    /// What plain HTTP on the redirect port is answered with: the https URL for a host we serve.
+    /// What plain HTTP on the redirect port is answered with: the https URL for a `host`, without its port, that we serve.
     #[must_use]
     pub fn https_location(&self, host: &str, path_and_query: &str) -> Option<String> {
         self.site.load().https_location(host, path_and_query)

@@ -117,9 +117,9 @@ impl Site {
         paths.map(|(_, service)| service).find(|service| service.settings.resource == *resource)
     }
 
-    /// The https URL of a request that came by plain http, for a host we serve on https.
+    /// The https URL of a request that came by plain http for `host`, without a port, if we serve that on https.
     pub(super) fn https_location(&self, host: &str, path_and_query: &str) -> Option<String> {
-        let named = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
+        let named = host.to_ascii_lowercase();
         let urls = self.settings.services.iter().map(|service| service.url.clone());
         let mut urls = urls.chain(Url::parse(&self.settings.issuer));
         let served = urls.find(|url| url.scheme() == "https" && url.host_str() == Some(&named))?;

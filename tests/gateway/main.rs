@@ -14,4 +14,5 @@ mod lost_answers;
 mod refresh;
 mod registration;
 mod revoke;
+mod targets;
 mod tokens;

@@ -1,0 +1,35 @@
+//! Rung 4: the real binary on real sockets of loopback, with a server behind it that keeps every byte it is sent.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+#[path = "wire/bodies.rs"]
+mod bodies;
+#[path = "wire/client.rs"]
+mod client;
+#[path = "wire/drain.rs"]
+mod drain;
+#[path = "wire/log.rs"]
+mod log;
+#[path = "wire/process.rs"]
+mod process;
+#[path = "wire/proxies.rs"]
+mod proxies;
+#[path = "wire/recorder.rs"]
+mod recorder;
+#[path = "wire/redirect.rs"]
+mod redirect;
+#[path = "wire/revocation.rs"]
+mod revocation;
+#[path = "wire/slow.rs"]
+mod slow;
+#[path = "wire/smuggling.rs"]
+mod smuggling;
+#[path = "wire/start.rs"]
+mod start;
+#[path = "wire/tls.rs"]
+mod tls;
+#[path = "wire/unauthenticated.rs"]
+mod unauthenticated;

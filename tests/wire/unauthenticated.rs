@@ -1,0 +1,106 @@
+//! Without a token nothing reaches the server behind: no request, no byte, no connection (R11).
+
+use http::Request;
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::client::{CALL, Client, http1_on, http2_on, raw, tls};
+use crate::process::{Place, plain, secure};
+use crate::recorder::Recorder;
+use crate::support::rig::request;
+
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "BREW"];
+const PATHS: [&str; 5] = ["/mcp", "/mcp/", "/mcp/deeper", "/mcp?access_token=x", "/mcp;x=y/../mcp"];
+
+/// What is refused for its path, and what by the guard.
+fn expected(path: &str) -> u16 {
+    if path.contains("..") {
+        400
+    } else if path.contains(';') {
+        404
+    } else {
+        401
+    }
+}
+
+#[tokio::test]
+async fn no_method_or_path_reaches_the_server_without_a_token() {
+    // R3, R11
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let _process = place.start(&plain(upstream.address, ""));
+    let client = Client::plain(&place);
+    for method in METHODS {
+        for path in PATHS {
+            let headers = [("x-user-id", "dev:alice"), ("mcp-session-id", "a"), ("cookie", "a=b")];
+            let answer = client.send(request(method, path, &headers, CALL.into())).await;
+            assert_eq!(answer.status.as_u16(), expected(path), "{method} {path}");
+        }
+    }
+    for value in ["Bearer", "Bearer a.b.c", "Basic YTpi", "bearer  "] {
+        let headers = [("authorization", value), ("proxy-authorization", value)];
+        assert_eq!(client.send(request("POST", "/mcp", &headers, CALL.into())).await.status, 401, "{value}");
+    }
+    assert_eq!(client.send(request("OPTIONS", "/mcp", &[], CALL.into())).await.status, 204);
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn no_upgrade_and_no_chunked_body_reaches_the_server_without_a_token() {
+    // R11
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let _process = place.start(&plain(upstream.address, ""));
+    let client = Client::plain(&place);
+    let host = client.host();
+    for more in [
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "Content-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
+    ] {
+        let answer = raw(client.address, &format!("POST /mcp HTTP/1.1\r\nHost: {host}\r\n{more}")).await;
+        assert_eq!(answer.statuses(), [401], "{more}: {answer:?}");
+    }
+    let answer = raw(client.address, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    assert!(!answer.text.contains(" 200 "), "{answer:?}");
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_body_is_refused_before_it_is_sent() {
+    // R3, R11
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let _process = place.start(&plain(upstream.address, ""));
+    let client = Client::plain(&place);
+    let mut stream = tokio::net::TcpStream::connect(client.address).await.unwrap();
+    let head = format!("POST /mcp HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000000\r\n\r\n", client.host());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn no_http2_or_tls_request_reaches_the_server_without_a_token() {
+    // R11
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let _process = place.start(&secure(upstream.address));
+    let issuer = Client::secure(&place).issuer;
+    let mut http2 = http2_on(tls(&place, "localhost", &[b"h2"]).await.unwrap()).await;
+    for method in METHODS {
+        for path in PATHS {
+            let request = request(method, &format!("{issuer}{path}"), &[], CALL.to_owned());
+            let answer = http2.send_request(request.map(Into::into)).await.unwrap();
+            assert_eq!(answer.status().as_u16(), expected(path), "{method} {path}");
+            drop(answer.into_body().collect().await);
+        }
+    }
+    let connect = Request::connect(issuer.strip_prefix("https://").unwrap()).body(String::new()).unwrap();
+    let refused = http2.send_request(connect.map(Into::into)).await;
+    assert!(refused.is_err() || refused.unwrap().status() == 400);
+    let mut http1 = http1_on(tls(&place, "localhost", &[b"http/1.1"]).await.unwrap()).await;
+    let headers = [("host", issuer.strip_prefix("https://").unwrap())];
+    let request = request("POST", "/mcp", &headers, CALL.to_owned()).map(Into::into);
+    assert_eq!(http1.send_request(request).await.unwrap().status(), 401);
+    assert_eq!(upstream.connections(), 0);
+}
