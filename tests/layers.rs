@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("token", "oauth clock secret time"),
     ("store", "oauth seal clock secret time"),
     ("fetch", "clock secret time"),
-    ("identity", "oauth fetch clock secret time"),
+    ("identity", "oauth fetch secret time"),
     ("upstream", "mcp oauth clock secret time"),
     ("certs", "store fetch clock secret time"),
     ("pages", "oauth"),

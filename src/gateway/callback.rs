@@ -186,9 +186,7 @@ fn not_signed_in(exchange: &Exchange<'_>, resumed: &Resumed, error: &IdentityErr
         IdentityError::Denied | IdentityError::UnverifiedEmail | IdentityError::Suspended => {
             (ErrorCode::AccessDenied, None)
         }
-        IdentityError::Unreachable | IdentityError::RateLimited { .. } => {
-            (ErrorCode::TemporarilyUnavailable, None)
-        }
+        IdentityError::Unreachable | IdentityError::RateLimited => (ErrorCode::TemporarilyUnavailable, None),
         IdentityError::Code | IdentityError::Answer => (ErrorCode::ServerError, None),
         IdentityError::Credentials => (ErrorCode::ServerError, Some(Problem::provider_credentials())),
         IdentityError::Callback => {
