@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("oauth", "secret time"),
     ("mcp", "secret time seal"),
     ("policy", "oauth secret"),
-    ("token", "oauth clock secret time"),
+    ("token", "oauth seal clock secret time"),
     ("store", "oauth seal clock secret time"),
     ("fetch", "clock secret time"),
     ("identity", "oauth fetch secret time"),

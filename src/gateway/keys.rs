@@ -47,7 +47,7 @@ pub async fn load_refresh_keys(store: &Store, now: Timestamp) -> Result<RefreshK
 /// [`KeyRingError`].
 pub async fn load_session_keys(store: &Store, now: Timestamp) -> Result<SessionSealer, KeyRingError> {
     let keys = symmetric(store, RingKind::Session, now).await?;
-    Ok(SessionSealer::new(keys.into_iter().map(|(_, key)| Sealer::under(key)).collect()))
+    Ok(SessionSealer::new(keys.into_iter().map(|(_, key)| Sealer::new(key)).collect()))
 }
 
 /// Reads the signing keys again: a token named one that is not here, which another process may have made.

@@ -52,7 +52,7 @@ impl Front {
         } else {
             guard::tests::admission(&service, &claims)
         };
-        let sealer = SessionSealer::new(vec![Sealer::under(Key::new([1; 32]))]);
+        let sealer = SessionSealer::new(vec![Sealer::new(Key::new([1; 32]))]);
         Self {
             service,
             admission,
