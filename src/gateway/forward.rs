@@ -137,7 +137,7 @@ impl Forwarding<'_> {
         self.open_session(&mut parts.headers)?;
         self.told.write(&mut parts.headers)?;
         parts.extensions.clear();
-        Ok(Request::from_parts(parts, RequestBody::Incoming(body)))
+        Ok(Request::from_parts(parts, RequestBody::from(body)))
     }
 
     fn uri(&self, public: &Uri) -> Result<Uri, ForwardError> {
