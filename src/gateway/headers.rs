@@ -11,7 +11,7 @@ use super::{Service, UserIdForm};
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_USER_NAME: HeaderName = HeaderName::from_static("x-user-name");
 const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -47,12 +47,10 @@ impl Told<'_> {
     /// # Errors
     /// [`Unspeakable`]: a request is rather not forwarded than without its user.
     pub(super) fn write(&self, headers: &mut HeaderMap) -> Result<(), Unspeakable> {
-        let public = &self.service.settings.url;
-        let host = &public[url::Position::BeforeHost..url::Position::AfterPort];
         headers.insert(X_REQUEST_ID, value(self.request_id)?);
         headers.insert(X_FORWARDED_FOR, value(&self.client.to_string())?);
-        headers.insert(X_FORWARDED_PROTO, value(public.scheme())?);
-        headers.insert(X_FORWARDED_HOST, value(host)?);
+        headers.insert(X_FORWARDED_PROTO, self.service.scheme.clone());
+        headers.insert(X_FORWARDED_HOST, self.service.host.clone());
         self.write_user(headers)
     }
 
