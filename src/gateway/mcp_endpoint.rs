@@ -13,7 +13,7 @@ use super::forward::{ForwardError, Forwarding, forward};
 use super::grants::{self, Step};
 use super::guard::{self, Admission, Refusal};
 use super::headers::Told;
-use super::origin::{self, Origin, Reader};
+use super::origin::{self, Origin};
 use super::{Body, Service, Shared, home, keys, reply};
 use crate::mcp;
 use crate::oauth::{AttemptId, GrantId, TokenLives};
@@ -37,7 +37,7 @@ pub(super) async fn endpoint(
         Origin::Absent | Origin::Allowed(_) => guarded(exchange, service, request).await,
     };
     if let Origin::Allowed(origin) = origin {
-        Reader(origin).answer(answer.headers_mut());
+        origin.answer(answer.headers_mut());
     }
     answer
 }
@@ -53,7 +53,7 @@ pub(super) fn preflight<B>(
         Origin::Absent => reply::empty(StatusCode::NO_CONTENT),
         Origin::Allowed(origin) => {
             let mut answer = reply::empty(StatusCode::NO_CONTENT);
-            Reader(origin).preflight(request.headers(), answer.headers_mut());
+            origin.preflight(request.headers(), answer.headers_mut());
             answer
         }
     }
@@ -225,5 +225,5 @@ fn told(status: StatusCode, text: &str, finding: Option<&'static str>) -> Respon
         _ => mcp::REFUSED,
     };
     let data = finding.map(|finding| serde_json::json!({ "finding": finding }));
-    reply::json_rpc(status, mcp::error_body(None, code, text, data.as_ref()))
+    reply::json_rpc(status, mcp::error_body(code, text, data.as_ref()))
 }
