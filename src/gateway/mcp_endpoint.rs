@@ -2,7 +2,6 @@
 //! browsers understand it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -21,9 +20,6 @@ use crate::pages::Problem;
 use crate::secret;
 use crate::time::Timestamp;
 use crate::token::TokenError;
-
-/// How often, at most, an unknown key name makes us read the keys again: seconds.
-const RELOAD_PAUSE: u64 = 5;
 
 /// Answers a request to `service`.
 pub(super) async fn endpoint(
@@ -116,20 +112,12 @@ async fn admit(
         )
     };
     match decide() {
-        Err(Refusal::Token(TokenError::UnknownKey(Some(_)))) if may_reload(exchange.now) => {
+        Err(Refusal::Token(TokenError::UnknownKey(Some(_)))) => {
             keys::reload_signing_keys(exchange.shared).await;
             decide()
         }
         decided => decided,
     }
-}
-
-/// Whether the keys were not read again within the last seconds: a stranger's tokens must not reach the store at will.
-fn may_reload(now: Timestamp) -> bool {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let last = LAST.load(Ordering::Relaxed);
-    now.seconds() >= last + RELOAD_PAUSE
-        && LAST.compare_exchange(last, now.seconds(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 /// A token of a generation that this worker has not seen: its client has the answer to its refresh. Written off the
