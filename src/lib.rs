@@ -12,7 +12,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`secret`], [`time`], [`clock`], [`seal`] | leaves: secrets are types, time is an argument, sealing |
+//! | [`secret`], [`time`], [`clock`], [`seal`], [`host`] | leaves: secrets are types, time is an argument, sealing, host names |
 //! | [`oauth`], [`policy`], [`mcp`] | the rules, pure |
 //! | [`token`] | access tokens (JWT) and refresh tokens (MAC) |
 //! | [`store`] | what outlives a request: one file, or Redis |
@@ -34,6 +34,7 @@ pub mod config;
 pub mod echo;
 pub mod fetch;
 pub mod gateway;
+pub mod host;
 pub mod identity;
 pub mod mcp;
 pub mod oauth;

@@ -1,7 +1,11 @@
-//! Sealing: AES-256-GCM under keys derived from `secret_key` by HKDF, for what the store must give back.
+//! Sealing: AES-256-GCM for what others keep and must give back, under keys derived by HKDF from a root key: `secret_key`
+//! for what the store keeps, a key of the store for what clients keep.
 //!
-//! Every use of `secret_key` has a label of its own with a version in it, so that no key serves two purposes and a
-//! changed construction never meets values of the old one.
+//! Every use of a root key has a label of its own with a version in it, so that no key serves two purposes and a changed
+//! construction never meets values of the old one.
+
+use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::{hkdf, hmac};
@@ -17,28 +21,30 @@ const SEALING: &str = "portcullis v1 seal";
 /// Goes before a caller's label, so that none can spell [`SEALING`].
 const DERIVING: &str = "portcullis v1 derive ";
 
-/// Seals and opens values, and derives keys for MACs. Made from `secret_key`.
-#[derive(Clone, Debug)]
+/// Seals and opens values under one root key, and derives keys for MACs from it. Clones share the expanded AES key.
+#[derive(Clone)]
 pub struct Sealer {
     root: Key,
+    cipher: Arc<RandomizedNonceKey>,
 }
 
 /// A value that does not open: another key's, another name's, or damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the sealed value does not open with this secret_key")]
+#[error("the sealed value does not open with this key")]
 pub struct Unsealable;
 
 impl Sealer {
-    /// A sealer under `secret_key`.
+    /// A sealer under `root`: `secret_key`, or a key that the store keeps. Nonces are random, so one root is good for 2^32
+    /// values (NIST SP 800-38D §8.3).
+    ///
+    /// # Panics
+    /// Never: HKDF gives as many bytes as the cipher wants.
     #[must_use]
-    pub const fn new(secret_key: Key) -> Self {
-        Self { root: secret_key }
-    }
-
-    /// A key under `key` itself rather than under `secret_key`: for keys that the store keeps.
-    #[must_use]
-    pub const fn under(key: Key) -> Self {
-        Self::new(key)
+    pub fn new(root: Key) -> Self {
+        let key = expand(&root, SEALING);
+        let cipher =
+            RandomizedNonceKey::new(&AES_256_GCM, key.expose()).expect("32 bytes are an AES-256 key");
+        Self { root, cipher: Arc::new(cipher) }
     }
 
     /// Seals `plain` under `name` (the logical name: kind and digest, without prefix or tag), which must be given again to
@@ -50,7 +56,7 @@ impl Sealer {
     pub fn seal(&self, name: &str, plain: &[u8]) -> Vec<u8> {
         let mut body = plain.to_vec();
         let nonce = self
-            .cipher()
+            .cipher
             .seal_in_place_append_tag(Aad::from(associated(name)), &mut body)
             .expect("the random generator answers, and a value is far below AES-GCM's 64 GiB");
         let mut sealed = Vec::with_capacity(1 + NONCE_LEN + body.len());
@@ -73,7 +79,7 @@ impl Sealer {
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unsealable)?;
         let mut body = body.to_vec();
         let plain = self
-            .cipher()
+            .cipher
             .open_in_place(nonce, Aad::from(associated(name)), &mut body)
             .map_err(|_| Unsealable)?
             .len();
@@ -84,25 +90,25 @@ impl Sealer {
     /// A key for another purpose, by HKDF-SHA-256 with `label` as info.
     #[must_use]
     pub fn derive(&self, label: &str) -> Key {
-        self.expand(&format!("{DERIVING}{label}"))
+        expand(&self.root, &format!("{DERIVING}{label}"))
     }
+}
 
-    /// The one AES key of this sealer. Nonces are random: good for 2^32 values (NIST SP 800-38D §8.3).
-    fn cipher(&self) -> RandomizedNonceKey {
-        RandomizedNonceKey::new(&AES_256_GCM, self.expand(SEALING).expose())
-            .expect("32 bytes are an AES-256 key")
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealer")
     }
+}
 
-    /// HKDF-SHA-256 (RFC 5869): extract with our salt, expand with `info`.
-    fn expand(&self, info: &str) -> Key {
-        let mut out = [0; 32];
-        hkdf::Salt::new(hkdf::HKDF_SHA256, SALT)
-            .extract(self.root.expose())
-            .expand(&[info.as_bytes()], hkdf::HKDF_SHA256)
-            .and_then(|okm| okm.fill(&mut out))
-            .expect("HKDF-SHA-256 gives 32 bytes");
-        Key::new(out)
-    }
+/// HKDF-SHA-256 (RFC 5869): extract with our salt, expand with `info`.
+fn expand(root: &Key, info: &str) -> Key {
+    let mut out = [0; 32];
+    hkdf::Salt::new(hkdf::HKDF_SHA256, SALT)
+        .extract(root.expose())
+        .expand(&[info.as_bytes()], hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(&mut out))
+        .expect("HKDF-SHA-256 gives 32 bytes");
+    Key::new(out)
 }
 
 /// What a sealed value is bound to: its form and its name.
@@ -110,21 +116,34 @@ fn associated(name: &str) -> Vec<u8> {
     [&[VERSION], name.as_bytes()].concat()
 }
 
-/// HMAC-SHA-256 of `parts`, each preceded by its length (8 bytes, big-endian), so that no two lists of parts look the
-/// same. The tag in base64url, 43 characters.
+/// HMAC-SHA-256 of `parts`, of which no two lists look the same to it. The tag in base64url, 43 characters.
 #[must_use]
 pub fn mac(key: &Key, parts: &[&[u8]]) -> Secret {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose());
+    Secret::new(to_base64url(hmac::sign(&key, &joined(parts)).as_ref()))
+}
+
+/// Whether `tag` is the [`mac`] of `parts`. Takes the same time whether it is or not.
+#[must_use]
+pub fn is_mac(tag: &[u8; 32], key: &Key, parts: &[&[u8]]) -> bool {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose());
+    hmac::verify(&key, &joined(parts), tag).is_ok()
+}
+
+/// `parts`, each preceded by its length (8 bytes, big-endian).
+fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
     for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
+        message.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        message.extend_from_slice(part);
     }
-    Secret::new(to_base64url(context.sign().as_ref()))
+    message
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::base64url;
 
     fn sealer() -> Sealer {
         Sealer::new(Key::new([0x42; 32]))
@@ -193,7 +212,14 @@ mod tests {
     #[test]
     fn derived_keys_differ_by_label_and_from_the_sealing_key() {
         assert_ne!(sealer().derive("a").expose(), sealer().derive("b").expose());
-        assert_ne!(sealer().derive("seal").expose(), sealer().expand(SEALING).expose());
+        assert_ne!(sealer().derive("seal").expose(), expand(&Key::new([0x42; 32]), SEALING).expose());
+    }
+
+    #[test]
+    fn clones_share_one_cipher_and_debug_shows_no_key() {
+        let sealer = sealer();
+        assert!(Arc::ptr_eq(&sealer.cipher, &sealer.clone().cipher), "the key schedule is made once");
+        assert_eq!(format!("{sealer:?}"), "Sealer");
     }
 
     #[test]
@@ -204,5 +230,17 @@ mod tests {
             assert_ne!(mac(&key, &[b"ab", b"c"]), mac(&key, other));
         }
         assert_ne!(mac(&key, &[b"ab", b"c"]), mac(&Key::new([8; 32]), &[b"ab", b"c"]));
+    }
+
+    #[test]
+    fn a_tag_is_believed_for_its_own_key_and_parts_only() {
+        let key = Key::new([7; 32]);
+        let tag = base64url(mac(&key, &[b"ab", b"c"]).expose()).unwrap();
+        assert!(is_mac(&tag, &key, &[b"ab", b"c"]));
+        assert!(!is_mac(&tag, &key, &[b"a", b"bc"]));
+        assert!(!is_mac(&tag, &Key::new([8; 32]), &[b"ab", b"c"]));
+        let mut changed = tag;
+        changed[31] ^= 1;
+        assert!(!is_mac(&changed, &key, &[b"ab", b"c"]));
     }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use portcullis::clock::{Clock, SystemClock};
 use portcullis::fetch::{Bounds, Fetcher};
 use portcullis::identity::{GitHub, GitHubSettings, Identity, IdentityError, SignedIn};
 use portcullis::oauth::Subject;
@@ -310,26 +309,17 @@ async fn f5_a_github_that_is_not_well_is_unreachable_at_every_step() {
 }
 
 #[tokio::test]
-async fn f5_every_kind_of_rate_limit_says_when_to_come_back() {
+async fn f5_every_kind_of_rate_limit_is_recognised() {
     let (fake, github) = world().await;
-    let limited = |seconds| IdentityError::RateLimited { retry_after: Some(Duration::from_secs(seconds)) };
     for path in [TOKEN, "/api/v3/user", "/api/v3/user/emails"] {
-        for (failure, expected) in [
-            (Failure::RetryAfter(429, 7), limited(7)),
-            (Failure::RetryAfter(403, 60), limited(60)),
-            (Failure::Spent(1), limited(0)),
-            (Failure::SaysLimit, IdentityError::RateLimited { retry_after: None }),
-        ] {
+        for failure in
+            [Failure::RetryAfter(429, 7), Failure::RetryAfter(403, 60), Failure::Spent(1), Failure::SaysLimit]
+        {
             fake.heal();
             fake.fail(path, failure);
-            assert_eq!(sign_in(&github, &[]).await, Err(expected), "{path} {failure:?}");
+            assert_eq!(sign_in(&github, &[]).await, Err(IdentityError::RateLimited), "{path} {failure:?}");
         }
     }
-    fake.fail("/api/v3/", Failure::Spent(SystemClock.now().seconds() + 100));
-    let Err(IdentityError::RateLimited { retry_after: Some(after) }) = sign_in(&github, &[]).await else {
-        panic!()
-    };
-    assert!((90..=100).contains(&after.as_secs()), "{after:?}");
 }
 
 #[tokio::test]

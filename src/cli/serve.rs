@@ -15,7 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::gateway::{
-    Gateway, Revocations, Shared, Site, load_refresh_keys, load_session_keys, load_signing_keys,
+    Gateway, LastReload, Revocations, Shared, Site, load_refresh_keys, load_session_keys, load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
 use crate::seal::Sealer;
@@ -91,6 +91,7 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
     let now = clock.now();
     Ok(Shared {
         signing: ArcSwap::from_pointee(load_signing_keys(&store, now).await?),
+        last_reload: LastReload::default(),
         refresh: ArcSwap::from_pointee(load_refresh_keys(&store, now).await?),
         sessions: ArcSwap::from_pointee(load_session_keys(&store, now).await?),
         revocations: Revocations::new(),

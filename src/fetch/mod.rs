@@ -14,6 +14,8 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::host::is_loopback_name;
+
 /// What we call ourselves. GitHub refuses requests without a `User-Agent`.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
 
@@ -123,11 +125,7 @@ fn may_be_fetched(uri: &Uri) -> bool {
     if uri.scheme() == Some(&Scheme::HTTPS) {
         return uri.host().is_some();
     }
-    let loopback = |host: &str| {
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-    };
-    uri.scheme() == Some(&Scheme::HTTP) && uri.host().is_some_and(loopback)
+    uri.scheme() == Some(&Scheme::HTTP) && uri.host().is_some_and(is_loopback_name)
 }
 
 #[cfg(test)]

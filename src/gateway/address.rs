@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 
 use super::exchange::Exchange;
 use super::{Arrival, Body, Settings, reply};
+use crate::host::{is_loopback_name, without_port};
 
 const FORWARDING: [&str; 6] = [
     "forwarded",
@@ -64,7 +65,7 @@ pub(super) fn refuse(exchange: &Exchange<'_>, request: &Request<Incoming>) -> Op
         ));
     }
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-    if settings.published_on_loopback && !host.is_some_and(is_loopback_name) {
+    if settings.published_on_loopback && !host.is_some_and(|host| is_loopback_name(without_port(host))) {
         return Some(reply::problem(
             StatusCode::MISDIRECTED_REQUEST,
             "unknown_host",
@@ -80,13 +81,4 @@ fn parse(text: &str) -> Option<IpAddr> {
     bare.or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))
         .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
         .map(|address| address.to_canonical())
-}
-
-pub(super) fn is_loopback_name(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }

@@ -215,9 +215,7 @@ fn not_signed_in(exchange: &Exchange<'_>, resumed: &Resumed, error: &IdentityErr
         IdentityError::Denied | IdentityError::UnverifiedEmail | IdentityError::Suspended => {
             (ErrorCode::AccessDenied, None)
         }
-        IdentityError::Unreachable | IdentityError::RateLimited { .. } => {
-            (ErrorCode::TemporarilyUnavailable, None)
-        }
+        IdentityError::Unreachable | IdentityError::RateLimited => (ErrorCode::TemporarilyUnavailable, None),
         IdentityError::Code | IdentityError::Answer => (ErrorCode::ServerError, None),
         IdentityError::Credentials => (ErrorCode::ServerError, Some(Problem::provider_credentials())),
         IdentityError::Callback => {
@@ -238,7 +236,7 @@ fn not_signed_in(exchange: &Exchange<'_>, resumed: &Resumed, error: &IdentityErr
         | IdentityError::Code
         | IdentityError::Suspended
         | IdentityError::UnverifiedEmail
-        | IdentityError::RateLimited { .. }
+        | IdentityError::RateLimited
         | IdentityError::SingleSignOn { .. }
         | IdentityError::Restricted { .. }
         | IdentityError::Answer => tracing::warn!(request_id, %error, "sign-in failed"),

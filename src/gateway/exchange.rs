@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use super::body::Finish;
 use super::cookies::Jar;
 use super::{Arrival, Body, Shared, Site, Worker, address, reply};
+use crate::host::{is_loopback_name, without_port};
 use crate::pages::Problem;
 use crate::secret;
 use crate::telemetry::{AccessLine, Audit, Note, RequestId};
@@ -113,7 +114,7 @@ impl<'a> Exchange<'a> {
 
 /// X4. On a loopback name it would lock other servers of the same machine out of plain http.
 fn is_public_https(site: &Site) -> bool {
-    site.settings.issuer.starts_with("https://") && !address::is_loopback_name(&site.issuer_host)
+    site.settings.issuer.starts_with("https://") && !is_loopback_name(without_port(&site.issuer_host))
 }
 
 /// The access line, written when the answer's body has ended.

@@ -106,7 +106,7 @@ pub(super) async fn forward(
 ) -> Result<Response<Body>, ForwardError> {
     let cutter = way.cutter(life(request.method(), request.headers()));
     let request = way.outward(request)?;
-    let requested = request.uri().to_string();
+    let requested = request.uri().clone();
     let answer = way.pool.send(&way.settings().upstream, request).await?;
     way.homeward(answer, &requested, cutter)
 }
@@ -137,7 +137,7 @@ impl Forwarding<'_> {
         self.open_session(&mut parts.headers)?;
         self.told.write(&mut parts.headers)?;
         parts.extensions.clear();
-        Ok(Request::from_parts(parts, RequestBody::Incoming(body)))
+        Ok(Request::from_parts(parts, RequestBody::from(body)))
     }
 
     fn uri(&self, public: &Uri) -> Result<Uri, ForwardError> {
@@ -153,7 +153,7 @@ impl Forwarding<'_> {
     fn homeward(
         &self,
         answer: Response<ResponseBody>,
-        requested: &str,
+        requested: &Uri,
         cutter: Option<Cutter>,
     ) -> Result<Response<Body>, ForwardError> {
         let (mut parts, body) = answer.into_parts();
@@ -177,11 +177,11 @@ impl Forwarding<'_> {
     }
 
     /// Rewrites a URL on the upstream's origin; leaves another server's alone.
-    fn publish(&self, headers: &mut HeaderMap, name: HeaderName, requested: &str) {
+    fn publish(&self, headers: &mut HeaderMap, name: HeaderName, requested: &Uri) {
         let public = headers
             .get(&name)
             .and_then(|location| location.to_str().ok())
-            .and_then(|location| paths::to_public(self.told.service, requested, location))
+            .and_then(|location| paths::to_public(self.told.service, &requested.to_string(), location))
             .and_then(|location| HeaderValue::try_from(location).ok());
         if let Some(public) = public {
             headers.insert(name, public);

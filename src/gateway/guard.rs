@@ -9,7 +9,7 @@ use super::{Revocations, Service, Shared, Site, Worker, bearer};
 use crate::oauth::{GrantId, Scopes};
 use crate::secret::Digest;
 use crate::time::Timestamp;
-use crate::token::{self, Claims, SigningKeys, TokenCache, TokenError, Verified};
+use crate::token::{self, Claims, Remembered, SigningKeys, TokenCache, TokenError};
 
 /// The proof that a request may go to a service.
 #[derive(Clone, Debug)]
@@ -23,8 +23,8 @@ pub(super) enum Admission {
 /// A verified token for this service, whose grant is not revoked.
 #[derive(Clone, Debug)]
 pub(super) struct TokenAdmission {
-    verified: Arc<Verified>,
-    first_seen: bool,
+    token: Arc<Remembered>,
+    is_first: bool,
 }
 
 /// The service says `public: true`.
@@ -48,14 +48,14 @@ impl TokenAdmission {
     /// The token's claims.
     #[must_use]
     pub(super) fn claims(&self) -> &Claims {
-        self.verified.claims()
+        self.token.verified().claims()
     }
 
-    /// Grant and generation of a token that this worker has not seen before: its client got the answer to its refresh,
+    /// Grant and generation of a token that this worker has not admitted before: its client got the answer to its refresh,
     /// so the generation is confirmed.
     #[must_use]
     pub(super) fn confirms(&self) -> Option<(GrantId, u64)> {
-        self.first_seen.then(|| (self.claims().grant, self.claims().generation))
+        self.is_first.then(|| (self.claims().grant, self.claims().generation))
     }
 }
 
@@ -181,17 +181,13 @@ impl Checks<'_> {
         service: &Service,
     ) -> Result<TokenAdmission, Refusal> {
         let digest = Digest::of(token.as_bytes());
-        let cached = cache.get(&digest);
-        let first_seen = cached.is_none();
-        let verified = match cached {
-            Some(verified) => verified,
-            None => Arc::new(token::verify(token, keys, self.issuer, self.now)?),
+        let token = match cache.get(&digest) {
+            Some(remembered) => remembered,
+            None => cache.insert(digest, token::verify(token, keys, self.issuer, self.now)?),
         };
-        if first_seen {
-            cache.insert(digest, Arc::clone(&verified));
-        }
-        self.hold_against(verified.claims(), service)?;
-        Ok(TokenAdmission { verified, first_seen })
+        self.hold_against(token.verified().claims(), service)?;
+        let is_first = token.admit();
+        Ok(TokenAdmission { token, is_first })
     }
 
     /// What a cached signature does not say. The token's own faults come first: a client can mend those.

@@ -11,7 +11,7 @@ use super::{Service, UserIdForm};
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_USER_NAME: HeaderName = HeaderName::from_static("x-user-name");
 const X_USER_EMAIL: HeaderName = HeaderName::from_static("x-user-email");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -47,12 +47,10 @@ impl Told<'_> {
     /// # Errors
     /// [`Unspeakable`]: a request is rather not forwarded than without its user.
     pub(super) fn write(&self, headers: &mut HeaderMap) -> Result<(), Unspeakable> {
-        let public = &self.service.settings.url;
-        let host = &public[url::Position::BeforeHost..url::Position::AfterPort];
         headers.insert(X_REQUEST_ID, value(self.request_id)?);
         headers.insert(X_FORWARDED_FOR, value(&self.client.to_string())?);
-        headers.insert(X_FORWARDED_PROTO, value(public.scheme())?);
-        headers.insert(X_FORWARDED_HOST, value(host)?);
+        headers.insert(X_FORWARDED_PROTO, self.service.scheme.clone());
+        headers.insert(X_FORWARDED_HOST, self.service.host.clone());
         self.write_user(headers)
     }
 
@@ -103,14 +101,53 @@ fn is_claim(name: &str) -> bool {
     matches!(name, "authorization" | "cookie" | "origin" | "forwarded" | "x-real-ip" | "x-request-id")
         || name.starts_with("x-forwarded-")
         || name.starts_with("x-user-")
+        || is_foreign_claim(name)
 }
 
-/// A spelling with underscores of a header that we write or remove: CGI and WSGI servers do not tell the two apart.
+/// What other gateways say of a user, an address or a route, and servers behind them believe: a server that moved here from
+/// behind one must not believe it of a client.
+fn is_foreign_claim(name: &str) -> bool {
+    const NAMES: [&str; 14] = [
+        "remote-user",
+        "remote-groups",
+        "remote-email",
+        "remote-name",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-rewrite-url",
+        "x-email",
+        "x-groups",
+        "x-username",
+        "x-userinfo",
+        "x-wwwauthuser",
+    ];
+    const FAMILIES: [&str; 12] = [
+        "x-remote-",
+        "x-auth-request-",
+        "x-webauth-",
+        "x-authenticated-",
+        "x-goog-authenticated-",
+        "x-goog-iap-",
+        "cf-access-",
+        "tailscale-user-",
+        "x-amzn-oidc-",
+        "x-ms-client-principal",
+        "x-original-",
+        "x-client-cert",
+    ];
+    NAMES.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+/// Another spelling of a header that we write or remove: CGI and WSGI servers do not tell an underscore, and some no
+/// other sign, from a hyphen.
 fn is_alias(name: &str) -> bool {
-    if !name.contains('_') {
+    let odd = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+    if !name.contains(odd) {
         return false;
     }
-    let name = name.replace('_', "-");
+    let name = name.replace(odd, "-");
     is_hop_by_hop(&name)
         || is_claim(&name)
         || matches!(name.as_str(), "mcp-session-id" | "host" | "content-length")
@@ -127,4 +164,40 @@ fn acts_on_our_origin(name: &str) -> bool {
                 | "service-worker-allowed"
                 | "www-authenticate"
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_gateways_say_of_a_user_or_a_route_is_not_believed_of_a_client() {
+        // P2, RFC 9700 §4.13
+        for claim in [
+            "remote-user",
+            "x-remote-user",
+            "x-auth-request-email",
+            "x-webauth-user",
+            "x-authenticated-userid",
+            "x-goog-authenticated-user-email",
+            "cf-access-authenticated-user-email",
+            "tailscale-user-login",
+            "x-email",
+            "x-groups",
+            "x-username",
+            "true-client-ip",
+            "x-client-ip",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-original-forwarded-for",
+        ] {
+            assert!(is_claim(claim), "{claim}");
+        }
+        for alias in ["x_user_id", "x.user.id", "remote_user", "x_forwarded_for", "mcp_session_id"] {
+            assert!(is_alias(alias), "{alias}");
+        }
+        for passing in ["mcp-param-user", "x-api-version", "traceparent", "accept", "last-event-id", "x.y"] {
+            assert!(!is_claim(passing) && !is_alias(passing), "{passing}");
+        }
+    }
 }

@@ -2,7 +2,6 @@
 //! browsers understand it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -13,7 +12,7 @@ use super::forward::{ForwardError, Forwarding, forward};
 use super::grants::{self, Step};
 use super::guard::{self, Admission, Refusal};
 use super::headers::Told;
-use super::origin::{self, Origin, Reader};
+use super::origin::{self, Origin};
 use super::{Body, Service, Shared, home, keys, reply};
 use crate::mcp;
 use crate::oauth::{AttemptId, GrantId, TokenLives};
@@ -22,9 +21,6 @@ use crate::secret;
 use crate::telemetry::Note;
 use crate::time::Timestamp;
 use crate::token::TokenError;
-
-/// How often, at most, an unknown key name makes us read the keys again: seconds.
-const RELOAD_PAUSE: u64 = 5;
 
 /// Answers a request to `service`.
 pub(super) async fn endpoint(
@@ -38,7 +34,7 @@ pub(super) async fn endpoint(
         Origin::Absent | Origin::Allowed(_) => guarded(exchange, service, request).await,
     };
     if let Origin::Allowed(origin) = origin {
-        Reader(origin).answer(answer.headers_mut());
+        origin.answer(answer.headers_mut());
     }
     answer
 }
@@ -54,7 +50,7 @@ pub(super) fn preflight<B>(
         Origin::Absent => reply::empty(StatusCode::NO_CONTENT),
         Origin::Allowed(origin) => {
             let mut answer = reply::empty(StatusCode::NO_CONTENT);
-            Reader(origin).preflight(request.headers(), answer.headers_mut());
+            origin.preflight(request.headers(), answer.headers_mut());
             answer
         }
     }
@@ -117,20 +113,12 @@ async fn admit(
         )
     };
     match decide() {
-        Err(Refusal::Token(TokenError::UnknownKey(Some(_)))) if may_reload(exchange.now) => {
+        Err(Refusal::Token(TokenError::UnknownKey(Some(_)))) => {
             keys::reload_signing_keys(exchange.shared).await;
             decide()
         }
         decided => decided,
     }
-}
-
-/// Whether the keys were not read again within the last seconds: a stranger's tokens must not reach the store at will.
-fn may_reload(now: Timestamp) -> bool {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let last = LAST.load(Ordering::Relaxed);
-    now.seconds() >= last + RELOAD_PAUSE
-        && LAST.compare_exchange(last, now.seconds(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 /// A token of a generation that this worker has not seen: its client has the answer to its refresh. Written off the
@@ -226,5 +214,5 @@ fn told(status: StatusCode, text: &str, finding: Option<&'static str>) -> Respon
         _ => mcp::REFUSED,
     };
     let data = finding.map(|finding| serde_json::json!({ "finding": finding }));
-    reply::json_rpc(status, mcp::error_body(None, code, text, data.as_ref()))
+    reply::json_rpc(status, mcp::error_body(code, text, data.as_ref()))
 }

@@ -54,7 +54,7 @@ use exchange::{Exchange, noted};
 use route::{Route, TargetError};
 
 pub use body::{Body, BodyError, Finish};
-pub use keys::{KeyRingError, load_refresh_keys, load_session_keys, load_signing_keys};
+pub use keys::{KeyRingError, LastReload, load_refresh_keys, load_session_keys, load_signing_keys};
 pub use revocations::Revocations;
 pub use service::{Service, ServiceSettings, UserIdForm};
 pub use site::{Settings, Site};
@@ -65,6 +65,8 @@ pub struct Shared {
     pub store: Store,
     /// Keys of access tokens; the newest signs.
     pub signing: ArcSwap<SigningKeys>,
+    /// When those were read again last.
+    pub last_reload: LastReload,
     /// Keys of refresh tokens.
     pub refresh: ArcSwap<RefreshKeys>,
     /// Keys of session ids.

@@ -5,9 +5,10 @@ use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue};
-use url::{Host, Url};
+use url::Url;
 
 use super::Service;
+use crate::host::is_loopback_url;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
 const EXPOSED: HeaderValue =
@@ -22,10 +23,14 @@ pub(super) enum Origin {
     /// There is none: no browser, or the same origin.
     Absent,
     /// It may call, and may read the answer.
-    Allowed(HeaderValue),
+    Allowed(AllowedOrigin),
     /// 403: somebody's page in a browser, or DNS rebinding. Also `null`, which any sandboxed page can send.
     Refused,
 }
+
+/// The one origin whose pages may read a service's answer. Only [`decide`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AllowedOrigin(HeaderValue);
 
 /// Decides on a request's `Origin`: the issuer's, the service's own, loopback (MCP Inspector), and those configured
 /// (`origins` for all services, and the service's) may call.
@@ -40,7 +45,9 @@ pub(super) fn decide(headers: &HeaderMap, issuer: &str, origins: &[String], serv
         [issuer, &service.origin].into_iter().chain(configured).any(|one| one.eq_ignore_ascii_case(text))
     };
     match origin.to_str() {
-        Ok(text) if !more && (known(text) || is_loopback(text)) => Origin::Allowed(origin.clone()),
+        Ok(text) if !more && (known(text) || is_loopback(text)) => {
+            Origin::Allowed(AllowedOrigin(origin.clone()))
+        }
         Ok(_) | Err(_) => Origin::Refused,
     }
 }
@@ -48,22 +55,12 @@ pub(super) fn decide(headers: &HeaderMap, issuer: &str, origins: &[String], serv
 /// Exactly `http(s)://` and a loopback name or address, with or without port.
 fn is_loopback(origin: &str) -> bool {
     let Ok(url) = Url::parse(origin) else { return false };
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    };
-    loopback
+    is_loopback_url(&url)
         && matches!(url.scheme(), "http" | "https")
         && url.origin().ascii_serialization().eq_ignore_ascii_case(origin)
 }
 
-/// The one origin whose pages may read a service's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reader(pub(super) HeaderValue);
-
-impl Reader {
+impl AllowedOrigin {
     /// Headers of an answer. `Vary` is added to what the upstream says.
     pub(super) fn answer(&self, headers: &mut HeaderMap) {
         self.allow(headers);
@@ -126,7 +123,7 @@ mod tests {
             "http://127.0.0.1",
             "https://[::1]:8443",
         ] {
-            assert_eq!(decided(&[known]), Origin::Allowed(known.parse().unwrap()), "{known}");
+            assert_eq!(decided(&[known]), Origin::Allowed(AllowedOrigin(known.parse().unwrap())), "{known}");
         }
     }
 
@@ -164,7 +161,7 @@ mod tests {
         .into_iter()
         .collect();
         let mut headers = HeaderMap::new();
-        Reader("https://app.example".parse().unwrap()).preflight(&request, &mut headers);
+        AllowedOrigin("https://app.example".parse().unwrap()).preflight(&request, &mut headers);
         assert_eq!(headers[ACCESS_CONTROL_ALLOW_ORIGIN], "https://app.example");
         assert_eq!(headers[ACCESS_CONTROL_ALLOW_METHODS], "GET, POST, DELETE, OPTIONS");
         assert_eq!(
@@ -179,7 +176,7 @@ mod tests {
     #[test]
     fn an_answer_exposes_the_headers_that_clients_read_and_keeps_the_upstreams_vary() {
         let mut headers: HeaderMap = [(VARY, "Accept".parse().unwrap())].into_iter().collect();
-        Reader("https://app.example".parse().unwrap()).answer(&mut headers);
+        AllowedOrigin("https://app.example".parse().unwrap()).answer(&mut headers);
         assert_eq!(
             headers[ACCESS_CONTROL_EXPOSE_HEADERS],
             "WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, X-Request-Id"

@@ -3,18 +3,18 @@
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::Body;
 use super::client_auth::{self, ClientError};
 use super::discovery::open_to_all;
 use super::exchange::Exchange;
 use super::form::{self, BodyReadError};
 use super::grants::{self, Step};
 use super::reply::{self, WireError};
+use super::{Body, keys};
 use crate::oauth::{AttemptId, Client, ErrorCode, Grant, GrantId, RevocationReason};
 use crate::secret;
 use crate::store::StoreError;
 use crate::telemetry::{Audit, Event};
-use crate::token::{RefreshToken, verify};
+use crate::token::{RefreshToken, TokenError, Verified, verify};
 
 /// Why nothing is revoked.
 #[derive(Debug, thiserror::Error)]
@@ -82,14 +82,24 @@ async fn revoke(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<(
             |grant: &Grant| grant.salt().is_some_and(|salt| keys.check(&token, &client.id, salt).is_some());
         return end(exchange, &client, token.grant(), proven).await;
     }
-    let keys = exchange.shared.signing.load();
-    let Ok(verified) = verify(token, &keys, &exchange.site.settings.issuer, exchange.now) else {
-        return Ok(());
-    };
+    let Some(verified) = verified(exchange, token).await else { return Ok(()) };
     if verified.claims().client != client.id {
         return Err(Refused::Foreign);
     }
     end(exchange, &client, verified.claims().grant, |_| true).await
+}
+
+/// The access token, once more with fresh keys if it names one that another process made.
+async fn verified(exchange: &Exchange<'_>, token: &str) -> Option<Verified> {
+    let issuer = &exchange.site.settings.issuer;
+    let verify = || verify(token, &exchange.shared.signing.load(), issuer, exchange.now);
+    match verify() {
+        Err(TokenError::UnknownKey(Some(_))) => {
+            keys::reload_signing_keys(exchange.shared).await;
+            verify().ok()
+        }
+        known => known.ok(),
+    }
 }
 
 async fn end(

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use http::Method;
 use http::request::Parts;
+use percent_encoding::percent_decode_str;
 
 use super::{Service, Site, site::Host};
+use crate::host::without_port;
 
 /// What a request is for.
 pub(super) enum Route<'a> {
@@ -93,7 +95,7 @@ pub(super) fn target<'a>(
 pub(super) fn route<'a>(site: &'a Site, target: &Target<'a>, parts: &Parts) -> Route<'a> {
     let path = parts.uri.path();
     let host = target.host;
-    if path.split('/').any(|segment| segment == ".well-known") {
+    if path.split('/').any(|segment| percent_decode_str(segment).eq(b".well-known".iter().copied())) {
         return well_known(host, path);
     }
     let at_issuer = target.host_name == site.issuer_host;
@@ -144,23 +146,27 @@ fn named_host(parts: &Parts) -> Result<String, TargetError> {
     }
 }
 
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        Some(_) | None => authority,
-    }
-}
-
 /// Whether every reader of `path` sees the same segments in it.
 fn is_plain(path: &str) -> bool {
+    // Most paths have nothing in them that could be read in two ways.
+    let odd = path.contains(['%', '\\']) || path.contains("//") || path.contains("/.");
+    path.starts_with('/') && (!odd || has_plain_segments(path))
+}
+
+/// The same of a path with escapes, dots or the like in it.
+fn has_plain_segments(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
-    let hidden = ["//", "\\", "%2f", "%5c", "%00"].iter().any(|part| lower.contains(part));
-    let dots = |segment: &str| matches!(segment.replace("%2e", ".").as_str(), "." | "..");
-    path.starts_with('/') && !hidden && !lower.split('/').any(dots)
+    let hidden = ["//", "\\", "%2e", "%2f", "%5c", "%00"].iter().any(|part| lower.contains(part));
+    // Servers of the Java world read `..;x` as `..` (a parameter of the segment).
+    let lower = lower.replace("%3b", ";");
+    let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    !hidden && !lower.split('/').any(dots)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -176,6 +182,10 @@ mod tests {
             "/a/../b",
             "/a/.",
             "/a/%2e%2E/b",
+            "/a/..;/b",
+            "/a/.;x=1/b",
+            "/a/..%3B/b",
+            "/%2ewell-known/x",
             "/a/.%2e",
             "/a%2Fb",
             "/a%5cb",
@@ -186,11 +196,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_port_is_no_part_of_the_server_name() {
-        assert_eq!(without_port("a.example:8443"), "a.example");
-        assert_eq!(without_port("a.example"), "a.example");
-        assert_eq!(without_port("[::1]:80"), "[::1]");
-        assert_eq!(without_port("[::1]"), "[::1]");
+    proptest! {
+        #[test]
+        fn the_short_way_gives_the_long_ways_verdict(path in "/?(/|\\.|a|%2[eEfF]|%5[cC]|%[02]0|\\\\){0,6}") {
+            prop_assert_eq!(is_plain(&path), path.starts_with('/') && has_plain_segments(&path));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A service: one MCP server as the public sees it, and where it really is.
 
-use url::Url;
+use http::HeaderValue;
+use url::{Position, Url};
 
 use crate::oauth::{Hierarchy, ProtectedResourceMetadata, Resource, Scopes};
 use crate::policy::AccessRules;
@@ -56,16 +57,23 @@ pub struct Service {
     pub access: String,
     /// The URL of its protected resource metadata (D20).
     pub metadata_url: String,
+    /// `X-Forwarded-Proto` for the upstream.
+    pub(super) scheme: HeaderValue,
+    /// `X-Forwarded-Host` for the upstream: `host[:port]`.
+    pub(super) host: HeaderValue,
 }
 
 impl Service {
     /// Prepares a service.
     pub(super) fn new(settings: ServiceSettings) -> Self {
         let origin = settings.url.origin().ascii_serialization();
+        let spoken = |part: &str| HeaderValue::from_str(part).expect("a URL is visible ASCII");
         Self {
             access: settings.access.fingerprint(),
             metadata_url: format!("{origin}{}", ProtectedResourceMetadata::path(&settings.resource)),
             origin,
+            scheme: spoken(settings.url.scheme()),
+            host: spoken(&settings.url[Position::BeforeHost..Position::AfterPort]),
             settings,
         }
     }

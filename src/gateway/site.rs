@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ipnet::IpNet;
-use url::Url;
+use url::{Position, Url};
 
 use super::{Service, ServiceSettings};
+use crate::host::without_port;
 use crate::oauth::{
     AuthorizationServerMetadata, ProtectedResourceMetadata, RedirectPolicy, Resource, Scopes, TokenLives,
 };
@@ -47,7 +48,7 @@ pub struct Site {
     pub settings: Settings,
     /// `host[:port]` of the issuer.
     pub(super) issuer_host: String,
-    /// The canonical URLs of all services.
+    /// The canonical URLs of all services that need a token.
     pub(super) resources: Vec<Resource>,
     /// RFC 8414, the same bytes on every host.
     pub(super) server_metadata: Bytes,
@@ -56,6 +57,8 @@ pub struct Site {
     /// Organisations that some access rule names.
     pub(super) orgs: Vec<String>,
     hosts: BTreeMap<String, Host>,
+    /// Host names that are served on https, without a port → `host[:port]` there.
+    secure: BTreeMap<String, String>,
 }
 
 /// What lives under one `host[:port]`.
@@ -70,16 +73,22 @@ pub(super) struct Host {
 
 impl Site {
     /// Prepares everything that requests look up.
+    ///
+    /// # Panics
+    /// If the issuer is no URL: settings were not checked.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let services: Vec<_> =
             settings.services.iter().map(|one| Arc::new(Service::new(one.clone()))).collect();
-        let resources: Vec<_> = services.iter().map(|service| service.settings.resource.clone()).collect();
+        // A public service needs no token, so none can be asked for.
+        let protected = services.iter().filter(|service| !service.settings.public);
+        let resources: Vec<_> = protected.map(|service| service.settings.resource.clone()).collect();
         let scopes =
             services.iter().fold(Scopes::default(), |all, service| all.union(&service.known_scopes()));
+        let issuer = Url::parse(&settings.issuer).expect("the issuer was checked to be an origin");
         let metadata = AuthorizationServerMetadata::new(&settings.issuer, &scopes, &resources);
         let mut site = Self {
-            issuer_host: host_of(&settings.issuer),
+            issuer_host: authority(&issuer).to_owned(),
             server_metadata: json(&metadata),
             logins: settings
                 .services
@@ -89,11 +98,13 @@ impl Site {
                 .collect(),
             orgs: organisations(&settings.services),
             hosts: BTreeMap::new(),
+            secure: secure(settings.services.iter().map(|service| &service.url).chain([&issuer])),
             resources,
             settings,
         };
         for service in &services {
-            let host = site.hosts.entry(authority(&service.settings.url)).or_insert_with(Host::empty);
+            let host =
+                site.hosts.entry(authority(&service.settings.url).to_owned()).or_insert_with(Host::empty);
             host.add(service, &site.settings.issuer);
         }
         site.hosts.entry(site.issuer_host.clone()).or_insert_with(Host::empty);
@@ -119,14 +130,11 @@ impl Site {
 
     /// The https URL of a request that came by plain http for `host`, without a port, if we serve that on https.
     pub(super) fn https_location(&self, host: &str, path_and_query: &str) -> Option<String> {
-        let named = host.to_ascii_lowercase();
-        let urls = self.settings.services.iter().map(|service| service.url.clone());
-        let mut urls = urls.chain(Url::parse(&self.settings.issuer));
-        let served = urls.find(|url| url.scheme() == "https" && url.host_str() == Some(&named))?;
-        path_and_query.starts_with('/').then(|| format!("https://{}{path_and_query}", authority(&served)))
+        let served = self.secure.get(&without_port(host).to_ascii_lowercase())?;
+        path_and_query.starts_with('/').then(|| format!("https://{served}{path_and_query}"))
     }
 
-    /// Every service once, by name.
+    /// What the configuration says of every service, in its order.
     pub(super) fn services(&self) -> impl Iterator<Item = &ServiceSettings> {
         self.settings.services.iter()
     }
@@ -151,12 +159,12 @@ impl Host {
 
     fn finish(&mut self) {
         self.paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
-        let mut services: Vec<_> = self.paths.iter().map(|(_, service)| service).collect();
-        services.dedup_by(|one, other| Arc::ptr_eq(one, other));
-        let first = services.first().map(|service| Arc::clone(service));
-        let alone = services.iter().all(|one| first.as_ref().is_some_and(|first| Arc::ptr_eq(one, first)));
-        self.only = first.filter(|_| alone);
-        if let Some(document) = self.only.as_ref().and_then(|_| self.documents.values().next().cloned()) {
+        let Some((_, first)) = self.paths.first() else { return };
+        if !self.paths.iter().all(|(_, service)| Arc::ptr_eq(service, first)) {
+            return;
+        }
+        self.only = Some(Arc::clone(first));
+        if let Some(document) = self.documents.values().next().cloned() {
             self.documents.insert(ProtectedResourceMetadata::ROOT.to_owned(), document);
         }
     }
@@ -188,14 +196,19 @@ impl Host {
     }
 }
 
-/// `host[:port]` of an origin that was checked to be one.
-fn host_of(origin: &str) -> String {
-    Url::parse(origin).map(|url| authority(&url)).unwrap_or_default()
+/// `host[:port]`.
+fn authority(url: &Url) -> &str {
+    &url[Position::BeforeHost..Position::AfterPort]
 }
 
-fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+/// The https URLs' hosts and authorities. A host that is served on several ports is led to the first.
+fn secure<'a>(urls: impl Iterator<Item = &'a Url>) -> BTreeMap<String, String> {
+    let mut hosts = BTreeMap::new();
+    for url in urls.filter(|url| url.scheme() == "https") {
+        let authority = authority(url);
+        hosts.entry(without_port(authority).to_owned()).or_insert_with(|| authority.to_owned());
+    }
+    hosts
 }
 
 fn organisations(services: &[ServiceSettings]) -> Vec<String> {
@@ -206,4 +219,75 @@ fn organisations(services: &[ServiceSettings]) -> Vec<String> {
 /// Our documents are structs of strings: serialising them cannot fail.
 fn json(document: &impl serde::Serialize) -> Bytes {
     serde_json::to_vec(document).map(Bytes::from).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    fn site(issuer: &str, urls: &[&str]) -> Site {
+        let service = |url: &&str| ServiceSettings {
+            url: url.parse().unwrap(),
+            resource: Resource::from_canonical((*url).to_owned()),
+            ..testing::service().settings
+        };
+        Site::new(Settings {
+            issuer: issuer.to_owned(),
+            services: urls.iter().map(service).collect(),
+            origins: Vec::new(),
+            redirects: RedirectPolicy::default(),
+            lives: TokenLives::default(),
+            session_life: Duration::from_hours(8),
+            trusted_proxies: Vec::new(),
+            published_on_loopback: false,
+            dev_identity: false,
+            revocation_staleness: Duration::from_mins(5),
+            registrations_per_hour: 60,
+        })
+    }
+
+    // X1
+    #[test]
+    fn plain_http_is_led_to_the_https_port_of_the_same_host() {
+        let urls =
+            ["https://todo.example.com:8443/mcp", "https://[2001:db8::1]/mcp", "http://plain.example/mcp"];
+        let site = site("https://[::1]:8443", &urls);
+        let location = |host: &str| site.https_location(host, "/x?y");
+        for (host, url) in [
+            ("todo.example.com", "https://todo.example.com:8443/x?y"),
+            ("Todo.Example.com:80", "https://todo.example.com:8443/x?y"),
+            ("[::1]", "https://[::1]:8443/x?y"),
+            ("[::1]:8080", "https://[::1]:8443/x?y"),
+            ("[2001:db8::1]", "https://[2001:db8::1]/x?y"),
+        ] {
+            assert_eq!(location(host).as_deref(), Some(url), "{host}");
+        }
+        for host in
+            ["plain.example", "other.example", "todo.example.com:evil", "todo.example.com.", "::1", ""]
+        {
+            assert_eq!(location(host), None, "{host}");
+        }
+        assert_eq!(site.https_location("[::1]", "*"), None);
+    }
+
+    // D2
+    #[test]
+    fn only_a_service_that_lives_alone_has_the_hosts_root_document() {
+        let (one, two) = ("https://a.example/mcp", "https://a.example/other");
+        let alone = site("https://auth.example.com", &[one, "https://b.example/mcp"]);
+        let (_, host) = alone.host("a.example").unwrap();
+        assert_eq!(host.only.as_ref().map(|only| only.settings.resource.as_str()), Some(one));
+        assert_eq!(
+            host.document(ProtectedResourceMetadata::ROOT),
+            host.document(&ProtectedResourceMetadata::path(&Resource::from_canonical(one.to_owned())))
+        );
+        assert!(host.document(ProtectedResourceMetadata::ROOT).is_some());
+        let shared = site("https://auth.example.com", &[one, two]);
+        let (_, host) = shared.host("a.example:443").unwrap();
+        assert!(host.only.is_none() && host.document(ProtectedResourceMetadata::ROOT).is_none());
+        let (name, host) = shared.host("AUTH.example.com").unwrap();
+        assert_eq!(name, shared.issuer_host);
+        assert!(host.only.is_none() && host.document(ProtectedResourceMetadata::ROOT).is_none());
+    }
 }

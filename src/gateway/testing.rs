@@ -39,12 +39,7 @@ pub(super) fn service() -> Service {
         user_id: UserIdForm::Subject,
         origins: Vec::new(),
     };
-    Service {
-        settings,
-        origin: "https://todo.example.com".into(),
-        access: "rules-1".into(),
-        metadata_url: "https://todo.example.com/.well-known/oauth-protected-resource/mcp".into(),
-    }
+    Service { access: "rules-1".into(), ..Service::new(settings) }
 }
 
 /// Claims that [`service`] accepts at [`NOW`].

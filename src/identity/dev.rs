@@ -1,13 +1,10 @@
 //! The `dev` identity: a page of ours at `<issuer>/dev/login` that takes any name and sends it back as the code.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use super::{BoxFuture, Identity, IdentityError, SignInStart, SignedIn};
-use crate::oauth::{Subject, User};
+use crate::oauth::{RESERVED, Subject, User};
 use crate::secret::Secret;
-
-/// Everything but the unreserved characters of RFC 3986 §2.3.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Signs in anybody under any name, without a password.
 pub struct Dev {

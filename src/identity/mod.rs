@@ -5,7 +5,6 @@ mod github;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
 use crate::oauth::User;
 use crate::secret::Secret;
@@ -69,10 +68,7 @@ pub enum IdentityError {
     UnverifiedEmail,
     /// Too many requests.
     #[error("the identity provider limits our requests")]
-    RateLimited {
-        /// When to try again.
-        retry_after: Option<Duration>,
-    },
+    RateLimited,
     /// An organisation hides its members until the person authorises SSO (403 with `X-GitHub-SSO`).
     #[error("an organisation wants single sign-on first")]
     SingleSignOn {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::value::{RawValue, Value};
+use serde_json::value::Value;
 
 /// What SDK servers answer with 404 to a session id that is not (or no longer) theirs.
 pub const SESSION_NOT_FOUND: i32 = -32001;
@@ -16,7 +16,7 @@ pub const REFUSED: i32 = -32000;
 #[derive(Serialize)]
 struct ErrorResponse<'a> {
     jsonrpc: &'static str,
-    id: Option<&'a RawValue>,
+    id: (),
     error: ErrorObject<'a>,
 }
 
@@ -28,10 +28,10 @@ struct ErrorObject<'a> {
     data: Option<&'a Value>,
 }
 
-/// A JSON-RPC error response. `id` as the request wrote it; `None` is `null`, for a request whose body was not read (JSON-RPC 2.0 §5).
+/// A JSON-RPC error response to a request whose body was not read: its id is `null` (JSON-RPC 2.0 §5).
 #[must_use]
-pub fn error_body(id: Option<&RawValue>, code: i32, message: &str, data: Option<&Value>) -> Bytes {
-    let response = ErrorResponse { jsonrpc: "2.0", id, error: ErrorObject { code, message, data } };
+pub fn error_body(code: i32, message: &str, data: Option<&Value>) -> Bytes {
+    let response = ErrorResponse { jsonrpc: "2.0", id: (), error: ErrorObject { code, message, data } };
     serde_json::to_vec(&response).unwrap_or_default().into()
 }
 
@@ -40,22 +40,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_carries_the_requests_id_as_it_was_written() {
-        let id: Box<RawValue> = serde_json::from_str(r#""a\u0062""#).unwrap();
-        let body =
-            error_body(Some(&id), -32603, "no \"luck\"", Some(&serde_json::json!({ "finding": "dns" })));
+    fn an_error_has_a_null_id_and_data_if_there_is_some() {
         assert_eq!(
-            body,
-            r#"{"jsonrpc":"2.0","id":"a\u0062","error":{"code":-32603,"message":"no \"luck\"","data":{"finding":"dns"}}}"#
-        );
-    }
-
-    #[test]
-    fn an_error_without_a_request_has_a_null_id() {
-        let body = error_body(None, SESSION_NOT_FOUND, "Session not found", None);
-        assert_eq!(
-            body,
+            error_body(SESSION_NOT_FOUND, "Session not found", None),
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}"#
+        );
+        assert_eq!(
+            error_body(INTERNAL_ERROR, "no \"luck\"", Some(&serde_json::json!({ "finding": "dns" }))),
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"no \"luck\"","data":{"finding":"dns"}}}"#
         );
     }
 }

@@ -84,7 +84,7 @@ mod tests {
     const ANNA: SessionOwner<'_> = SessionOwner { service: "todo", subject: "github:1" };
 
     fn sealer(keys: &[u8]) -> SessionSealer {
-        SessionSealer::new(keys.iter().map(|byte| Sealer::under(Key::new([*byte; 32]))).collect())
+        SessionSealer::new(keys.iter().map(|byte| Sealer::new(Key::new([*byte; 32]))).collect())
     }
 
     fn session(id: &str) -> UpstreamSession {

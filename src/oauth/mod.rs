@@ -29,7 +29,7 @@ pub use ids::{AttemptId, ClientId, GrantId, KeyId, SHARDS, ShardId, Subject};
 pub use metadata::{AuthorizationServerMetadata, Endpoints, ProtectedResourceMetadata};
 pub use parameters::{ParameterError, Parameters};
 pub use pkce::{CodeChallenge, CodeVerifier, VerifierError};
-pub use redirect::{RedirectError, RedirectPolicy, RedirectUri, RegisteredRedirect};
+pub use redirect::{NEVER_PRIVATE, RESERVED, RedirectError, RedirectPolicy, RedirectUri, RegisteredRedirect};
 pub use refresh::{Presented, Refresh, RefreshError, RefreshOutcome};
 pub use resources::{Resource, ResourceError};
 pub use scopes::{Hierarchy, Scope, Scopes};

@@ -7,12 +7,12 @@ use url::Url;
 /// The longest redirect URI that may be registered.
 const MAX_LENGTH: usize = 2048;
 
-/// Everything but the unreserved characters of RFC 3986 §2.3.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What a value in a query is encoded for: everything but the unreserved characters of RFC 3986 §2.3.
+pub const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Schemes that browsers act on themselves, or that reach other machines: never private-use, whatever the
-/// configuration says.
-const NEVER_PRIVATE: [&str; 16] = [
+/// configuration says (RFC 9700 §4.11). Lower case.
+pub const NEVER_PRIVATE: [&str; 16] = [
     "about",
     "blob",
     "chrome",
@@ -215,9 +215,9 @@ impl RedirectUri {
         };
         for (name, value) in pairs {
             uri.push_str(separator);
-            uri.extend(utf8_percent_encode(name, QUERY));
+            uri.extend(utf8_percent_encode(name, RESERVED));
             uri.push('=');
-            uri.extend(utf8_percent_encode(value, QUERY));
+            uri.extend(utf8_percent_encode(value, RESERVED));
             separator = "&";
         }
         uri

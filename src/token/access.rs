@@ -127,12 +127,12 @@ impl SigningKeys {
     /// # Errors
     /// [`KeyError`] if the cryptographic library fails.
     pub fn mint(&self, claims: &Claims) -> Result<AccessToken, KeyError> {
-        let key = self.active().ok_or(KeyError)?;
+        let key = self.active().ok_or(KeyError::None)?;
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some("at+jwt".to_owned());
         header.kid = Some(key.id().as_str().to_owned());
         let token = jsonwebtoken::encode(&header, &WrittenClaims::of(claims), key.private());
-        token.map(Secret::new).map_err(|_| KeyError)
+        token.map(Secret::new).map_err(KeyError::Sign)
     }
 }
 

@@ -2,6 +2,7 @@
 //! lock is shared by cores.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
@@ -9,10 +10,37 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use super::Verified;
 use crate::secret::Digest;
 
+/// A verified token in the cache.
+pub struct Remembered {
+    verified: Verified,
+    admitted: AtomicBool,
+}
+
+impl Remembered {
+    /// What was verified.
+    #[must_use]
+    pub const fn verified(&self) -> &Verified {
+        &self.verified
+    }
+
+    /// Notes that the token was admitted; whether it is the first time. A refusal does not count: the token may be good a
+    /// moment later, or elsewhere.
+    #[must_use]
+    pub fn admit(&self) -> bool {
+        !self.admitted.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Remembered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.verified.fmt(f)
+    }
+}
+
 /// Verified tokens by their digest. A hit proves the signature, nothing else: the caller checks expiry, audience,
 /// access rules and revocation again.
 pub struct TokenCache {
-    entries: Cache<Digest, Arc<Verified>>,
+    entries: Cache<Digest, Arc<Remembered>>,
 }
 
 impl TokenCache {
@@ -34,20 +62,18 @@ impl TokenCache {
         Self { entries: Cache::with_options(options, weighter, hasher, lifecycle) }
     }
 
-    /// The token's claims, if it was verified before.
+    /// The token, if it was verified before.
     #[must_use]
-    pub fn get(&self, token: &Digest) -> Option<Arc<Verified>> {
+    pub fn get(&self, token: &Digest) -> Option<Arc<Remembered>> {
         self.entries.get(token)
     }
 
-    /// Remembers a verified token.
-    pub fn insert(&self, token: Digest, verified: Arc<Verified>) {
-        self.entries.insert(token, verified);
-    }
-
-    /// Forgets everything: when signing keys go.
-    pub fn clear(&self) {
-        self.entries.clear();
+    /// Remembers a verified token that was not admitted yet.
+    #[must_use]
+    pub fn insert(&self, token: Digest, verified: Verified) -> Arc<Remembered> {
+        let remembered = Arc::new(Remembered { verified, admitted: AtomicBool::new(false) });
+        self.entries.insert(token, Arc::clone(&remembered));
+        remembered
     }
 }
 
@@ -63,9 +89,8 @@ mod tests {
     #[test]
     fn a_token_is_found_under_its_own_digest_only() {
         let cache = TokenCache::new(10);
-        let verified = testing::verified(&testing::claims());
-        cache.insert(digest(1), Arc::clone(&verified));
-        assert!(cache.get(&digest(1)).is_some_and(|found| Arc::ptr_eq(&found, &verified)));
+        let remembered = cache.insert(digest(1), testing::verified(&testing::claims()));
+        assert!(cache.get(&digest(1)).is_some_and(|found| Arc::ptr_eq(&found, &remembered)));
         assert!(cache.get(&digest(2)).is_none());
     }
 
@@ -74,19 +99,19 @@ mod tests {
         let cache = TokenCache::new(10);
         let verified = testing::verified(&testing::claims());
         for number in 0..1000 {
-            cache.insert(digest(number), Arc::clone(&verified));
+            let _ = cache.insert(digest(number), verified.clone());
             assert!(cache.get(&digest(number)).is_some(), "{number}");
         }
         let kept = (0..1000).filter(|number| cache.get(&digest(*number)).is_some()).count();
         assert!((1..=10).contains(&kept), "{kept}");
-        assert_eq!(Arc::strong_count(&verified), kept + 1);
     }
 
     #[test]
-    fn a_cleared_cache_is_empty() {
+    fn only_the_first_admission_is_the_first() {
         let cache = TokenCache::new(10);
-        cache.insert(digest(1), testing::verified(&testing::claims()));
-        cache.clear();
-        assert!(cache.get(&digest(1)).is_none());
+        let remembered = cache.insert(digest(1), testing::verified(&testing::claims()));
+        assert!(remembered.admit());
+        assert!(!remembered.admit());
+        assert!(!cache.get(&digest(1)).unwrap().admit());
     }
 }

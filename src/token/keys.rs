@@ -1,5 +1,6 @@
 //! The keys that sign access tokens.
 
+use aws_lc_rs::error::{KeyRejected, Unspecified};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -24,10 +25,28 @@ pub struct SigningKeys {
     jwks: String,
 }
 
-/// A key that cannot be read, made or used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the signing key cannot be used")]
-pub struct KeyError;
+/// A signing key that cannot be read, made or used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum KeyError {
+    /// The system's generator or the cryptographic library fails.
+    #[error("no signing key can be made")]
+    Make(#[source] Unspecified),
+    /// Not base64. The decoder's error would quote the key.
+    #[error("the signing key is not base64")]
+    Base64,
+    /// Not PKCS#8, another curve, or private and public half do not belong together.
+    #[error("the signing key is no P-256 key in PKCS#8")]
+    Rejected(#[from] KeyRejected),
+    /// A public key in another form than SEC 1 §2.3.3's uncompressed one.
+    #[error("the signing key's public half cannot be read")]
+    Point,
+    /// There is no key to sign with.
+    #[error("there is no signing key")]
+    None,
+    /// The cryptographic library fails.
+    #[error("the signing key does not sign")]
+    Sign(#[source] jsonwebtoken::errors::Error),
+}
 
 impl SigningKey {
     /// A fresh P-256 key as PKCS#8, base64: the form in which the store seals it.
@@ -36,7 +55,7 @@ impl SigningKey {
     /// [`KeyError`] if the cryptographic library fails.
     pub fn generate() -> Result<Secret, KeyError> {
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
-        pkcs8.map(|document| Secret::new(STANDARD.encode(document.as_ref()))).map_err(|_| KeyError)
+        pkcs8.map(|document| Secret::new(STANDARD.encode(document.as_ref()))).map_err(KeyError::Make)
     }
 
     /// Reads what [`Self::generate`] made.
@@ -44,14 +63,14 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError`] if it is none.
     pub fn read(id: KeyId, pkcs8: &Secret) -> Result<Self, KeyError> {
-        let der = Zeroizing::new(STANDARD.decode(pkcs8.expose()).map_err(|_| KeyError)?);
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).map_err(|_| KeyError)?;
+        let der = Zeroizing::new(STANDARD.decode(pkcs8.expose()).map_err(|_| KeyError::Base64)?);
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der)?;
         let point = pair.public_key().as_ref();
         // The uncompressed form of SEC 1 §2.3.3: 4, x, y.
         let Some((4, coordinates)) = point.split_first().map(|(form, rest)| (*form, rest)) else {
-            return Err(KeyError);
+            return Err(KeyError::Point);
         };
-        let (x, y) = coordinates.split_at_checked(32).ok_or(KeyError)?;
+        let (x, y) = coordinates.split_at_checked(32).ok_or(KeyError::Point)?;
         let jwk = json!({
             "kty": "EC",
             "crv": "P-256",
@@ -84,7 +103,7 @@ impl SigningKeys {
     /// [`KeyError`] if there is none.
     pub fn new(keys: Vec<SigningKey>) -> Result<Self, KeyError> {
         if keys.is_empty() {
-            return Err(KeyError);
+            return Err(KeyError::None);
         }
         let jwks = json!({ "keys": keys.iter().map(|key| &key.jwk).collect::<Vec<_>>() }).to_string();
         Ok(Self { keys, jwks })
@@ -154,21 +173,19 @@ mod tests {
             &SystemRandom::new(),
         );
         let good = SigningKey::generate().unwrap();
-        for wrong in
-            ["", "not base64!", "AAAA", &good.expose()[4..], &STANDARD.encode(p384.unwrap().as_ref())]
-        {
-            assert_eq!(
-                SigningKey::read(id(), &Secret::new(wrong.to_owned())).err(),
-                Some(KeyError),
-                "{wrong}"
-            );
+        let read = |key: &str| SigningKey::read(id(), &Secret::new(key.to_owned())).err();
+        assert_eq!(read("not base64!"), Some(KeyError::Base64));
+        for wrong in ["", "AAAA", &good.expose()[4..], &STANDARD.encode(p384.unwrap().as_ref())] {
+            let error = read(wrong).unwrap();
+            assert!(matches!(error, KeyError::Rejected(_)), "{wrong}: {error}");
+            assert!(std::error::Error::source(&error).is_some(), "the library says why");
         }
         assert!(SigningKey::read(id(), &good).is_ok());
     }
 
     #[test]
     fn there_must_be_a_key() {
-        assert_eq!(SigningKeys::new(Vec::new()).err(), Some(KeyError));
+        assert_eq!(SigningKeys::new(Vec::new()).err(), Some(KeyError::None));
         assert!(SigningKeys::new(vec![key("k")]).is_ok());
     }
 }

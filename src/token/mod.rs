@@ -9,6 +9,6 @@ mod refresh;
 pub(crate) mod testing;
 
 pub use access::{AccessToken, Claims, TokenError, Verified, verify};
-pub use cache::TokenCache;
+pub use cache::{Remembered, TokenCache};
 pub use keys::{KeyError, SigningKey, SigningKeys};
 pub use refresh::{RefreshKeys, RefreshToken};

@@ -3,9 +3,8 @@
 
 use std::fmt;
 
-use aws_lc_rs::hmac;
-
 use crate::oauth::{ClientId, GrantId, KeyId, Presented};
+use crate::seal;
 use crate::secret::{self, Key, Secret};
 
 /// What the MAC is for, so that no MAC made for something else is ever a refresh token.
@@ -42,30 +41,28 @@ impl RefreshKeys {
     #[must_use]
     pub fn mint(&self, grant: GrantId, client: &ClientId, generation: u64, salt: &[u8; 16]) -> Secret {
         let (id, key) = self.keys.first().expect("there is a refresh key");
-        let message = message(grant, client, generation, salt);
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()), &message);
-        Secret::new(format!("{id}.{grant}.{generation}.{}", secret::to_base64url(tag.as_ref())))
+        let tag = seal::mac(key, &parts(&grant, client, &generation.to_be_bytes(), salt));
+        Secret::new(format!("{id}.{grant}.{generation}.{}", tag.expose()))
     }
 
     /// Believes `token` if its MAC is right for this client and salt.
     #[must_use]
     pub fn check(&self, token: &RefreshToken, client: &ClientId, salt: &[u8; 16]) -> Option<Presented> {
         let (_, key) = self.keys.iter().find(|(id, _)| *id == token.key)?;
-        let message = message(token.grant, client, token.generation, salt);
-        // In constant time.
-        hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()), &message, &token.mac).ok()?;
-        Some(Presented { generation: token.generation })
+        let generation = token.generation.to_be_bytes();
+        seal::is_mac(&token.mac, key, &parts(&token.grant, client, &generation, salt))
+            .then_some(Presented { generation: token.generation })
     }
 }
 
-/// What the MAC is over: every part preceded by its length, so that no two lists of parts look the same.
-fn message(grant: GrantId, client: &ClientId, generation: u64, salt: &[u8; 16]) -> Vec<u8> {
-    let generation = generation.to_be_bytes();
-    let parts: [&[u8]; 5] = [LABEL, grant.as_bytes(), client.as_str().as_bytes(), &generation, salt];
-    parts
-        .iter()
-        .flat_map(|part| (part.len() as u64).to_be_bytes().into_iter().chain(part.iter().copied()))
-        .collect()
+/// What the MAC is over.
+fn parts<'a>(
+    grant: &'a GrantId,
+    client: &'a ClientId,
+    generation: &'a [u8; 8],
+    salt: &'a [u8; 16],
+) -> [&'a [u8]; 5] {
+    [LABEL, grant.as_bytes(), client.as_str().as_bytes(), generation, salt]
 }
 
 impl RefreshToken {

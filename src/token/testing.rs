@@ -1,7 +1,5 @@
 //! Keys, claims and verified tokens for the tests of this and other modules: minted and verified for real.
 
-use std::sync::Arc;
-
 use super::{Claims, SigningKey, SigningKeys, Verified, verify};
 use crate::oauth::{ClientId, GrantId, KeyId, Resource, Scopes, Subject};
 use crate::time::Timestamp;
@@ -42,8 +40,8 @@ pub(crate) fn claims() -> Claims {
 }
 
 /// `claims` minted with a fresh key and verified at the moment they were issued.
-pub(crate) fn verified(claims: &Claims) -> Arc<Verified> {
+pub(crate) fn verified(claims: &Claims) -> Verified {
     let keys = keys(&["test"]);
     let token = keys.mint(claims).unwrap();
-    Arc::new(verify(token.expose(), &keys, &claims.issuer, claims.issued_at).unwrap())
+    verify(token.expose(), &keys, &claims.issuer, claims.issued_at).unwrap()
 }

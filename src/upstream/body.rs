@@ -9,12 +9,13 @@ use hyper::body::Incoming;
 
 use super::pool::Lease;
 
-/// A request's body on its way to an upstream.
-pub enum RequestBody {
-    /// All of it, known; often empty.
-    Full(Bytes),
-    /// As it comes in from the client.
-    Incoming(Incoming),
+/// A request's body on its way to an upstream, as it comes in from the client.
+pub struct RequestBody(Incoming);
+
+impl From<Incoming> for RequestBody {
+    fn from(incoming: Incoming) -> Self {
+        Self(incoming)
+    }
 }
 
 impl Body for RequestBody {
@@ -25,25 +26,15 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Incoming(incoming) => poll_data(incoming, cx),
-        }
+        poll_data(&mut self.get_mut().0, cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(bytes) => bytes.is_empty(),
-            Self::Incoming(incoming) => incoming.is_end_stream(),
-        }
+        self.0.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Incoming(incoming) => incoming.size_hint(),
-        }
+        self.0.size_hint()
     }
 }
 

@@ -1,7 +1,37 @@
-//! An upstream that keeps what it reads, byte for byte.
+//! Both ends of a pool: the body of a client's request, and an upstream that keeps what it reads, byte for byte.
 
-use tokio::io::AsyncReadExt;
+use std::convert::Infallible;
+
+use http::{Request, Response};
+use http_body_util::Empty;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::RequestBody;
+
+/// `body` as a client sends it. Its connection stays open as long as the runtime.
+pub(crate) async fn incoming(body: &str) -> RequestBody {
+    let (mut client, server) = tokio::io::duplex(64 * 1024);
+    let (give, mut given) = mpsc::unbounded_channel();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let sent = give.send(request.into_body());
+        async move {
+            sent.unwrap();
+            std::future::pending::<Result<Response<Empty<Bytes>>, Infallible>>().await
+        }
+    });
+    tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service));
+    let head = format!("POST / HTTP/1.1\r\nHost: client\r\nContent-Length: {}\r\n\r\n", body.len());
+    client.write_all((head + body).as_bytes()).await.unwrap();
+    let body = given.recv().await.unwrap();
+    // A client that goes away would take its request with it.
+    tokio::spawn(async move { client.read(&mut [0]).await });
+    body.into()
+}
 
 /// The next request with its body (by length or in chunks), as text; `None` if the connection ends first.
 pub(crate) async fn read_request(tcp: &mut TcpStream) -> Option<String> {

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::testing::read_request;
+use super::testing::{incoming, read_request};
 use super::*;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -17,8 +17,8 @@ fn settings(listener: &TcpListener) -> Settings {
     Settings { url, connect_timeout: Duration::from_secs(2) }
 }
 
-fn post(body: &'static str) -> Request<RequestBody> {
-    Request::post("/mcp").body(RequestBody::Full(Bytes::from_static(body.as_bytes()))).unwrap()
+async fn post(body: &str) -> Request<RequestBody> {
+    Request::post("/mcp").body(incoming(body).await).unwrap()
 }
 
 async fn text(response: Response<ResponseBody>) -> Bytes {
@@ -40,7 +40,7 @@ async fn a_connection_is_used_again() {
     });
     let pool = Pool::new();
     for _ in 0..20 {
-        assert_eq!(text(pool.send(&upstream, post("{}")).await.unwrap()).await, "ok");
+        assert_eq!(text(pool.send(&upstream, post("{}").await).await.unwrap()).await, "ok");
     }
     let requests = connections.await.unwrap();
     assert!(requests[19].starts_with("POST /mcp HTTP/1.1\r\n"), "{}", requests[19]);
@@ -75,9 +75,12 @@ async fn a_connection_that_was_closed_right_before_a_post_costs_nothing_and_doub
         });
     });
     let pool = Pool::new();
+    let mut request = post("{}").await;
     for round in 1..=200 {
-        assert_eq!(text(pool.send(&upstream, post("{}")).await.unwrap()).await, "ok", "round {round}");
+        let answer = pool.send(&upstream, request).await.unwrap();
+        assert_eq!(text(answer).await, "ok", "round {round}");
         assert_eq!(seen.load(Ordering::SeqCst), round);
+        request = post("{}").await;
         close.send(()).unwrap();
         // Blocking on purpose: the event loop must not get the chance to see the connection end.
         while was_closed.try_recv().is_err() {
@@ -100,8 +103,8 @@ async fn a_post_that_was_written_is_never_sent_again() {
         tokio::time::timeout(Duration::from_millis(300), listener.accept()).await.is_err()
     });
     let pool = Pool::new();
-    text(pool.send(&upstream, post("1")).await.unwrap()).await;
-    let error = pool.send(&upstream, post("2")).await.err().unwrap();
+    text(pool.send(&upstream, post("1").await).await.unwrap()).await;
+    let error = pool.send(&upstream, post("2").await).await.err().unwrap();
     assert!(matches!(error, UpstreamError::BrokeOff(_)), "{error:?}");
     assert!(requests.await.unwrap(), "it was sent a second time");
 }
@@ -124,9 +127,10 @@ async fn a_dropped_request_or_answer_closes_the_connection() {
         connections
     });
     let pool = Pool::new();
-    let unanswered = tokio::time::timeout(Duration::from_millis(100), pool.send(&upstream, post("{}"))).await;
+    let unanswered =
+        tokio::time::timeout(Duration::from_millis(100), pool.send(&upstream, post("{}").await)).await;
     assert!(unanswered.is_err());
-    let mut answer = pool.send(&upstream, post("{}")).await.unwrap();
+    let mut answer = pool.send(&upstream, post("{}").await).await.unwrap();
     assert_eq!(answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "ok");
     drop(answer);
     assert_eq!(server.await.unwrap(), 2);
@@ -144,7 +148,7 @@ async fn idle_time(pool: Pool, keep: bool) -> Duration {
         assert!(read_request(&mut tcp).await.is_none());
         since.elapsed()
     });
-    text(pool.send(&upstream, post("{}")).await.unwrap()).await;
+    text(pool.send(&upstream, post("{}").await).await.unwrap()).await;
     let _kept = keep.then_some(pool);
     server.await.unwrap()
 }
@@ -166,7 +170,7 @@ async fn an_upstream_that_is_away_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = settings(&listener);
     drop(listener);
-    let error = Pool::new().send(&upstream, post("{}")).await.err().unwrap();
+    let error = Pool::new().send(&upstream, post("{}").await).await.err().unwrap();
     assert!(matches!(error, UpstreamError::Unreachable(_)), "{error:?}");
 }
 
@@ -183,7 +187,7 @@ async fn an_upstream_that_does_not_accept_is_slow() {
     }
     let url = format!("http://{address}/mcp").parse().unwrap();
     let upstream = Settings { url, connect_timeout: Duration::from_millis(200) };
-    let error = Pool::new().send(&upstream, post("{}")).await.err().unwrap();
+    let error = Pool::new().send(&upstream, post("{}").await).await.err().unwrap();
     assert!(matches!(error, UpstreamError::ConnectTimeout), "{error:?}");
 }
 
@@ -197,7 +201,7 @@ async fn a_host_with_several_addresses_is_reached_at_the_one_that_listens() {
         read_request(&mut tcp).await.unwrap();
         tcp.write_all(OK).await.unwrap();
     });
-    assert_eq!(text(Pool::new().send(&upstream, post("{}")).await.unwrap()).await, "ok");
+    assert_eq!(text(Pool::new().send(&upstream, post("{}").await).await.unwrap()).await, "ok");
 }
 
 // A late 408 on an idle connection is not the answer to the next request.
@@ -215,9 +219,9 @@ async fn what_an_upstream_says_unasked_answers_nothing() {
         second.write_all(OK).await.unwrap();
     });
     let pool = Pool::new();
-    text(pool.send(&upstream, post("1")).await.unwrap()).await;
+    text(pool.send(&upstream, post("1").await).await.unwrap()).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let answer = pool.send(&upstream, post("2")).await.unwrap();
+    let answer = pool.send(&upstream, post("2").await).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(text(answer).await, "ok");
     server.await.unwrap();
@@ -262,12 +266,12 @@ async fn an_https_upstream_must_prove_its_name() {
     });
     let pool = Pool { idle: Idle::default(), connector: Connector::with_tls(client) };
     for _ in 0..3 {
-        assert_eq!(text(pool.send(&upstream, post("{}")).await.unwrap()).await, "ok");
+        assert_eq!(text(pool.send(&upstream, post("{}").await).await.unwrap()).await, "ok");
     }
     upstream.url.set_host(Some("127.0.0.1")).unwrap();
-    let error = pool.send(&upstream, post("{}")).await.err().unwrap();
+    let error = pool.send(&upstream, post("{}").await).await.err().unwrap();
     assert!(matches!(error, UpstreamError::Unreachable(_)), "another name: {error:?}");
     upstream.url.set_host(Some("localhost")).unwrap();
-    let error = Pool::new().send(&upstream, post("{}")).await.err().unwrap();
+    let error = Pool::new().send(&upstream, post("{}").await).await.err().unwrap();
     assert!(matches!(error, UpstreamError::Unreachable(_)), "not in the system's roots: {error:?}");
 }

@@ -21,7 +21,7 @@ use crate::seal::Sealer;
 use crate::secret::Key;
 use crate::store::Revocation;
 use crate::token::Claims;
-use crate::upstream::testing::read_request;
+use crate::upstream::testing::{incoming, read_request};
 
 /// A front that forwards whatever comes, under one admission.
 struct Front {
@@ -52,7 +52,7 @@ impl Front {
         } else {
             guard::tests::admission(&service, &claims)
         };
-        let sealer = SessionSealer::new(vec![Sealer::under(Key::new([1; 32]))]);
+        let sealer = SessionSealer::new(vec![Sealer::new(Key::new([1; 32]))]);
         Self {
             service,
             admission,
@@ -611,7 +611,7 @@ async fn a_frame_that_is_ready_does_not_pass_once_the_grant_is_revoked() {
     let (address, _requests) = upstream(OK).await;
     let front = Front::new(address, |_, _| {});
     for revoked in [false, true] {
-        let request = Request::get("/inner").body(RequestBody::Full(Bytes::new())).unwrap();
+        let request = Request::get("/inner").body(incoming("").await).unwrap();
         let answer = front.pool.send(&front.service.settings.upstream, request).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         let cutter = Cutter::new(&testing::claims(), Life::Answer, &front.revocations, NOW);

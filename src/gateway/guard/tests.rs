@@ -67,6 +67,22 @@ fn a_token_for_this_service_is_admitted_and_confirms_its_generation_once() {
     assert_eq!(world.admit(&token, &service).unwrap().confirms(), None, "seen before");
 }
 
+// A refused first request once left its generation unconfirmed for good.
+#[test]
+fn a_token_that_was_refused_at_first_still_confirms_its_generation_once() {
+    let (mut world, service) = (World::new(), testing::service());
+    let token = world.mint(&testing::claims());
+    world.now = NOW.after(STALENESS).after(Duration::from_secs(1));
+    assert_eq!(world.admit(&token, &service).unwrap_err(), Refusal::Stale);
+    world.revocations.update(&[], STALENESS, world.now);
+    let mut narrow = testing::service();
+    narrow.settings.scopes = Scopes::parse("todo:delete");
+    assert!(matches!(world.admit(&token, &narrow), Err(Refusal::Scope { .. })));
+    let confirmed = Some((testing::claims().grant, 7));
+    assert_eq!(world.admit(&token, &service).unwrap().confirms(), confirmed);
+    assert_eq!(world.admit(&token, &service).unwrap().confirms(), None, "seen before");
+}
+
 // R5
 #[test]
 fn a_token_for_another_service_is_refused() {

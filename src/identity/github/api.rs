@@ -1,8 +1,6 @@
 //! The questions put to GitHub's REST API with a fresh token: who is this, which address is verified, which
 //! organisations is the person an active member of.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use serde::Deserialize;
@@ -10,11 +8,9 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::{BOUNDS, below, no_answer};
-use crate::clock::{Clock, SystemClock};
 use crate::fetch::Fetcher;
 use crate::identity::IdentityError;
 use crate::secret::Secret;
-use crate::time::Timestamp;
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/vnd.github+json");
 const API_VERSION: HeaderValue = HeaderValue::from_static("2022-11-28");
@@ -166,9 +162,7 @@ pub(super) fn refusal(response: &Response<Bytes>) -> Option<IdentityError> {
     }
     let limited = response.status() == StatusCode::TOO_MANY_REQUESTS
         || response.status() == StatusCode::FORBIDDEN && is_limit(response);
-    limited.then(|| IdentityError::RateLimited {
-        retry_after: retry_after(response.headers(), SystemClock.now()),
-    })
+    limited.then_some(IdentityError::RateLimited)
 }
 
 /// Whether a 403 is a limit and not a missing permission. A secondary limit may say so in its text only.
@@ -183,21 +177,8 @@ fn is_limit(response: &Response<Bytes>) -> bool {
     }
     let says_limit = |refusal: Refusal| refusal.message.to_ascii_lowercase().contains("rate limit");
     headers.contains_key(header::RETRY_AFTER)
-        || number(headers, "x-ratelimit-remaining") == Some(0)
+        || headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0")
         || serde_json::from_slice(response.body()).is_ok_and(says_limit)
-}
-
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    if let Some(seconds) = number(headers, "retry-after") {
-        return Some(Duration::from_secs(seconds));
-    }
-    let spent = number(headers, "x-ratelimit-remaining") == Some(0);
-    let reset = number(headers, "x-ratelimit-reset").filter(|_| spent)?;
-    Some(Timestamp::from_seconds(reset).since(now))
-}
-
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// Why an organisation does not show a membership: `X-GitHub-SSO: required; url=…`, or its owner has not let this
@@ -280,28 +261,12 @@ mod tests {
     #[test]
     fn a_403_is_a_limit_only_if_it_says_so() {
         let limited = |pairs, body| refusal(&answer(403, pairs, body));
-        let limit =
-            |seconds| Some(IdentityError::RateLimited { retry_after: Some(Duration::from_secs(seconds)) });
-        assert_eq!(limited(&[("retry-after", "60")], "{}"), limit(60));
-        assert_eq!(limited(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")], "{}"), limit(0));
-        assert_eq!(
-            limited(&[], r#"{"message":"You have exceeded a secondary rate limit."}"#),
-            Some(IdentityError::RateLimited { retry_after: None })
-        );
+        let limit = Some(IdentityError::RateLimited);
+        assert_eq!(limited(&[("retry-after", "60")], "{}"), limit);
+        assert_eq!(limited(&[("x-ratelimit-remaining", "0")], "{}"), limit);
+        assert_eq!(limited(&[], r#"{"message":"You have exceeded a secondary rate limit."}"#), limit);
         assert_eq!(limited(&[("x-ratelimit-remaining", "4999")], r#"{"message":"Forbidden"}"#), None);
         assert_eq!(limited(&[("x-ratelimit-remaining", "0"), ("x-github-sso", "required")], "{}"), None);
-    }
-
-    #[test]
-    fn a_reset_is_counted_from_now_and_only_once_nothing_is_left() {
-        let now = Timestamp::from_seconds(1_000);
-        let after = |pairs: &[_]| retry_after(&headers(pairs), now);
-        assert_eq!(
-            after(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1090")]),
-            Some(Duration::from_secs(90))
-        );
-        assert_eq!(after(&[("x-ratelimit-remaining", "7"), ("x-ratelimit-reset", "1090")]), None);
-        assert_eq!(after(&[("retry-after", "soon")]), None);
     }
 
     #[test]
