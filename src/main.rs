@@ -8,7 +8,7 @@ use portcullis::cli;
 
 /// The OAuth 2.1 gateway in front of your MCP servers.
 #[derive(Parser)]
-#[command(name = "portcullis", version, about, after_help = EXAMPLES)]
+#[command(name = "portcullis", bin_name = "portcullis", version, about, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -19,13 +19,17 @@ enum Command {
     /// Run the gateway.
     Serve {
         /// The configuration.
-        #[arg(default_value = "portcullis.yaml", env = "PORTCULLIS_CONFIG")]
+        #[arg(default_value = "portcullis.yaml", env = "PORTCULLIS_CONFIG", hide_env_values = true)]
         file: PathBuf,
     },
-    /// Check a configuration and say everything that is wrong with it; exit status 78 if anything is.
+    /// Say what is wrong with a configuration.
+    ///
+    /// Reads it as `serve` would and does nothing else: everything that is wrong is told at once, each with file, line, column
+    /// and what to write instead. A file that is no YAML is told its first fault of that kind; the rest follows once it
+    /// is. The exit status is 78 if anything is wrong.
     Check {
         /// The configuration.
-        #[arg(default_value = "portcullis.yaml", env = "PORTCULLIS_CONFIG")]
+        #[arg(default_value = "portcullis.yaml", env = "PORTCULLIS_CONFIG", hide_env_values = true)]
         file: PathBuf,
     },
     #[cfg(feature = "echo")]

@@ -98,6 +98,7 @@ fn date_problem(validity: Option<(Timestamp, Timestamp)>, now: Timestamp) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
     use std::fs;
     use std::path::PathBuf;
 
@@ -192,11 +193,12 @@ mod tests {
                 &empty,
                 "empty: there is no unencrypted private key in it (BEGIN PRIVATE KEY)",
             ),
-            (&good.certificate, &absent, "absent: No such file or directory (os error 2)"),
+            (&good.certificate, &absent, "absent cannot be used: No such file or directory (os error 2)"),
         ] {
             let files = [CertificateFiles { certificate: certificate.clone(), key: key.clone() }];
-            let refused = load(&files, NOW).unwrap_err().to_string();
-            assert!(refused.ends_with(told), "{refused}");
+            let refused = load(&files, NOW).unwrap_err();
+            let cause = refused.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            assert!(format!("{refused}{cause}").ends_with(told), "{refused}{cause}");
         }
     }
 

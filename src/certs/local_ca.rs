@@ -250,8 +250,8 @@ mod tests {
     /// A client that trusts `ca.pem` and nothing else shakes hands with a server of ours.
     fn connect(directory: &Path, hosts: &[&str], name: &str) -> Result<(), rustls::Error> {
         let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
-        let settings = Settings::LocalCa { directory: directory.into(), hosts };
-        let server = server_config(&settings, &[], now()).unwrap().unwrap();
+        let settings = Settings::LocalCa { directory: directory.into() };
+        let server = server_config(&settings, &hosts, now()).unwrap().unwrap();
         let path = directory.join("ca.pem");
         let mut roots = RootCertStore::empty();
         roots.add(certificates(&path, &fs::read(&path).unwrap()).unwrap().remove(0)).unwrap();

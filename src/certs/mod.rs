@@ -26,8 +26,6 @@ pub enum Settings {
     LocalCa {
         /// Where `ca.pem`, its key and the certificates are kept.
         directory: PathBuf,
-        /// The hosts to have certificates for.
-        hosts: Vec<String>,
     },
 }
 
@@ -44,7 +42,7 @@ pub struct CertificateFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// A file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("the file {path} cannot be used")]
     File {
         /// Which.
         path: PathBuf,
@@ -80,9 +78,8 @@ pub fn server_config(
     let resolver = match settings {
         Settings::Off => return Ok(None),
         Settings::Files(files) => Resolver::new(&files::load(files, now)?, hosts)?,
-        Settings::LocalCa { directory, hosts: also } => {
-            let hosts = [also.as_slice(), hosts].concat();
-            Resolver::new(&local_ca::load_or_make(directory, &hosts, now)?, &hosts)?
+        Settings::LocalCa { directory } => {
+            Resolver::new(&local_ca::load_or_make(directory, hosts, now)?, hosts)?
         }
     };
     let mut config = ServerConfig::builder_with_provider(provider())
@@ -123,11 +120,10 @@ mod tests {
     #[test]
     fn both_http_versions_are_offered_and_sessions_resume_across_reloads() {
         let directory = tempfile::tempdir().unwrap();
-        let settings =
-            Settings::LocalCa { directory: directory.path().into(), hosts: vec!["localhost".into()] };
+        let settings = Settings::LocalCa { directory: directory.path().into() };
         let now = Timestamp::from_seconds(1_800_000_000);
-        let first = server_config(&settings, &[], now).unwrap().unwrap();
-        let second = server_config(&settings, &[], now).unwrap().unwrap();
+        let first = server_config(&settings, &["localhost".into()], now).unwrap().unwrap();
+        let second = server_config(&settings, &["localhost".into()], now).unwrap().unwrap();
         assert_eq!(first.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert!(first.ticketer.enabled());
         assert!(Arc::ptr_eq(&first.ticketer, &second.ticketer));

@@ -4,59 +4,49 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{self, Checked, Config, Problems, Surroundings};
+use crate::config::{self, Checked, Problems, Surroundings};
 use crate::identity;
 
+/// The command.
+#[must_use]
+pub fn run(file: &Path) -> ExitCode {
+    check(file, &config::System, &mut io::stdout().lock(), &mut io::stderr().lock())
+}
+
 /// Checks `file`. Problems and remarks go to `errors`, one line each; the one line that all is well to `out`.
-///
-/// # Errors
-/// If nothing can be written.
 pub fn check(
     file: &Path,
     surroundings: &dyn Surroundings,
     out: &mut dyn Write,
     errors: &mut dyn Write,
-) -> io::Result<ExitCode> {
-    match config::read(file, surroundings) {
-        Ok(checked) => {
-            for remark in &checked.remarks {
-                writeln!(errors, "{remark}")?;
-            }
-            writeln!(out, "{}: good; {}", file.display(), summary(&checked))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(problems) => {
-            writeln!(errors, "{problems}")?;
-            Ok(ExitCode::from(Problems::EXIT_CODE))
-        }
-    }
+) -> ExitCode {
+    let checked = match read(file, surroundings, errors) {
+        Ok(checked) => checked,
+        Err(exit) => return exit,
+    };
+    let told = writeln!(out, "{}: good; {}", file.display(), summary(&checked));
+    told.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
-/// The command.
-#[must_use]
-pub fn run(file: &Path) -> ExitCode {
-    let checked = check(file, &config::System, &mut io::stdout().lock(), &mut io::stderr().lock());
-    // Nothing can be said of a terminal that is gone.
-    checked.unwrap_or(ExitCode::FAILURE)
-}
-
-/// The configuration that a command runs with; its remarks and problems are told.
+/// The configuration in `file`. What there is to say of it goes to `errors`, one line each.
 ///
 /// # Errors
 /// The exit status for a configuration with problems.
-pub(super) fn load(file: &Path) -> Result<Config, ExitCode> {
-    match config::read(file, &config::System) {
-        Ok(Checked { config, remarks }) => {
-            for remark in &remarks {
-                eprintln!("{remark}");
-            }
-            Ok(config)
-        }
-        Err(problems) => {
-            eprintln!("{problems}");
-            Err(ExitCode::from(Problems::EXIT_CODE))
-        }
+pub(super) fn read(
+    file: &Path,
+    surroundings: &dyn Surroundings,
+    errors: &mut dyn Write,
+) -> Result<Checked, ExitCode> {
+    let read = config::read(file, surroundings);
+    let lines = match &read {
+        Ok(checked) => &checked.remarks,
+        Err(problems) => problems.lines(),
+    };
+    for line in lines {
+        // Nothing can be said to a terminal that is gone; the exit status still tells.
+        drop(writeln!(errors, "{line}"));
     }
+    read.map_err(|_| ExitCode::from(Problems::EXIT_CODE))
 }
 
 /// What was understood, and what to enter at GitHub (trouble `github-callback`).

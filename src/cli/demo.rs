@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{port_owner, serve};
+use super::{port, serve};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::secret;
@@ -19,12 +19,13 @@ use crate::{echo, telemetry};
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
     /// The port; without it 8080 (8443 with --https), the one used last time with this data, or the next free one.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// Serve https with a local certificate authority instead of http.
     #[arg(long)]
     https: bool,
-    /// Where the store, the secret key and the certificates are kept.
+    /// Where the store, the secret key and the certificates are kept; without it
+    /// `$XDG_STATE_HOME/portcullis/demo`, or `~/.local/state/portcullis/demo`.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Log every request as it is answered.
@@ -78,10 +79,11 @@ fn choose_port(arguments: &Arguments, data: &Path) -> anyhow::Result<u16> {
     let kept = data.join(if arguments.https { "port-https" } else { "port" });
     let asked = arguments.port.or_else(|| fs::read_to_string(&kept).ok()?.trim().parse().ok());
     if let Some(port) = asked {
+        let owner = || port::by_whom(port);
         anyhow::ensure!(
             is_free(port),
             "port {port} is taken{}; stop that, or choose another with --port",
-            owner(port)
+            owner()
         );
         return keep_port(&kept, port);
     }
@@ -90,7 +92,7 @@ fn choose_port(arguments: &Arguments, data: &Path) -> anyhow::Result<u16> {
         if is_free(port) {
             return keep_port(&kept, port);
         }
-        eprintln!("Port {port} is taken{}; trying the next.", owner(port));
+        eprintln!("Port {port} is taken{}; trying the next.", port::by_whom(port));
     }
     anyhow::bail!("no port from {first} on is free; choose one with --port")
 }
@@ -98,10 +100,6 @@ fn choose_port(arguments: &Arguments, data: &Path) -> anyhow::Result<u16> {
 fn keep_port(file: &Path, port: u16) -> anyhow::Result<u16> {
     fs::write(file, format!("{port}\n")).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(port)
-}
-
-fn owner(port: u16) -> String {
-    port_owner::find(port).map(|owner| format!(" by {owner}")).unwrap_or_default()
 }
 
 /// Free on both loopback addresses: `localhost` is either.

@@ -5,8 +5,7 @@ pub mod check;
 pub mod demo;
 #[cfg(feature = "echo")]
 pub mod echo_server;
-#[cfg(feature = "echo")]
-mod port_owner;
+mod port;
 pub mod serve;
 
 use std::process::ExitCode;

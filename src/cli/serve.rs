@@ -1,5 +1,6 @@
 //! `portcullis serve`: everything is put together here, in the order in which it can fail.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,9 +11,9 @@ use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::check;
+use super::{check, port};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{self, Checked, Config};
 use crate::fetch::Fetcher;
 use crate::gateway::{
     Gateway, LastReload, Revocations, Shared, Site, load_refresh_keys, load_session_keys, load_signing_keys,
@@ -26,8 +27,8 @@ use crate::{certs, tasks, telemetry};
 /// Runs the gateway that `file` describes until SIGTERM or SIGINT.
 #[must_use]
 pub fn run(file: &Path) -> ExitCode {
-    let config = match check::load(file) {
-        Ok(config) => config,
+    let config = match check::read(file, &config::System, &mut io::stderr().lock()) {
+        Ok(Checked { config, .. }) => config,
         Err(exit) => return exit,
     };
     telemetry::start(&config.telemetry);
@@ -49,7 +50,7 @@ pub(super) fn control_runtime() -> anyhow::Result<Runtime> {
 /// # Errors
 /// Whatever keeps the gateway from starting, in words an operator can act on.
 pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let listeners = Listeners::bind(&config.serve)?;
+    let listeners = Listeners::bind(&config.serve).map_err(port::explained)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let hosts = config.hosts();
     let tls = certs::server_config(&config.tls, &hosts, clock.now()).context("TLS certificates")?;
@@ -78,8 +79,7 @@ pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> an
 pub async fn share(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Shared> {
     let sealer = Sealer::new(config.secret_key.clone());
     let control = tokio::runtime::Handle::current();
-    let store =
-        Store::open(&config.store, sealer, &control, Arc::clone(&clock)).await.context("the store")?;
+    let store = Store::open(&config.store, sealer, &control, Arc::clone(&clock)).await?;
     share_over(config, store, clock).await
 }
 

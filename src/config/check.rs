@@ -4,19 +4,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-
 use super::Config;
 use super::access;
 use super::identity as identities;
 use super::issuer::{self, Issuer};
-use super::network::{self, Network, Tls};
+use super::network::{self, Network};
 use super::problem::{Findings, Position};
 use super::raw::{File, Given, Service};
 use super::secrets::{self, Here};
 use super::services::{self, Checked, Common};
-use super::values::{bare_host, domain, duration, https, is_loopback, origin, origins};
-use crate::oauth::{RedirectPolicy, TokenLives};
+use super::values::{domain, duration, https, is_loopback, origin, origins};
+use crate::oauth::{NEVER_PRIVATE, RedirectPolicy, TokenLives};
 use crate::{certs, gateway, identity, serve, telemetry};
 
 /// Checks everything. `None` only if something was refused.
@@ -42,7 +40,6 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let workers = workers(raw, findings);
     let (issuer, network, times) = (issuer?, network?, times?);
     let dev_identity = matches!(identity, Some(identity::Settings::Dev));
-    let tls = certificates(network.tls, &issuer, &services);
     let identity = with_wants(identity?, &services);
     Some(Config {
         gateway: gateway::Settings {
@@ -66,7 +63,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
             drain: times.drain,
             workers: workers?,
         },
-        tls,
+        tls: network.tls,
         identity,
         telemetry: telemetry?,
         secret_key: secret_key?,
@@ -151,25 +148,9 @@ fn remark(issuer: Option<&Issuer>, network: Option<&Network>, services: &[Checke
             format!("nothing listens on port {port} of the issuer; is it forwarded to `listen`?"),
         );
     }
-    if matches!(network.tls, Tls::LocalCa(_)) && !issuer.is_loopback() {
+    if matches!(network.tls, certs::Settings::LocalCa { .. }) && !issuer.is_loopback() {
         findings
             .remark(network.tls_at, "`local_ca` is for development: only machines that were told trust it");
-    }
-}
-
-fn certificates(tls: Tls, issuer: &Issuer, services: &[Checked]) -> certs::Settings {
-    match tls {
-        Tls::Off => certs::Settings::Off,
-        Tls::Files(files) => certs::Settings::Files(files),
-        Tls::LocalCa(directory) => {
-            let mut hosts = vec![bare_host(&issuer.url)];
-            for host in services.iter().map(|service| bare_host(&service.settings.url)) {
-                if !hosts.contains(&host) {
-                    hosts.push(host);
-                }
-            }
-            certs::Settings::LocalCa { directory, hosts }
-        }
     }
 }
 
@@ -205,10 +186,8 @@ fn log(raw: &File, findings: &mut Findings) -> Option<telemetry::Settings> {
         None => Some(default.filter),
         Some(given) => {
             let filter = given.value.clone()?;
-            if EnvFilter::builder().parse(&filter).is_err() {
-                let text =
-                    format!("`{filter}` is no filter; write info, debug, or such as portcullis=debug,info");
-                findings.refuse(given.at, text);
+            if let Err(error) = telemetry::check_filter(&filter) {
+                findings.refuse(given.at, error.to_string());
             }
             Some(filter)
         }
@@ -291,27 +270,12 @@ fn workers(raw: &File, findings: &mut Findings) -> Option<usize> {
 
 /// The known clients' private-use schemes, and those that are configured.
 fn redirects(raw: &File, findings: &mut Findings) -> RedirectPolicy {
-    // What a browser would run, show or open itself (RFC 9700 §4.11).
-    const NEVER: [&str; 12] = [
-        "about",
-        "blob",
-        "data",
-        "file",
-        "filesystem",
-        "ftp",
-        "http",
-        "https",
-        "javascript",
-        "vbscript",
-        "ws",
-        "wss",
-    ];
     let mut policy = RedirectPolicy::default();
     for given in raw.redirect_schemes.iter().filter_map(|field| field.value.as_ref()).flatten() {
         let Some(text) = given.value.as_deref() else { continue };
         let scheme = text.split(':').next().unwrap_or_default().to_ascii_lowercase();
         let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
-        let refused = if NEVER.contains(&scheme.as_str()) {
+        let refused = if NEVER_PRIVATE.contains(&scheme.as_str()) {
             format!(
                 "`{scheme}` is no scheme of a program (https and loopback http need no listing); take it away"
             )

@@ -185,7 +185,7 @@ fn more_services(here: Here<'_>, findings: &mut Findings) -> Vec<(String, raw::G
         Err(error) => {
             let number = findings.add_file(&folder);
             let text = format!("this folder cannot be read ({error}); let this user read it");
-            findings.refuse(Position::start(number), text);
+            findings.refuse(Position::whole(number), text);
             return Vec::new();
         }
     };
@@ -203,8 +203,12 @@ fn more_services(here: Here<'_>, findings: &mut Findings) -> Vec<(String, raw::G
     services
 }
 
+/// Most often the very first thing that somebody is told.
+const NO_FILE: &str =
+    "no such file; name one: portcullis check FILE (config/examples has some), or try portcullis demo";
+
 fn text_of(file: &Path, number: usize, here: Here<'_>, findings: &mut Findings) -> Option<String> {
-    let mut at = Position::start(number);
+    let mut at = Position::whole(number);
     let refused = match here.surroundings.read(file) {
         Ok(bytes) if bytes.len() > MAX_BYTES => {
             "this file is over 1 MiB; write the path of a configuration".into()
@@ -220,9 +224,8 @@ fn text_of(file: &Path, number: usize, here: Here<'_>, findings: &mut Findings) 
                 "this byte is not UTF-8; save the file as UTF-8".into()
             }
         },
-        Err(error) => {
-            format!("this file cannot be read ({error}); write the path of one that is there and readable")
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => NO_FILE.into(),
+        Err(error) => format!("this file cannot be read ({error}); let this user read it, or name another"),
     };
     findings.refuse(at, refused);
     None

@@ -2,29 +2,22 @@
 //! connections are accepted. Plain HTTP must have somebody in front whom we know.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
 use super::issuer::Issuer;
 use super::problem::{Findings, Position};
-use super::raw::{File, Given, Listen, Texts, Tls as RawTls};
+use super::raw::{CertificateFiles, File, Given, Listen, Texts, Tls};
 use super::secrets::Here;
 use super::values::LOOPBACK;
 use crate::certs;
 use crate::serve::Peers;
 
-/// Where certificates come from, before the hosts are known.
-#[derive(Clone, Debug)]
-pub(super) enum Tls {
-    Off,
-    Files(Vec<certs::CertificateFiles>),
-    LocalCa(std::path::PathBuf),
-}
-
 /// The checked network settings.
 #[derive(Clone, Debug)]
 pub(super) struct Network {
-    pub(super) tls: Tls,
+    pub(super) tls: certs::Settings,
     pub(super) tls_at: Position,
     pub(super) listen: Vec<SocketAddr>,
     pub(super) redirect: Vec<SocketAddr>,
@@ -35,7 +28,7 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) const fn tls_is_off(&self) -> bool {
-        matches!(self.tls, Tls::Off)
+        matches!(self.tls, certs::Settings::Off)
     }
 
     pub(super) fn listens_on_loopback_only(&self) -> bool {
@@ -67,7 +60,7 @@ pub(super) fn check(
     let http = addresses(listen.http.as_ref(), findings);
     let ((tls, tls_at), published_on_loopback) = (tls?, published_on_loopback?);
     let front = Front { issuer, published_on_loopback };
-    let (listen, redirect) = if matches!(tls, Tls::Off) {
+    let (listen, redirect) = if matches!(tls, certs::Settings::Off) {
         if let Some(given) = &listen.https {
             findings
                 .refuse(given.at, "nothing is served by TLS with `tls: off`; write the address as `http`");
@@ -114,7 +107,11 @@ fn peers(network: &Network, findings: &mut Findings) -> Option<Peers> {
     }
 }
 
-fn tls(field: Option<&Given<RawTls>>, here: Here<'_>, findings: &mut Findings) -> Option<(Tls, Position)> {
+fn tls(
+    field: Option<&Given<Tls>>,
+    here: Here<'_>,
+    findings: &mut Findings,
+) -> Option<(certs::Settings, Position)> {
     const WAYS: &str =
         "write tls: { files: [{ certificate: FILE, key: FILE }] }, tls: { local_ca: FOLDER } or tls: off";
     let Some(Given { at, value }) = field else {
@@ -124,12 +121,16 @@ fn tls(field: Option<&Given<RawTls>>, here: Here<'_>, findings: &mut Findings) -
     let (at, raw) = (*at, value.as_ref()?);
     let refused = match (&raw.word, &raw.files, &raw.local_ca) {
         (Some(word), _, _) => match word.value.as_deref()? {
-            "off" | "false" => return Some((Tls::Off, at)),
+            "off" | "false" => return Some((certs::Settings::Off, at)),
             "acme" | "auto" | "letsencrypt" => format!("`acme` is not there yet; {WAYS}"),
             other => format!("`{other}` is no way to have certificates; {WAYS}"),
         },
-        (None, Some(files), None) => return Some((Tls::Files(certificates(files, here, findings)?), at)),
-        (None, None, Some(folder)) => return Some((Tls::LocalCa(here.path(folder.value.as_deref()?)), at)),
+        (None, Some(files), None) => {
+            return Some((certs::Settings::Files(certificates(files, here, findings)?), at));
+        }
+        (None, None, Some(folder)) => {
+            return Some((certs::Settings::LocalCa { directory: here.path(folder.value.as_deref()?) }, at));
+        }
         (None, Some(_), Some(_)) => "`files` and `local_ca` exclude each other; keep one".into(),
         (None, None, None) => format!("`tls` is empty; {WAYS}"),
     };
@@ -138,7 +139,7 @@ fn tls(field: Option<&Given<RawTls>>, here: Here<'_>, findings: &mut Findings) -
 }
 
 fn certificates(
-    files: &Given<Vec<Given<super::raw::CertificateFiles>>>,
+    files: &Given<Vec<Given<CertificateFiles>>>,
     here: Here<'_>,
     findings: &mut Findings,
 ) -> Option<Vec<certs::CertificateFiles>> {
@@ -157,12 +158,28 @@ fn certificates(
                 );
             }
         }
-        let path = |field: Option<&Given<String>>| field?.value.as_deref().map(|path| here.path(path));
-        if let (Some(certificate), Some(key)) = (path(pair.certificate.as_ref()), path(pair.key.as_ref())) {
+        let certificate = pem(pair.certificate.as_ref(), here, findings);
+        let key = pem(pair.key.as_ref(), here, findings);
+        if let (Some(certificate), Some(key)) = (certificate, key) {
             pairs.push(certs::CertificateFiles { certificate, key });
         }
     }
     (!pairs.is_empty()).then_some(pairs)
+}
+
+/// The path of a file that is there and can be read.
+fn pem(field: Option<&Given<String>>, here: Here<'_>, findings: &mut Findings) -> Option<PathBuf> {
+    let Given { at, value } = field?;
+    let path = here.path(value.as_deref()?);
+    match here.surroundings.read(&path) {
+        Ok(_) => Some(path),
+        Err(error) => {
+            let shown = path.display();
+            let text = format!("{shown} cannot be read ({error}); write a file that is there and readable");
+            findings.refuse(*at, text);
+            None
+        }
+    }
 }
 
 /// The trusted networks; `None` if one of them is refused.

@@ -2,6 +2,7 @@
 //! equal keys and stops at its first error; so `granit-parser` goes over the text, and `serde_yaml` gets what is left
 //! when [`super::shape`] has taken out every fault.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
@@ -29,6 +30,8 @@ pub(super) struct Node {
 pub(super) enum Kind {
     /// Nothing, `~` or `null`.
     Null,
+    /// A value that was refused already.
+    Refused,
     /// Text, numbers and truth values: what they are depends on the key.
     Scalar(Scalar),
     List(Vec<Node>),
@@ -55,7 +58,7 @@ pub(super) struct Entry {
 impl Node {
     fn new(at: Position, kind: Kind) -> Self {
         let children: &mut dyn Iterator<Item = &Self> = match &kind {
-            Kind::Null | Kind::Scalar(_) => &mut std::iter::empty(),
+            Kind::Null | Kind::Refused | Kind::Scalar(_) => &mut std::iter::empty(),
             Kind::List(items) => &mut items.iter(),
             Kind::Map(entries) => &mut entries.iter().map(|entry| &entry.value),
         };
@@ -70,36 +73,73 @@ impl Node {
             Kind::Scalar(Scalar { lead: Some(lead), .. }) => {
                 Position { column: self.at.column + lead + offset, ..self.at }
             }
-            Kind::Scalar(_) | Kind::Null | Kind::List(_) | Kind::Map(_) => self.at,
+            Kind::Scalar(_) | Kind::Null | Kind::Refused | Kind::List(_) | Kind::Map(_) => self.at,
         }
     }
 }
+
+/// How many variables without quotes are passed over, each at the price of another reading.
+const MAX_BLANKED: usize = 100;
+
+/// What a variable is blanked with, letter by letter: of Unicode's private use, so that YAML gives it no meaning.
+const BLANK: char = '\u{e000}';
 
 /// Reads `text`. Syntax errors, tabs, duplicate keys, tags and oversized structures become findings; `None` after a
 /// fault that leaves no tree.
 pub(super) fn tree(text: &str, file: usize, findings: &mut Findings) -> Option<Node> {
     let tabs = refuse_tabs(text, file, findings);
+    let mut text = Cow::Borrowed(text);
+    for _ in 0..MAX_BLANKED {
+        let blanked = matches!(text, Cow::Owned(_));
+        let error = match parse(&text, blanked, file, findings) {
+            Ok(node) => return node.filter(|_| !tabs),
+            Err(error) => error,
+        };
+        let Some((at, rest)) = without_variable(&text, &error, file) else {
+            // A parser that stumbles over a tab says it in many ways; each tab was told already.
+            if !tabs {
+                refuse_syntax(&error, file, findings);
+            }
+            return None;
+        };
+        findings.refuse(at, "inside `{ }` and `[ ]` a variable stands in quotes; write \"${NAME}\"");
+        text = Cow::Owned(rest);
+    }
+    None
+}
+
+/// Goes over `text` once, to its end or to its first fault of syntax. What is found twice is told once.
+fn parse(text: &str, blanked: bool, file: usize, findings: &mut Findings) -> Result<Option<Node>, ScanError> {
     let options = granit_parser::options! {
         emit_comments: false,
         disallow_directives: true,
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
     };
-    let mut builder = Builder::new(file, findings);
+    let mut builder = Builder::new(file, blanked, findings);
     for event in Parser::new_from_str_with_options(text, options) {
-        match event {
-            Ok((event, span)) => builder.take(event, span)?,
-            Err(error) => {
-                // A parser that stumbles over a tab says it in many ways; each tab was told already.
-                if !tabs {
-                    refuse_syntax(&error, text, file, builder.findings);
-                }
-                return None;
-            }
+        let (event, span) = event?;
+        if builder.take(event, span).is_none() {
+            return Ok(None);
         }
     }
-    let root = builder.root.take();
-    if tabs { None } else { Some(root.unwrap_or(Node::new(Position::start(file), Kind::Map(Vec::new())))) }
+    let empty = || Node::new(Position::start(file), Kind::Map(Vec::new()));
+    Ok(Some(builder.root.take().unwrap_or_else(empty)))
+}
+
+/// If `error` is at the brace of a `${NAME}` without quotes inside `{ }` or `[ ]`, where YAML takes it for another map: where the
+/// variable is, and `text` with it blanked, so that everything else keeps its place.
+fn without_variable(text: &str, error: &ScanError, file: usize) -> Option<(Position, String)> {
+    let (line, column) = (error.marker().line(), error.marker().col());
+    let start: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+    let (brace, _) = text[start..].char_indices().nth(column)?;
+    let dollar = (start + brace).checked_sub(1)?;
+    let variable = text.get(dollar..).filter(|rest| rest.starts_with("${"))?;
+    let variable =
+        variable.lines().next()?.split_inclusive('}').next().filter(|found| found.ends_with('}'))?;
+    let blank = variable.chars().map(|_| BLANK).collect::<String>();
+    let rest = [&text[..dollar], &blank, &text[dollar + variable.len()..]].concat();
+    Some((Position { file, line, column }, rest))
 }
 
 /// Refuses every tab that stands where spaces indent; whether there was one.
@@ -124,15 +164,9 @@ fn refuse_tabs(text: &str, file: usize, findings: &mut Findings) -> bool {
     clippy::wildcard_enum_match_arm,
     reason = "the parser's errors are not ours and many; the rest has its own text"
 )]
-fn refuse_syntax(error: &ScanError, text: &str, file: usize, findings: &mut Findings) {
+fn refuse_syntax(error: &ScanError, file: usize, findings: &mut Findings) {
     let at = Position { file, line: error.marker().line(), column: error.marker().col() + 1 };
-    let has_variable = text.lines().nth(at.line.saturating_sub(1)).is_some_and(|line| line.contains("${"));
     let text = match error.kind() {
-        ErrorKind::ExpectedFlowMappingSeparator | ErrorKind::ExpectedFlowSequenceSeparator
-            if has_variable =>
-        {
-            "inside `{ }` and `[ ]` a variable stands in quotes; write \"${NAME}\"".into()
-        }
         ErrorKind::UnclosedQuotedScalar => {
             "a quote is opened here or above and never closed; close it".into()
         }
@@ -200,11 +234,13 @@ struct Builder<'f> {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// Whether a variable was blanked, so that [`BLANK`] stands for something that was refused.
+    blanked: bool,
 }
 
 impl<'f> Builder<'f> {
-    fn new(file: usize, findings: &'f mut Findings) -> Self {
-        Self { file, findings, root: None, open: Vec::new(), anchors: HashMap::new(), nodes: 0 }
+    fn new(file: usize, blanked: bool, findings: &'f mut Findings) -> Self {
+        Self { file, blanked, findings, root: None, open: Vec::new(), anchors: HashMap::new(), nodes: 0 }
     }
 
     fn at(&self, span: Span) -> Position {
@@ -228,7 +264,13 @@ impl<'f> Builder<'f> {
             Event::UnresolvedAlias(_) => self.findings.refuse(at, "an alias for nothing; write the value"),
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), at);
-                self.place(scalar(text.into_owned(), style, span, at), anchor)?;
+                let refused = self.blanked && text.contains(BLANK);
+                let node = if refused {
+                    Node::new(at, Kind::Refused)
+                } else {
+                    scalar(text.into_owned(), style, span, at)
+                };
+                self.place(node, anchor)?;
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), at);
@@ -304,9 +346,13 @@ impl<'f> Builder<'f> {
 /// `node` as a map's next key.
 fn name(node: Node, known: &mut HashMap<String, Position>, findings: &mut Findings) -> Key {
     let at = node.at;
-    let Kind::Scalar(Scalar { text, .. }) = node.kind else {
-        findings.refuse(at, "a key must be a word; write `key: value`");
-        return Key { at, name: None };
+    let text = match node.kind {
+        Kind::Scalar(Scalar { text, .. }) => text,
+        Kind::Refused => return Key { at, name: None },
+        Kind::Null | Kind::List(_) | Kind::Map(_) => {
+            findings.refuse(at, "a key must be a word; write `key: value`");
+            return Key { at, name: None };
+        }
     };
     if let Some(first) = known.get(&text) {
         findings
@@ -350,6 +396,7 @@ mod tests {
         let Position { line, column, .. } = node.at;
         match &node.kind {
             Kind::Null => out.push(format!("{line}:{column} null")),
+            Kind::Refused => out.push(format!("{line}:{column} refused")),
             Kind::Scalar(Scalar { text, .. }) => out.push(format!("{line}:{column} {text}")),
             Kind::List(items) => items.iter().for_each(|item| places(item, out)),
             Kind::Map(entries) => {
@@ -425,6 +472,36 @@ mod tests {
                 "p:3:3: a tab; YAML is indented with spaces, write two for each level"
             ]
         );
+    }
+
+    #[test]
+    fn a_variable_without_quotes_in_braces_hides_nothing_that_follows() {
+        let quotes = |line, column| {
+            format!(
+                "p:{line}:{column}: inside `{{ }}` and `[ ]` a variable stands in quotes; write \"${{NAME}}\""
+            )
+        };
+        for (text, places) in [
+            ("a: { b: ${X}, c: x${Y:-http://z}é${Z} }\n", &[(1, 9), (1, 19), (1, 34)][..]),
+            ("a: [\n  ${X},\n  é${Y} ]\n", &[(2, 3), (3, 4)]),
+            ("a: { ${X}: 1 }\n", &[(1, 6)]),
+        ] {
+            let (node, problems) = read(&format!("{text}b: 1\nb: 2\n"));
+            assert!(node.is_some(), "{text}");
+            let mut told: Vec<_> = places.iter().map(|(line, column)| quotes(*line, *column)).collect();
+            let first = text.lines().count() + 1;
+            told.push(format!(
+                "p:{}:1: `b` stands here a second time, after line {first}; keep one",
+                first + 1
+            ));
+            assert_eq!(problems, told, "{text}");
+        }
+        assert!(
+            !read("a: { b: \"${X}\" c: d }").1[0].contains("variable"),
+            "another fault beside one in quotes"
+        );
+        assert_eq!(shown("a: \u{e000}\n"), ["1:1 a:", "1:4 \u{e000}"], "nothing was blanked here");
+        assert!(read(&format!("[{}]", "${A},".repeat(10_000))).0.is_none(), "and does not take for ever");
     }
 
     #[test]

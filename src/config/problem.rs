@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// A place in one of the files; lines and columns (in characters) count from 1.
+/// A place in one of the files; lines and columns (in characters) count from 1. Line 0 is the file as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 pub(super) struct Position {
     /// Which file, by its number in [`Findings`].
@@ -19,6 +19,11 @@ impl Position {
     /// A file's first character: where a missing key is reported.
     pub(super) const fn start(file: usize) -> Self {
         Self { file, line: 1, column: 1 }
+    }
+
+    /// A file that there is no place in: it cannot be read.
+    pub(super) const fn whole(file: usize) -> Self {
+        Self { file, line: 0, column: 0 }
     }
 }
 
@@ -95,7 +100,7 @@ fn line(files: &[PathBuf], Finding { at, text }: &Finding) -> String {
     let file = files.get(at.file).map_or("?".into(), |file| file.display().to_string());
     // A value from the environment can bring line breaks; a finding is one line.
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("{file}:{}:{}: {text}", at.line, at.column)
+    if at.line == 0 { format!("{file}: {text}") } else { format!("{file}:{}:{}: {text}", at.line, at.column) }
 }
 
 /// Why a configuration is refused: every problem, by position, each as `file:line:column: what is wrong; what to
@@ -140,6 +145,15 @@ mod tests {
         findings.refuse(at(9, 12), "second");
         let problems = findings.conclude(Some(())).unwrap_err();
         assert_eq!(problems.to_string(), "p.yaml:9:2: first\np.yaml:9:12: second\np.yaml:10:1: third");
+    }
+
+    #[test]
+    fn a_problem_of_a_whole_file_has_no_line() {
+        let mut findings = Findings::of(Path::new("p.yaml"));
+        findings.refuse(at(1, 1), "missing");
+        findings.refuse(Position::whole(0), "unreadable");
+        let problems = findings.conclude(Some(())).unwrap_err();
+        assert_eq!(problems.lines(), ["p.yaml: unreadable", "p.yaml:1:1: missing"]);
     }
 
     #[test]

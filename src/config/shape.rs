@@ -149,6 +149,7 @@ impl Reader<'_> {
                 self.findings.refuse(node.at, format!("`{name}` is not there yet; {instead}"));
                 Value::Null
             }
+            (_, Kind::Refused) => Value::Null,
             // `dev:` has nothing to say.
             (Shape::Section([]), Kind::Null) => Value::Mapping(Mapping::new()),
             (Shape::Section(keys) | Shape::WordOr(keys), Kind::Map(entries)) => self.section(keys, entries),
@@ -264,6 +265,7 @@ fn place(at: Position, value: Value) -> Value {
 const fn kind(kind: &Kind) -> &'static str {
     match kind {
         Kind::Null => "empty",
+        Kind::Refused => "refused",
         Kind::Scalar(_) => "a single value",
         Kind::List(_) => "a list",
         Kind::Map(_) => "a section with keys",

@@ -102,11 +102,6 @@ pub(super) fn https(url: &Url) -> String {
     url.as_str().trim_end_matches('/').replacen("http:", "https:", 1)
 }
 
-/// A URL's host as certificates name it: IPv6 addresses without brackets.
-pub(super) fn bare_host(url: &Url) -> String {
-    url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned()
-}
-
 /// The last two labels of a host name; `None` for addresses and `localhost`.
 pub(super) fn domain(url: &Url) -> Option<String> {
     let Some(Host::Domain(name)) = url.host() else { return None };

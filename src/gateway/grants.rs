@@ -1,7 +1,6 @@
 //! The three moves of everything that touches a grant: load, decide (pure), commit by compare-and-swap; again on a
 //! conflict, and after an answer of the store that was lost.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -53,7 +52,7 @@ pub(super) async fn decide<T>(
                 return Ok(Some(answer));
             }
             Ok(Swap::Conflict) if conflicts + 1 < ATTEMPTS => conflicts += 1,
-            Ok(Swap::Conflict) => return Err(contended()),
+            Ok(Swap::Conflict) => return Err(StoreError::Contended),
             // The commit may have won: what is loaded next says so.
             Err(StoreError::Away(_)) if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
             Err(error) => return Err(error),
@@ -88,8 +87,4 @@ fn tell_revoked(shared: &Shared, grant: &Grant) {
         GrantState::Revoked { at, .. } => shared.revocations.insert(Revocation { grant: grant.id, at }),
         GrantState::Pending { .. } | GrantState::Active { .. } | GrantState::Dead { .. } => {}
     }
-}
-
-fn contended() -> StoreError {
-    StoreError::Away(Arc::new(std::io::Error::other("the grant's record changes too often")))
 }

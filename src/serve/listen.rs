@@ -86,6 +86,7 @@ fn has_twin(address: SocketAddr, all: &[SocketAddr]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
     use std::net::TcpStream;
 
     use socket2::SockRef;
@@ -117,9 +118,11 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let refused = bind(&settings(&[&address.to_string()], &[])).unwrap_err();
+        assert_eq!(refused.to_string(), format!("cannot listen on {address}"));
+        let cause = refused.source().unwrap().to_string();
         assert_eq!(
-            refused.to_string(),
-            format!("cannot listen on {address}: Address already in use (os error 98)")
+            cause, "Address already in use (os error 98)",
+            "said once: whoever tells the error adds its causes"
         );
     }
 

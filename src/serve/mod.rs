@@ -65,7 +65,7 @@ pub enum Peers {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// An address cannot be bound (findings `port-in-use`, `port-denied`).
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Bind {
         /// Which.
         address: SocketAddr,
@@ -73,7 +73,7 @@ pub enum ServeError {
         source: io::Error,
     },
     /// A worker cannot be started, or has ended by a fault of ours.
-    #[error("cannot start a worker: {0}")]
+    #[error("cannot start a worker")]
     Worker(#[source] io::Error),
 }
 

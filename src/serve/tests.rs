@@ -164,9 +164,9 @@ struct Tls {
 impl Tls {
     fn new(hosts: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let hosts = hosts.iter().map(ToString::to_string).collect();
-        let settings = certs::Settings::LocalCa { directory: directory.path().into(), hosts };
-        let server = certs::server_config(&settings, &[], SystemClock.now()).unwrap().unwrap();
+        let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+        let settings = certs::Settings::LocalCa { directory: directory.path().into() };
+        let server = certs::server_config(&settings, &hosts, SystemClock.now()).unwrap().unwrap();
         Self { directory, server }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::backend::{Append, Expect, Name, Put};
-use super::{FeedPosition, Loaded, Revocation, Store, StoreError, Swap, schema};
+use super::{Damage, FeedPosition, Loaded, Revocation, Store, StoreError, Swap, schema};
 use crate::oauth::{ClientId, Grant, GrantId, GrantState, ShardId, Subject, TokenLives};
 use crate::time::Timestamp;
 
@@ -26,7 +26,7 @@ impl Store {
         let name = schema::grant(grant.id);
         match self.write(name.clone(), grant, Some(grant.expires(lives)), Expect::Absent).await? {
             Swap::Done => Ok(()),
-            Swap::Conflict => Err(StoreError::Damaged(name.to_string())),
+            Swap::Conflict => Err(StoreError::damaged(&name, Damage::NameTaken)),
         }
     }
 
@@ -56,7 +56,7 @@ impl Store {
         self.backend.put(Put { name, bytes, expect, expires, append: log_entry(new) }).await
     }
 
-    /// The grants of a user that have not ended, oldest first.
+    /// The grants of a user that have not ended, oldest first: what the connections page will list.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -65,7 +65,7 @@ impl Store {
         Ok(grants.into_iter().filter(|grant| grant.facts.user.subject == *subject).collect())
     }
 
-    /// The grants of a client that have not ended, oldest first.
+    /// The grants of a client that have not ended, oldest first: what `portcullis client` will list and end.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -86,7 +86,7 @@ impl Store {
         Ok(self.read(&schema::session(cookie), now).await?.map(|loaded| loaded.value))
     }
 
-    /// Ends a browser session.
+    /// Ends a browser session: signing out, on the connections page.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -10,6 +10,7 @@ mod redis;
 mod schema;
 mod upkeep;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,9 +52,17 @@ pub enum StoreError {
     /// It cannot be reached, or did not answer in time. A write may have happened all the same.
     #[error("the store is away")]
     Away(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// A record that changes so often that no compare-and-swap finds it as it was read. Trying later helps.
+    #[error("a record changes too often")]
+    Contended,
     /// A record that cannot be read.
-    #[error("the record {0} cannot be read")]
-    Damaged(String),
+    #[error("the record {name} cannot be read")]
+    Damaged {
+        /// Which.
+        name: String,
+        /// Why; never with anything of what is in the record.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 impl StoreError {
@@ -62,19 +71,65 @@ impl StoreError {
     pub fn away(why: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Away(Arc::new(why))
     }
+
+    fn damaged(name: &(impl ToString + ?Sized), why: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Damaged { name: name.to_string(), source: Arc::new(why) }
+    }
+}
+
+/// What is wrong with a record. Not the parser's own words, for those repeat what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Damage {
+    #[error("it is in no form that this version knows")]
+    Form,
+    #[error("it does not say what it should, from its byte {0} on")]
+    Content(usize),
+    #[error("something else has this name")]
+    NameTaken,
+    #[error("it was deleted while it was read")]
+    Gone,
 }
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It cannot be reached.
+    /// It cannot be reached, or does not answer as it should.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The folder of the embedded file is not there.
+    #[error("the folder {0} of the store does not exist; create it, owned by the user that runs portcullis")]
+    NoFolder(PathBuf),
+    /// The folder of the embedded file is something else.
+    #[error("{0} is not a folder, so the store cannot be in it; write another path under `store`")]
+    NotAFolder(PathBuf),
+    /// The embedded file cannot be read or written.
+    #[error(
+        "cannot open the store {path}; let the user that runs portcullis read and write it and its folder"
+    )]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The embedded file is no store, or is damaged.
+    #[error("{path} cannot be used as a store; restore it from a copy, or write another path under `store`")]
+    NoStore {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The URL is none of a Redis server's.
+    #[error("the store's URL is none such as redis://:PASSWORD@HOST:6379/0; write one under `store`")]
+    Url(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// `secret_key` is not the one this store was made with (finding `secret-key-changed`).
-    #[error("secret_key is not the one this store was made with")]
+    #[error(
+        "secret_key is not the one this store was made with; restore the old key, or start with an empty store"
+    )]
     SecretKey,
     /// A newer Portcullis wrote it.
-    #[error("the store has schema {found}, this version knows {known}")]
+    #[error("the store has schema {found}, this version knows {known}; upgrade portcullis")]
     Schema {
         /// The store's.
         found: u32,
@@ -82,7 +137,7 @@ pub enum OpenError {
         known: u32,
     },
     /// Another process has the embedded file.
-    #[error("another process has the store open")]
+    #[error("another process has the store open; stop the other portcullis")]
     InUse,
 }
 
@@ -235,7 +290,7 @@ impl Store {
         }
         self.write(name.clone(), fresh, None, Expect::Absent).await?;
         let Some(bytes) = self.backend.get(&name).await? else {
-            return Err(StoreError::Damaged(name.to_string()));
+            return Err(StoreError::damaged(&name, Damage::Gone));
         };
         Ok(schema::read(&name, &bytes, &self.sealer)?.value)
     }
@@ -244,7 +299,7 @@ impl Store {
 /// Opens the backend that `settings` names, without looking at what is in it.
 ///
 /// # Errors
-/// [`OpenError::InUse`], [`OpenError::Store`].
+/// [`OpenError`], but for [`OpenError::SecretKey`] and [`OpenError::Schema`].
 pub async fn open_backend(
     settings: &Settings,
     control: &tokio::runtime::Handle,

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::backend::Name;
-use super::{Flow, Revocation, RingKind, Session, StoreError, StoredKey};
+use super::{Damage, Flow, Revocation, RingKind, Session, StoreError, StoredKey};
 use crate::oauth::{Client, ClientId, Grant, GrantId, ShardId, Subject};
 use crate::seal::Sealer;
 use crate::secret::{Digest, Secret};
@@ -108,16 +108,18 @@ pub(super) fn write<T: Record>(name: &Name, value: &T, exp: Option<Timestamp>, s
 
 /// Reads what [`write()`] wrote under the same name.
 pub(super) fn read<T: Record>(name: &Name, bytes: &[u8], sealer: &Sealer) -> Result<Read<T>, StoreError> {
-    let damaged = || StoreError::Damaged(name.to_string());
-    let Some((&VERSION, body)) = bytes.split_first() else { return Err(damaged()) };
+    let Some((&VERSION, body)) = bytes.split_first() else {
+        return Err(StoreError::damaged(name, Damage::Form));
+    };
     let opened;
     let json = if T::SEALED {
-        opened = sealer.open(name.as_str(), body).map_err(|_| damaged())?;
+        opened = sealer.open(name.as_str(), body).map_err(|error| StoreError::damaged(name, error))?;
         opened.as_slice()
     } else {
         body
     };
-    let envelope: EnvelopeIn<T> = serde_json::from_slice(json).map_err(|_| damaged())?;
+    let envelope: EnvelopeIn<T> = serde_json::from_slice(json)
+        .map_err(|error| StoreError::damaged(name, Damage::Content(error.column())))?;
     Ok(Read { value: envelope.value, exp: envelope.exp })
 }
 
@@ -195,7 +197,7 @@ pub(super) fn read_revocation(entry: &[u8]) -> Result<Revocation, StoreError> {
         let at = Timestamp::from_seconds(at.parse().ok()?);
         Some(Revocation { grant: GrantId::parse(grant)?, at })
     };
-    parse().ok_or_else(|| StoreError::Damaged("revoked".to_owned()))
+    parse().ok_or_else(|| StoreError::damaged("revoked", Damage::Form))
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ impl Store {
     pub(super) async fn check_secret_key(&self) -> Result<(), OpenError> {
         match self.read_or_begin(schema::check(), &CHECK.to_owned()).await {
             Ok(check) if check == CHECK => Ok(()),
-            Ok(_) | Err(StoreError::Damaged(_)) => Err(OpenError::SecretKey),
-            Err(away @ StoreError::Away(_)) => Err(away.into()),
+            Ok(_) | Err(StoreError::Damaged { .. }) => Err(OpenError::SecretKey),
+            Err(other @ (StoreError::Away(_) | StoreError::Contended)) => Err(other.into()),
         }
     }
 
@@ -47,7 +47,7 @@ impl Store {
         self.backend.increment(&schema::count(name, number), end).await
     }
 
-    /// Whether the store answers.
+    /// Whether the store answers: `/ready` and the health of the internal listener will ask.
     ///
     /// # Errors
     /// [`StoreError::Away`].

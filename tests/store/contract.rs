@@ -101,7 +101,7 @@ pub(crate) async fn a_grant_is_begun_once_and_the_same_record_twice_is_no_error(
 
     let another = portcullis::oauth::Grant { attempt: AttemptId::new(random()), ..grant.clone() };
     let refused = rig.store.begin_grant(&another, &lives()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Damaged(_)), "{refused}");
+    assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
     assert_eq!(rig.store.grant(grant.id, NOW).await.unwrap().unwrap().value, grant, "the first stays");
 }
 
@@ -411,7 +411,10 @@ pub(crate) async fn a_lost_answer_of_a_take_is_never_a_second_use(rig: &Rig) {
 pub(crate) async fn another_secret_key_is_refused(rig: &Rig) {
     let other = Sealer::new(Key::new([10; 32]));
     let refused = Store::with_backend(rig.backend.clone(), other).await.err().unwrap();
-    assert!(matches!(refused, OpenError::SecretKey), "{refused}");
+    assert_eq!(
+        refused.to_string(),
+        "secret_key is not the one this store was made with; restore the old key, or start with an empty store"
+    );
     Store::with_backend(rig.backend.clone(), sealer()).await.expect("the right one still opens it");
 }
 
@@ -436,12 +439,21 @@ pub(crate) async fn a_damaged_record_is_told_as_such(rig: &Rig) {
     *flipped.last_mut().unwrap() ^= 1;
 
     let told = |error: StoreError| match error {
-        StoreError::Damaged(name) => name,
-        StoreError::Away(why) => panic!("{why}"),
+        StoreError::Damaged { name, source } => {
+            let source = source.to_string();
+            assert!(!source.is_empty() && !source.contains("planted"), "{source}");
+            name
+        }
+        other @ (StoreError::Away(_) | StoreError::Contended) => panic!("{other}"),
     };
-    for bytes in
-        [b"".as_slice(), b"\x01", b"\x02{\"value\":1}", b"\x01{\"value\":", b"\x01{\"value\":7}", &[255; 40]]
-    {
+    for bytes in [
+        b"".as_slice(),
+        b"\x01",
+        b"\x02{\"value\":1}",
+        b"\x01{\"value\":",
+        b"\x01{\"value\":\"planted\"}",
+        &[255; 40],
+    ] {
         overwrite(rig, client_name.clone(), bytes).await;
         let error = rig.store.client(&client_id("c_one"), NOW).await.unwrap_err();
         assert_eq!(told(error), client_name.as_str(), "{bytes:?}");

@@ -1,5 +1,6 @@
 //! What the embedded store promises beyond the contract.
 
+use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use portcullis::clock::StoppedClock;
 use portcullis::store::backend::Prefix;
-use portcullis::store::{OpenError, Settings, Store, StoreError};
+use portcullis::store::{OpenError, Settings, Store};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -112,23 +113,27 @@ async fn the_file_is_for_its_owner_only() {
 #[tokio::test]
 async fn what_cannot_be_opened_says_why() {
     let folder = TempDir::new().unwrap();
-    let why = |error: OpenError| match error {
-        OpenError::Store(StoreError::Away(why)) => why.to_string(),
-        other
-        @ (OpenError::Store(_) | OpenError::SecretKey | OpenError::Schema { .. } | OpenError::InUse) => {
-            panic!("{other}")
-        }
-    };
     let missing = folder.path().join("missing/store.db");
-    let told = why(open(&missing).await.err().unwrap());
-    assert!(told.contains("missing of the store does not exist"), "{told}");
+    let refused = open(&missing).await.err().unwrap();
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "the folder {} of the store does not exist; create it, owned by the user that runs portcullis",
+            folder.path().join("missing").display()
+        )
+    );
+    assert!(refused.source().is_none(), "said once");
 
     let file = folder.path().join("file");
     std::fs::write(&file, "this is no database, but something that somebody wrote").unwrap();
-    let told = why(open(&file.join("store.db")).await.err().unwrap());
-    assert!(told.contains("file is not a folder"), "{told}");
-    let told = why(open(&file).await.err().unwrap());
-    assert!(told.contains("cannot use the store"), "{told}");
+    let refused = open(&file.join("store.db")).await.err().unwrap();
+    assert!(matches!(&refused, OpenError::NotAFolder(found) if *found == file), "{refused}");
+    let refused = open(&file).await.err().unwrap();
+    assert!(matches!(&refused, OpenError::NoStore { path, .. } if *path == file), "{refused}");
+    // Root may write whatever it likes, but not a folder.
+    let refused = open(folder.path()).await.err().unwrap();
+    assert!(matches!(&refused, OpenError::File { path, .. } if path == folder.path()), "{refused}");
+    assert!(!refused.to_string().contains(&refused.source().unwrap().to_string()), "the cause is said once");
     let kept = std::fs::read_to_string(&file).unwrap();
     assert!(kept.starts_with("this is no database"), "and is not overwritten");
 }

@@ -7,7 +7,7 @@ mod writer;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,27 +25,6 @@ const CACHE_BYTES: usize = 16 << 20;
 /// How many records one commit of the sweep collects: others wait meanwhile.
 const COLLECTED_AT_ONCE: usize = 1000;
 
-/// Why the file cannot be opened.
-#[derive(Debug, thiserror::Error)]
-enum FileError {
-    #[error("the folder {0} of the store does not exist; create it, owned by the user that runs portcullis")]
-    NoFolder(PathBuf),
-    #[error("{0} is not a folder, so the store cannot be in it")]
-    NotAFolder(PathBuf),
-    #[error("cannot open the store {path}")]
-    Open {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("cannot use the store {path}")]
-    Database {
-        path: PathBuf,
-        #[source]
-        source: redb::Error,
-    },
-}
-
 /// A redb file.
 pub(super) struct Embedded {
     database: Arc<Database>,
@@ -55,20 +34,20 @@ pub(super) struct Embedded {
 impl Embedded {
     /// Opens the file at `path` or makes a new one, for this user only.
     pub(super) fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let file = open_file(path).map_err(StoreError::away)?;
+        let file = open_file(path)?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES).set_repair_callback(|_| {
             tracing::warn!("the store was not closed properly; repairing it");
         });
         let broken =
-            |source: redb::Error| StoreError::away(FileError::Database { path: path.to_owned(), source });
+            |source: redb::Error| OpenError::NoStore { path: path.to_owned(), source: source.into() };
         let database = match builder.create_file(file) {
             Ok(database) => Arc::new(database),
             Err(DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse),
-            Err(other) => return Err(broken(other.into()).into()),
+            Err(other) => return Err(broken(other.into())),
         };
         tables::create(&database).map_err(broken)?;
-        let writer = Writer::start(Arc::clone(&database), clock).map_err(StoreError::away)?;
+        let writer = Writer::start(Arc::clone(&database), clock).map_err(broken)?;
         Ok(Self { database, writer })
     }
 
@@ -88,18 +67,18 @@ impl Embedded {
 }
 
 /// Opens or creates the file with mode 0600, in a folder that must be there.
-fn open_file(path: &Path) -> Result<File, FileError> {
+fn open_file(path: &Path) -> Result<File, OpenError> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         Some(_) | None => Path::new("."),
     };
     match fs::metadata(folder) {
         Ok(found) if found.is_dir() => {}
-        Ok(_) => return Err(FileError::NotAFolder(folder.to_owned())),
+        Ok(_) => return Err(OpenError::NotAFolder(folder.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(FileError::NoFolder(folder.to_owned()));
+            return Err(OpenError::NoFolder(folder.to_owned()));
         }
-        Err(source) => return Err(FileError::Open { path: path.to_owned(), source }),
+        Err(source) => return Err(OpenError::File { path: path.to_owned(), source }),
     }
     let open = || {
         let file =
@@ -110,7 +89,7 @@ fn open_file(path: &Path) -> Result<File, FileError> {
         }
         Ok(file)
     };
-    open().map_err(|source| FileError::Open { path: path.to_owned(), source })
+    open().map_err(|source| OpenError::File { path: path.to_owned(), source })
 }
 
 impl Backend for Embedded {

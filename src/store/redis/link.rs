@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::trouble::Trouble;
-use crate::store::StoreError;
+use crate::store::{Damage, StoreError};
 
 /// How long a connection may take to be there.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ impl Link {
         };
         match timeout(OPERATION, attempts).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) if is_damage(&error) => Err(StoreError::Damaged(name.to_owned())),
+            Ok(Err(error)) if is_damage(&error) => Err(StoreError::damaged(name, Damage::Form)),
             Ok(Err(error)) => Err(StoreError::away(Trouble::new(&self.server, self.tls, Some(error)))),
             Err(_) => Err(StoreError::away(Trouble::new(&self.server, self.tls, None))),
         }

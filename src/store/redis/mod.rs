@@ -12,9 +12,8 @@ use ::redis::{Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, cmd, pipe};
 use tokio::runtime::Handle;
 
 use self::link::{Again, Link};
-use self::trouble::Trouble;
 use super::backend::{Append, Backend, Cursor, Expect, LogPage, Name, Prefix, Put, Reply, ScanPage};
-use super::{COLLECT_AFTER, StoreError, Swap};
+use super::{COLLECT_AFTER, Damage, OpenError, StoreError, Swap};
 use crate::clock::Clock;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -39,10 +38,10 @@ impl Redis {
         prefix: &str,
         control: Handle,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, StoreError> {
-        let info =
-            url.expose().into_connection_info().map_err(|error| StoreError::away(Trouble::url(error)))?;
-        let link = Link::new(info).map_err(|error| StoreError::away(Trouble::url(error)))?;
+    ) -> Result<Self, OpenError> {
+        let no_url = |error: ::redis::RedisError| OpenError::Url(error.into());
+        let info = url.expose().into_connection_info().map_err(no_url)?;
+        let link = Link::new(info).map_err(no_url)?;
         Ok(Self { link: Arc::new(link), prefix: prefix.to_owned(), control, clock })
     }
 
@@ -170,7 +169,9 @@ impl Backend for Redis {
         }
         let name = logs.first().map(Name::to_string).unwrap_or_default();
         let answers = self.pipeline::<Vec<::redis::Value>>(Again::Safe, name.clone(), pipeline);
-        Box::pin(async move { log_page(answers.await?).ok_or(StoreError::Damaged(name)) })
+        Box::pin(
+            async move { log_page(answers.await?).ok_or_else(|| StoreError::damaged(&name, Damage::Form)) },
+        )
     }
 
     fn trim<'a>(&'a self, log: &'a Name, keep: Duration) -> Reply<'a, ()> {

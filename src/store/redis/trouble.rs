@@ -8,21 +8,31 @@ use std::sync::Arc;
 use ::redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// An error of Redis, or on the way to it.
-#[derive(Debug, thiserror::Error)]
-#[error("{server}: {what}")]
+#[derive(Debug)]
 pub(super) struct Trouble {
     /// `host:port`; never with the password.
     server: Arc<str>,
     what: What,
-    #[source]
-    source: Option<RedisError>,
+    error: Option<RedisError>,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.server, self.what)
+    }
+}
+
+impl Error for Trouble {
+    /// A `RedisError` says its cause and has it as its source too, so where there is one, it is told alone.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let error = self.error.as_ref()?;
+        Some(error.source().unwrap_or(error))
+    }
 }
 
 /// What is to be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// The URL itself.
-    Url,
     /// Nobody listens.
     Refused,
     /// No such host.
@@ -46,7 +56,6 @@ pub(super) enum What {
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Url => "not a URL such as redis://:password@host:6379/0",
             Self::Refused => "connection refused; Redis is not running, or has another port",
             Self::Name => "no such host name",
             Self::Password => "wrong user name or password, or none given where one is needed",
@@ -65,12 +74,7 @@ impl Trouble {
     pub(super) fn new(server: &Arc<str>, tls: bool, error: Option<RedisError>) -> Self {
         let what = error.as_ref().map_or(What::Silent, what);
         let what = if what == What::Silent && tls { What::SilentTls } else { what };
-        Self { server: Arc::clone(server), what, source: error }
-    }
-
-    /// `error` says what is wrong with the URL, without repeating it.
-    pub(super) fn url(error: RedisError) -> Self {
-        Self { server: "store".into(), what: What::Url, source: Some(error) }
+        Self { server: Arc::clone(server), what, error }
     }
 }
 

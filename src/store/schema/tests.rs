@@ -198,7 +198,7 @@ fn a_log_entry_is_written_as_ever_and_nothing_else_is_read() {
     assert_eq!(write_revocation(revocation), b"BwcHBwcHBwcHBwcHBwcHBw 1800000000");
     assert_eq!(read_revocation(b"BwcHBwcHBwcHBwcHBwcHBw 1800000000").unwrap(), revocation);
     for wrong in [b"".as_slice(), b"BwcHBwcHBwcHBwcHBwcHBw", b"x 1", b"BwcHBwcHBwcHBwcHBwcHBw x", b"\xff 1"] {
-        assert!(matches!(read_revocation(wrong), Err(StoreError::Damaged(_))), "{wrong:?}");
+        assert!(matches!(read_revocation(wrong), Err(StoreError::Damaged { .. })), "{wrong:?}");
     }
 }
 

@@ -1,0 +1,112 @@
+//! Ports that cannot be had: whose they are, where the system tells it, and what to do (findings `port-in-use`, `port-denied`).
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{self, FDTarget};
+
+use crate::serve::ServeError;
+
+/// `error` with what to do about it.
+pub(super) fn explained(error: ServeError) -> anyhow::Error {
+    match &error {
+        ServeError::Bind { address, source } => {
+            let (port, kind) = (address.port(), source.kind());
+            advised(error.into(), port, kind, "or write another port under `listen`")
+        }
+        ServeError::Worker(_) => error.into(),
+    }
+}
+
+/// `error`, which is of `kind`, with what to do when `port` cannot be listened on; `other` is how to choose another.
+pub(super) fn advised(error: anyhow::Error, port: u16, kind: io::ErrorKind, other: &str) -> anyhow::Error {
+    if kind == io::ErrorKind::AddrInUse {
+        return error.context(format!("port {port} is taken{}; stop that, {other}", by_whom(port)));
+    }
+    if kind == io::ErrorKind::PermissionDenied {
+        return error.context(format!(
+            "port {port} may not be used by this user; allow it with `setcap cap_net_bind_service=+ep $(which portcullis)`, \
+             or in systemd's unit with `AmbientCapabilities=CAP_NET_BIND_SERVICE`, {other}"
+        ));
+    }
+    error
+}
+
+/// ` by nginx (process 12)`, to go on after "port 443 is taken"; nothing where the system does not tell.
+pub(super) fn by_whom(port: u16) -> String {
+    find(port).map(|owner| format!(" by {owner}")).unwrap_or_default()
+}
+
+/// A process by name and id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Owner {
+    name: String,
+    pid: i32,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (process {})", self.name, self.pid)
+    }
+}
+
+/// The process that listens on TCP `port`; `None` if it is another user's, or nobody's.
+fn find(port: u16) -> Option<Owner> {
+    let listens = |entry: &TcpNetEntry| entry.state == TcpState::Listen && entry.local_address.port() == port;
+    let sockets =
+        procfs::net::tcp().unwrap_or_default().into_iter().chain(procfs::net::tcp6().unwrap_or_default());
+    let inodes: HashSet<u64> = sockets.filter(listens).map(|entry| entry.inode).collect();
+    let holds = |process: &process::Process| {
+        let mut descriptors = process.fd().ok()?.filter_map(Result::ok);
+        descriptors.find(|fd| matches!(fd.target, FDTarget::Socket(inode) if inodes.contains(&inode)))
+    };
+    let process =
+        process::all_processes().ok()?.filter_map(Result::ok).find(|process| holds(process).is_some())?;
+    Some(Owner { name: process.stat().ok()?.comm, pid: process.pid })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn bind_error(port: u16, source: io::Error) -> String {
+        let address = ([127, 0, 0, 1], port).into();
+        format!("{:#}", explained(ServeError::Bind { address, source }))
+    }
+
+    #[test]
+    fn a_taken_port_is_told_with_its_owner_and_what_to_do_and_each_cause_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let owner = find(port).unwrap();
+        assert_eq!(owner.pid, i32::try_from(std::process::id()).unwrap());
+        assert_eq!(
+            bind_error(port, io::Error::from_raw_os_error(98)),
+            format!(
+                "port {port} is taken by {owner}; stop that, or write another port under `listen`: cannot listen on \
+                 127.0.0.1:{port}: Address already in use (os error 98)"
+            )
+        );
+    }
+
+    #[test]
+    fn a_denied_port_is_told_with_the_line_that_grants_it() {
+        assert_eq!(
+            bind_error(443, io::Error::from_raw_os_error(13)),
+            "port 443 may not be used by this user; allow it with `setcap cap_net_bind_service=+ep $(which portcullis)`, or \
+             in systemd's unit with `AmbientCapabilities=CAP_NET_BIND_SERVICE`, or write another port under `listen`: cannot \
+             listen on 127.0.0.1:443: Permission denied (os error 13)"
+        );
+    }
+
+    #[test]
+    fn nothing_is_advised_where_nothing_is_known() {
+        let other = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        assert_eq!(bind_error(1, other), "cannot listen on 127.0.0.1:1: address not available");
+        assert_eq!(find(1), None);
+    }
+}
