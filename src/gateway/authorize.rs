@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use http::header::ACCEPT;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::{ACCEPT, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::consent::{self, Decision};
@@ -219,7 +219,11 @@ fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> Response<Bod
         let note = Note { reason: Some(problem.id), ..Note::default() };
         return noted(reply::json(status, &OAuthError::new(code, &problem.what)), note);
     }
-    refused_page(exchange, status, &problem)
+    let mut page = refused_page(exchange, status, &problem);
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        page.headers_mut().insert(RETRY_AFTER, HeaderValue::from(consent::FLOW_LIFE.as_secs()));
+    }
+    page
 }
 
 /// Whether somebody has signed in with this client: its registration then lives longer than an unused one.

@@ -6,7 +6,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::authorize::to_client;
-use super::consent::{self, Approved, flow_part};
+use super::consent::{self, Approved, flow_name, flow_part};
 use super::cookies::Kind;
 use super::exchange::{Exchange, refused_page};
 use super::grants::{deadline, patiently};
@@ -23,10 +23,8 @@ use crate::telemetry::{Audit, Event};
 
 /// Why the browser is not sent on.
 enum Refused {
-    /// No flow of this `state`: over ten minutes, used already, or invented (findings `state-expired`, `state-reused`).
+    /// No flow of this `state` in this browser: over ten minutes, used already, another browser's, or invented (C8).
     NoFlow,
-    /// Another browser's flow (C8).
-    ForeignBrowser,
     /// The client or the service has gone meanwhile.
     Gone,
     Store(StoreError),
@@ -75,12 +73,8 @@ async fn resume(
     cookie: Option<&Secret>,
 ) -> Result<Resumed, Refused> {
     let store = &exchange.shared.store;
-    // Without the browser's cookie nothing is taken: whoever guesses or steals a state cannot end a login with it.
-    let cookie = cookie.ok_or(Refused::NoFlow)?;
-    let flow = store.take_flow(state, exchange.now).await?.ok_or(Refused::NoFlow)?;
-    if cookie.digest() != flow.cookie {
-        return Err(Refused::ForeignBrowser);
-    }
+    let name = flow_name(state, cookie.ok_or(Refused::NoFlow)?);
+    let flow = store.take_flow(&name, exchange.now).await?.ok_or(Refused::NoFlow)?;
     // The flow is taken: what follows must not fail for a moment without the store.
     let client =
         patiently(deadline(), || store.client(&flow.client, exchange.now)).await?.ok_or(Refused::Gone)?;
@@ -260,7 +254,6 @@ fn back(exchange: &Exchange<'_>, resumed: &Resumed, error: &OAuthError) -> Strin
 fn refuse(exchange: &Exchange<'_>, refused: &Refused) -> Response<Body> {
     let (status, problem) = match refused {
         Refused::NoFlow => (StatusCode::BAD_REQUEST, Problem::state_unknown()),
-        Refused::ForeignBrowser => (StatusCode::BAD_REQUEST, Problem::state_foreign()),
         Refused::Gone => (StatusCode::BAD_REQUEST, Problem::unknown_client()),
         Refused::Store(error) => {
             exchange.log(StatusCode::SERVICE_UNAVAILABLE, error);

@@ -29,6 +29,8 @@ const FORM_LIFE: Duration = Duration::from_hours(1);
 /// How long a sign-in at the identity provider may take (C7).
 pub(super) const FLOW_LIFE: Duration = Duration::from_mins(10);
 
+/// How far the clock of another process, which made the page, may be ahead.
+const SKEW: Duration = Duration::from_secs(30);
 /// Sign-ins that one network may begin in that time: a company behind one address stays far below.
 const SIGN_INS: u64 = 1000;
 /// Characters of a client's name that a page shows: a name, and no room for a letter of its own.
@@ -104,7 +106,8 @@ pub(super) fn read(
     let cookie = exchange.jar().read(headers, Kind::Form, "").ok_or_else(refused)?;
     let token = posted.get("form_token").ok_or_else(refused)?;
     let made = token.split_once('.').and_then(|(made, _)| made.parse().ok()).map(Timestamp::from_seconds);
-    let made = made.filter(|made| *made <= exchange.now && exchange.now.since(*made) <= FORM_LIFE);
+    let made =
+        made.filter(|made| *made <= exchange.now.after(SKEW) && exchange.now.since(*made) <= FORM_LIFE);
     let made = made.ok_or_else(refused)?;
     let wanted = form_token(exchange, &cookie, session, &asked.parameters, made);
     if wanted != Secret::new(token.to_owned()) {
@@ -173,15 +176,20 @@ pub(super) async fn sign_in(
         challenge: asked.request.challenge,
         resource: service.settings.resource.clone(),
         scopes: service.grantable(&asked.request.scopes),
-        cookie: cookie.digest(),
         verifier: start.verifier.expose().to_owned(),
         expires: exchange.now.after(FLOW_LIFE),
     };
-    exchange.shared.store.save_flow(&state, &flow).await?;
+    exchange.shared.store.save_flow(&flow_name(&state, &cookie), &flow).await?;
     let mut reply = reply::see_other(&start.url);
     let jar = exchange.jar();
     reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Flow, &flow_part(&state), &cookie, FLOW_LIFE));
     Ok(reply)
+}
+
+/// What a flow is stored under: `state` and the browser's cookie together, so that whoever has the one without the other finds
+/// nothing, and takes nothing (C7, C8).
+pub(super) fn flow_name(state: &Secret, cookie: &Secret) -> Secret {
+    Secret::new(format!("{}.{}", state.expose(), cookie.expose()))
 }
 
 /// What tells one flow's cookie from another's, so that two logins in two tabs do not disturb each other.

@@ -119,16 +119,6 @@ impl Problem {
         )
     }
 
-    /// A flow of another browser.
-    #[must_use]
-    pub fn state_foreign() -> Self {
-        Self::new(
-            "state-reused",
-            "This sign-in began in another browser.",
-            &["Connect again from the application, and stay in the browser that it opens."],
-        )
-    }
-
     /// The rules do not let the person in. `tried` are the rules by user and by organisation.
     #[must_use]
     pub fn not_allowed(provider: &str, login: &str, service: &str, tried: (&[String], &[String])) -> Self {

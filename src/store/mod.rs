@@ -21,7 +21,7 @@ use self::backend::{Backend, Expect, Name, Put};
 use crate::clock::Clock;
 use crate::oauth::{ClientId, CodeChallenge, Facts, GrantId, KeyId, Resource, Scopes};
 use crate::seal::Sealer;
-use crate::secret::{Digest, Secret};
+use crate::secret::Secret;
 use crate::time::Timestamp;
 
 pub use schema::SCHEMA;
@@ -173,8 +173,6 @@ pub struct Flow {
     pub resource: Resource,
     /// What was approved.
     pub scopes: Scopes,
-    /// SHA-256 of the browser's flow cookie.
-    pub cookie: Digest,
     /// Our own PKCE verifier towards the identity provider.
     pub verifier: String,
     /// When the flow ends.

@@ -78,7 +78,6 @@ pub(crate) fn flow(state: Option<&str>, verifier: &str, expires: Timestamp) -> F
         challenge: challenge(),
         resource: Resource::from_canonical("https://fetch.example.com/mcp".to_owned()),
         scopes: scopes(),
-        cookie: Digest::of(b"cookie"),
         verifier: verifier.to_owned(),
         expires,
     }

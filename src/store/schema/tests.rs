@@ -60,7 +60,6 @@ fn flow_value() -> Flow {
         challenge: challenge(),
         resource: Resource::from_canonical("https://fetch.example.com/mcp".to_owned()),
         scopes: from_value(json!(["mcp"])).unwrap(),
-        cookie: Digest::of(b"cookie"),
         verifier: "verifier".to_owned(),
         expires: NOW,
     }
@@ -132,7 +131,7 @@ fn grants_are_written_as_ever() {
 fn sealed_records_are_read_as_ever() {
     let flow = opened::<Flow>(
         &flow(&Secret::new("state".to_owned())),
-        "AQEAAQIDBAUGBwgJCgvGb0nuOl4zs2NUz+oTmguEsakd/nKGa9A/cLl+IF7B6H/rAQvSPuYf/cCJJVBBPjfh0gWYQp3Xb6rhyBgZS92SrmJtcxtTi75iVXYc6ByVr3JTfrFrzQfK5RpxtXCXZSbpCQPTbdBcEeJ+ZS9qlf0hNf22HG4EXaXwBTKvNb/M0hXXCQI5dMIvd+C2Q8VRCDBK099K0K63KzYkMyWPxfJ6tuq4UBlBIj0IsKolRVXYfwSZJER70Fbe9kSBVmWFaca1YUgnRHmWxbBZJmrshVbyCN2or56xSVnxkMHYEUkXRZqa181WRhVfzB6sn/T4hpop8BGuQFCyMIwAs1xjdkUJHyQk74XAAkvCqixCxqC3Dt6I1Sf+KiPqF2+6S7e+c0PRwocqoKbHLpKmb482fEV3hB6IEjaNTsO1pXO9VXJsiJ7QLg5DFbfJV629m7XQIulKlApDcqY=",
+        "AQEAAQIDBAUGBwgJCgvGb0nuOl4zs2NUz+oTmguEsakd/nKGa9A/cLl+IF7B6H/rAQvSPuYf/cCJJVBBPjfh0gWYQp3Xb6rhyBgZS92SrmJtcxtTi75iVXYc6ByVr3JTfrFrzQfK5RpxtXCXZSbpCQPTbdBcEeJ+ZS9qlf0hNf22HG4EXaXwBTKvNb/M0hXXCQI5dMIvd+C2Q8VRCDBK099K0K63KzYkMyWPxfJ6tuq4UBlBIj0IsKolRVXYfwSZJER70Fbe9kSBVmWFaca1YUgnRHmWxbBZJmrshVbyCN2or56xSVnxkMHYEUkXRZqa181DTAhdwxLr1/TziYthyTOKZWDzJ8tzvXJUbGIVGmssu4vARDC86yRHmZidpx3Y9jWto3+d6nAl5uWt6Q==",
     );
     assert_eq!(format!("{:?}", flow.value), format!("{:?}", flow_value()));
     assert_eq!(flow.exp, Some(NOW));
