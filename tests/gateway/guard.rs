@@ -144,6 +144,35 @@ async fn a_token_that_was_touched_is_refused() {
 }
 
 #[tokio::test]
+async fn a_token_signed_by_us_that_says_the_wrong_thing_is_refused() {
+    // R4, R5, R12
+    use portcullis::oauth::Resource;
+    use portcullis::time::Timestamp;
+    use portcullis::token::Claims;
+    let rig = Rig::dev().await;
+    let client = rig.register().await;
+    let token = rig.tokens(&client, "alice").await["access_token"].as_str().unwrap().to_owned();
+    let keys = rig.shared.signing.load();
+    let now = Timestamp::from_seconds(1_800_000_000);
+    let good =
+        portcullis::token::verify(&token, &keys, "http://localhost:8080", now).unwrap().claims().clone();
+    let minute = Duration::from_mins(1);
+    let elsewhere = Resource::from_canonical("http://localhost:8080/other".into());
+    for wrong in [
+        Claims { issuer: "http://localhost:8081".into(), ..good.clone() },
+        Claims { issuer: "http://localhost:8080/".into(), ..good.clone() },
+        Claims { resource: elsewhere, ..good.clone() },
+        Claims { expires: now, ..good.clone() },
+        Claims { issued_at: now.after(minute), ..good.clone() },
+        Claims { access: "AAAAAAAA".into(), ..good.clone() },
+    ] {
+        invalid(&rig.call(keys.mint(&wrong).unwrap().expose()).await);
+    }
+    let again = keys.mint(&good).unwrap();
+    assert_eq!(rig.call(again.expose()).await.status, 502, "what it should say is admitted");
+}
+
+#[tokio::test]
 async fn a_token_for_one_service_is_none_for_another() {
     // R5
     let yaml = crate::support::rig::dev_yaml(([127, 0, 0, 1], 9).into())
