@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use super::reply::WireError;
 use crate::oauth::{ErrorCode, ParameterError, Parameters};
+use crate::upstream::RequestBody;
 
 /// Most bytes of a form: an authorization request with its longest `state` fits.
 pub(super) const MOST: usize = 64 * 1024;
@@ -74,6 +75,7 @@ pub(super) async fn read(body: Incoming, most: usize) -> Result<Bytes, BodyReadE
 pub(super) async fn parameters(request: Request<Incoming>) -> Result<(HeaderMap, Parameters), BodyReadError> {
     let (parts, body) = request.into_parts();
     if !is_form(&parts.headers) {
+        drop(RequestBody::from(body));
         return Err(BodyReadError::NotForm);
     }
     let parameters = Parameters::parse(&read(body, MOST).await?)?;

@@ -105,7 +105,7 @@ pub(super) async fn forward(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ForwardError> {
     let cutter = way.cutter(life(request.method(), request.headers()));
-    let request = way.outward(request)?;
+    let request = way.outward(request.map(RequestBody::from))?;
     let requested = request.uri().clone();
     let answer = way.pool.send(&way.settings().upstream, request).await?;
     way.homeward(answer, &requested, cutter)
@@ -130,14 +130,14 @@ impl Forwarding<'_> {
     }
 
     /// The request as the upstream is to see it.
-    fn outward(&self, request: Request<Incoming>) -> Result<Request<RequestBody>, ForwardError> {
+    fn outward(&self, request: Request<RequestBody>) -> Result<Request<RequestBody>, ForwardError> {
         let (mut parts, body) = request.into_parts();
         parts.uri = self.uri(&parts.uri)?;
         headers::clean_request(&mut parts.headers);
         self.open_session(&mut parts.headers)?;
         self.told.write(&mut parts.headers)?;
         parts.extensions.clear();
-        Ok(Request::from_parts(parts, RequestBody::from(body)))
+        Ok(Request::from_parts(parts, body))
     }
 
     fn uri(&self, public: &Uri) -> Result<Uri, ForwardError> {

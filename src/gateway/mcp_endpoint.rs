@@ -21,6 +21,7 @@ use crate::secret;
 use crate::telemetry::Note;
 use crate::time::Timestamp;
 use crate::token::TokenError;
+use crate::upstream::RequestBody;
 
 /// Answers a request to `service`.
 pub(super) async fn endpoint(
@@ -30,7 +31,10 @@ pub(super) async fn endpoint(
 ) -> Response<Body> {
     let origin = origin_of(exchange, service, request.headers());
     let mut answer = match origin {
-        Origin::Refused => refused_origin(service),
+        Origin::Refused => {
+            drop(RequestBody::from(request.into_body()));
+            refused_origin(service)
+        }
         Origin::Absent | Origin::Allowed(_) => guarded(exchange, service, request).await,
     };
     if let Origin::Allowed(origin) = origin {
@@ -68,7 +72,11 @@ async fn guarded(
 ) -> Response<Body> {
     let admission = match admit(exchange, service, &request).await {
         Ok(admission) => admission,
-        Err(refusal) => return refuse(exchange, service, &refusal, &request),
+        Err(refusal) => {
+            let refused = refuse(exchange, service, &refusal, &request);
+            drop(RequestBody::from(request.into_body()));
+            return refused;
+        }
     };
     confirm(exchange, &admission);
     let note = Note {

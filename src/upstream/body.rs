@@ -2,19 +2,46 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 
 use super::pool::Lease;
 
-/// A request's body on its way to an upstream, as it comes in from the client.
-pub struct RequestBody(Incoming);
+/// Most bytes, and the longest time, that are spent on a body which nobody wants.
+const UNWANTED: (usize, Duration) = (1024 * 1024, Duration::from_secs(5));
+
+/// A request's body as it comes in from the client, on its way to an upstream or to an endpoint of ours.
+///
+/// Dropped before its end, it is read to its end in the background, within bounds: a client that got its answer before it had
+/// sent its body sends the next request on the same connection, and hyper would have closed that.
+pub struct RequestBody(Option<Incoming>);
 
 impl From<Incoming> for RequestBody {
     fn from(incoming: Incoming) -> Self {
-        Self(incoming)
+        Self(Some(incoming))
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let unread = self.0.take().filter(|incoming| !incoming.is_end_stream());
+        if let (Some(unread), Ok(runtime)) = (unread, Handle::try_current()) {
+            runtime.spawn(async move { tokio::time::timeout(UNWANTED.1, read_out(unread)).await });
+        }
+    }
+}
+
+async fn read_out(mut unread: Incoming) {
+    let mut left = UNWANTED.0;
+    while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut unread).poll_frame(cx)).await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
 }
 
@@ -26,15 +53,18 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        poll_data(&mut self.get_mut().0, cx)
+        match &mut self.get_mut().0 {
+            Some(incoming) => poll_data(incoming, cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.0.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 

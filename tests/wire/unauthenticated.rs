@@ -104,3 +104,49 @@ async fn no_http2_or_tls_request_reaches_the_server_without_a_token() {
     assert_eq!(http1.send_request(request).await.unwrap().status(), 401);
     assert_eq!(upstream.connections(), 0);
 }
+
+/// Reads one whole answer with a Content-Length; its status.
+async fn one_answer(stream: &mut tokio::net::TcpStream) -> u16 {
+    let mut read = Vec::new();
+    let head_end = loop {
+        let mut byte = [0];
+        let got = stream.read(&mut byte).await.unwrap();
+        assert_eq!(got, 1, "the connection was closed after {:?}", String::from_utf8_lossy(&read));
+        read.push(byte[0]);
+        if read.ends_with(b"\r\n\r\n") {
+            break String::from_utf8(read.clone()).unwrap().to_ascii_lowercase();
+        }
+    };
+    let length = head_end.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.unwrap().parse().unwrap()];
+    stream.read_exact(&mut body).await.unwrap();
+    head_end.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_is_answered_before_it_has_sent_its_body_can_go_on_with_the_connection() {
+    // R3: the answer comes first, and a connection that was closed for the unread body failed the client's next request.
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let _process = place.start(&plain(upstream.address, ""));
+    let mut stream = tokio::net::TcpStream::connect(place.address()).await.unwrap();
+    let client = Client::plain(&place);
+    let head = |target: &str, kind: &str| {
+        let host = client.host();
+        format!(
+            "POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            CALL.len()
+        )
+    };
+    for (target, kind, status) in [
+        ("/mcp", "application/json", 401),
+        ("/token", "application/json", 400),
+        ("/mcp", "application/json", 401),
+    ] {
+        stream.write_all(head(target, kind).as_bytes()).await.unwrap();
+        assert_eq!(one_answer(&mut stream).await, status, "{target}, before the body");
+        stream.write_all(CALL.as_bytes()).await.unwrap();
+    }
+    let get = format!("GET /jwks HTTP/1.1\r\nHost: {}\r\n\r\n", client.host());
+    stream.write_all(get.as_bytes()).await.unwrap();
+    assert_eq!(one_answer(&mut stream).await, 200);
+}
