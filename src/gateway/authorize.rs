@@ -12,7 +12,7 @@ use super::cookies::Kind;
 use super::exchange::{Exchange, noted, refused_page};
 use super::form::{self, BodyReadError};
 use super::reply::{self, WireError};
-use super::{Body, Service, Site, registration};
+use super::{Body, Service, Site, clients, registration};
 use crate::oauth::{
     AuthorizeError, AuthorizeRequest, Client, ErrorCode, OAuthError, Parameters, RedirectUri,
     redirect_with_error,
@@ -135,7 +135,7 @@ async fn submit(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<R
 /// Reads a request from scratch, for GET and for POST alike.
 async fn read(exchange: &Exchange<'_>, parameters: Parameters) -> Result<Asked, Refused> {
     let id = AuthorizeRequest::client_id(&parameters).ok_or(Refused::UnknownClient)?;
-    let client = exchange.shared.store.client(&id, exchange.now).await?.ok_or(Refused::UnknownClient)?;
+    let client = clients::find(exchange, &id).await?.ok_or(Refused::UnknownClient)?;
     match AuthorizeRequest::read(&parameters, &client, &exchange.site.resources) {
         Ok(request) => Ok(Asked { client, request, parameters: parameters.only(&KNOWN) }),
         Err(AuthorizeError::Page { redirect_uri }) => {

@@ -10,7 +10,7 @@ use super::consent::{self, Approved, flow_name, flow_part};
 use super::cookies::Kind;
 use super::exchange::{Exchange, refused_page};
 use super::grants::{deadline, patiently};
-use super::{Body, Service, reply};
+use super::{Body, Service, clients, people, reply};
 use crate::identity::{IdentityError, SignedIn};
 use crate::oauth::{
     Approval, Client, ErrorCode, Facts, OAuthError, Parameters, RedirectUri, redirect_with_error,
@@ -77,7 +77,7 @@ async fn resume(
     let flow = store.take_flow(&name, exchange.now).await?.ok_or(Refused::NoFlow)?;
     // The flow is taken: what follows must not fail for a moment without the store.
     let client =
-        patiently(deadline(), || store.client(&flow.client, exchange.now)).await?.ok_or(Refused::Gone)?;
+        patiently(deadline(), || clients::find(exchange, &flow.client)).await?.ok_or(Refused::Gone)?;
     let redirect = client.redirect(&flow.redirect_uri).ok_or(Refused::Gone)?;
     let service = exchange.site.service(&flow.resource).cloned().ok_or(Refused::Gone)?;
     Ok(Resumed { flow, client, redirect, service })
@@ -131,11 +131,11 @@ async fn admit(
     signed_in: SignedIn,
 ) -> Result<Response<Body>, StoreError> {
     let hidden = signed_in.hidden.clone();
-    let facts = facts(exchange, signed_in).await?;
+    let facts = people::facts(exchange, signed_in).await?;
     exchange.audit(&Audit {
         subject: Some(facts.user.subject.as_str()),
         client: Some(resumed.client.id.as_str()),
-        ..Audit::of(Event::SignedIn)
+        ..Audit::of(Event::LoginSucceeded)
     });
     let cookie = Secret::random();
     let life = exchange.site.settings.session_life;
@@ -179,27 +179,6 @@ fn approved(resumed: &Resumed, facts: Facts) -> Approved<'_> {
             facts,
         },
     }
-}
-
-/// What the rules are tried against. A login that a rule names is pinned to the first subject that comes with it; the
-/// pins, not the login of today, decide (F3).
-async fn facts(exchange: &Exchange<'_>, signed_in: SignedIn) -> Result<Facts, StoreError> {
-    let SignedIn { user, orgs, hidden: _ } = signed_in;
-    let store = &exchange.shared.store;
-    let login = user.login.to_lowercase();
-    if exchange.site.logins.contains(&login) {
-        let owner = patiently(deadline(), || store.pin_login(&login, &user.subject)).await?;
-        if owner != user.subject {
-            let reason = format!("the login {login} is pinned to {owner}");
-            exchange.audit(&Audit {
-                subject: Some(user.subject.as_str()),
-                reason: Some(&reason),
-                ..Audit::of(Event::LoginTaken)
-            });
-        }
-    }
-    let pinned = patiently(deadline(), || store.pins(&user.subject)).await?;
-    Ok(Facts { user, pinned, orgs })
 }
 
 /// What the client can understand goes to the client (F5); what the operator must mend is told on a page, from where

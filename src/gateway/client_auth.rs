@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 
+use super::clients;
 use super::exchange::Exchange;
 use super::grants::{deadline, patiently};
 use super::reply::WireError;
@@ -107,7 +108,7 @@ pub(super) async fn authenticate(
 
 async fn load(exchange: &Exchange<'_>, id: &str) -> Result<Option<Client>, StoreError> {
     match ClientId::parse(id) {
-        Some(id) => patiently(deadline(), || exchange.shared.store.client(&id, exchange.now)).await,
+        Some(id) => patiently(deadline(), || clients::find(exchange, &id)).await,
         None => Ok(None),
     }
 }

@@ -215,7 +215,7 @@ pub(super) async fn grant(
         client: Some(approved.client.id.as_str()),
         grant: Some(grant.id),
         resource: Some(grant.resource.as_str()),
-        ..Audit::of(Event::Approved)
+        ..Audit::of(Event::ConsentGiven)
     });
     let issuer = &exchange.site.settings.issuer;
     let url = redirect_with_code(&approved.redirect, code.text().expose(), approved.state, issuer);
@@ -232,7 +232,7 @@ pub(super) fn not_allowed(
     exchange.audit(&Audit {
         subject: Some(facts.user.subject.as_str()),
         resource: Some(service.settings.resource.as_str()),
-        ..Audit::of(Event::NotAllowed)
+        ..Audit::of(Event::LoginRefused)
     });
     let problem = Problem::not_allowed(
         exchange.shared.identity.name(),

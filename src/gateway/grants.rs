@@ -85,6 +85,9 @@ pub(super) fn deadline() -> Instant {
 fn tell_revoked(shared: &Shared, grant: &Grant) {
     match grant.state {
         GrantState::Revoked { at, .. } => shared.revocations.insert(Revocation { grant: grant.id, at }),
-        GrantState::Pending { .. } | GrantState::Active { .. } | GrantState::Dead { .. } => {}
+        GrantState::Pending { .. }
+        | GrantState::Active { .. }
+        | GrantState::Issued { .. }
+        | GrantState::Dead { .. } => {}
     }
 }

@@ -129,7 +129,7 @@ async fn end(
             client: Some(grant.client.as_str()),
             grant: Some(grant.id),
             resource: Some(grant.resource.as_str()),
-            reason: Some("by the client"),
+            by: Some("client"),
             ..Audit::of(Event::GrantRevoked)
         });
     }

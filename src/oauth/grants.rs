@@ -29,8 +29,20 @@ pub struct Grant {
     pub created: Timestamp,
     /// The commit that wrote this record.
     pub attempt: AttemptId,
+    /// When and from where tokens were last asked for; absent before the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Use>,
     /// Where it stands.
     pub state: GrantState,
+}
+
+/// The last time that tokens of a grant were asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Use {
+    /// When.
+    pub at: Timestamp,
+    /// The client's address, an IPv6 one as its /64.
+    pub from: String,
 }
 
 /// Where a grant stands.
@@ -61,6 +73,11 @@ pub enum GrantState {
         /// Whether an access token of generation *c* was seen, so that its answer cannot have been lost.
         confirmed: bool,
     },
+    /// One access token and nothing to refresh it with: `client_credentials`, and `portcullis token issue`.
+    Issued {
+        /// When the token ends, and the grant with it.
+        until: Timestamp,
+    },
     /// Ended; kept as a tombstone for the longest life of an access token.
     Revoked {
         /// When.
@@ -87,6 +104,12 @@ pub enum RevocationReason {
     RefreshReused,
     /// The user is no longer let in by the access rules.
     AccessLost,
+    /// The person disconnected the client on the connections page.
+    Person,
+    /// The operator, by `portcullis grant revoke`.
+    Operator,
+    /// The client's registration was deleted (RFC 7592 §2.3).
+    ClientDeleted,
 }
 
 /// How long things live.
@@ -142,6 +165,21 @@ pub struct Approval {
     pub scopes: Scopes,
     /// By whom.
     pub facts: Facts,
+}
+
+/// What [`Grant::issue`] makes a grant of.
+#[derive(Clone, Debug)]
+pub struct Issuance {
+    /// The new grant's id: the token's `sid`.
+    pub id: GrantId,
+    /// Who may use it.
+    pub client: ClientId,
+    /// On whose behalf.
+    pub facts: Facts,
+    /// The service.
+    pub resource: Resource,
+    /// What is granted.
+    pub scopes: Scopes,
 }
 
 /// A code on its way to be redeemed, by an authenticated client.
@@ -230,12 +268,29 @@ impl Grant {
             scopes: approval.scopes,
             created: now,
             attempt,
+            used: None,
             state: GrantState::Pending {
                 code: code.text.digest(),
                 challenge: approval.challenge,
                 redirect_uri: approval.redirect.as_str().to_owned(),
                 until: now.after(lives.code),
             },
+        }
+    }
+
+    /// A grant that is one access token until `until`, by nobody's code.
+    #[must_use]
+    pub fn issue(issuance: Issuance, attempt: AttemptId, now: Timestamp, until: Timestamp) -> Self {
+        Self {
+            id: issuance.id,
+            client: issuance.client,
+            facts: issuance.facts,
+            resource: issuance.resource,
+            scopes: issuance.scopes,
+            created: now,
+            attempt,
+            used: None,
+            state: GrantState::Issued { until },
         }
     }
 
@@ -261,6 +316,7 @@ impl Grant {
         let presented = redemption.code.text.digest();
         match &self.state {
             GrantState::Revoked { .. } => Err(RedemptionError::Invalid("the grant of this code was revoked")),
+            GrantState::Issued { .. } => Err(RedemptionError::Invalid("there is no such code")),
             GrantState::Dead { .. } => {
                 Err(RedemptionError::Invalid("the code was presented with a wrong code_verifier before"))
             }
@@ -295,7 +351,9 @@ impl Grant {
             GrantState::Active { .. } => Ok(Redeemed::AlreadyOurs(self)),
             GrantState::Revoked { .. } => Err(RedemptionError::Reused(Box::new(self))),
             GrantState::Dead { .. } => Err(RedemptionError::WrongVerifier(Box::new(self))),
-            GrantState::Pending { .. } => Err(RedemptionError::Invalid("the code is not approved yet")),
+            GrantState::Pending { .. } | GrantState::Issued { .. } => {
+                Err(RedemptionError::Invalid("the code is not approved yet"))
+            }
         }
     }
 
@@ -303,7 +361,9 @@ impl Grant {
     #[must_use]
     pub fn revoke(self, reason: RevocationReason, attempt: AttemptId, now: Timestamp) -> Option<Self> {
         match self.state {
-            GrantState::Pending { .. } | GrantState::Active { .. } => Some(self.ended(reason, attempt, now)),
+            GrantState::Pending { .. } | GrantState::Active { .. } | GrantState::Issued { .. } => {
+                Some(self.ended(reason, attempt, now))
+            }
             GrantState::Revoked { .. } | GrantState::Dead { .. } => None,
         }
     }
@@ -323,6 +383,7 @@ impl Grant {
             }
             GrantState::Active { .. }
             | GrantState::Pending { .. }
+            | GrantState::Issued { .. }
             | GrantState::Revoked { .. }
             | GrantState::Dead { .. } => return None,
         }
@@ -334,7 +395,10 @@ impl Grant {
     pub const fn salt(&self) -> Option<&[u8; 16]> {
         match &self.state {
             GrantState::Active { salt, .. } => Some(salt),
-            GrantState::Pending { .. } | GrantState::Revoked { .. } | GrantState::Dead { .. } => None,
+            GrantState::Pending { .. }
+            | GrantState::Issued { .. }
+            | GrantState::Revoked { .. }
+            | GrantState::Dead { .. } => None,
         }
     }
 
@@ -346,6 +410,7 @@ impl Grant {
         let tombstone = lives.access.saturating_add(Duration::from_mins(1));
         match self.state {
             GrantState::Pending { until, .. } => until.after(tombstone),
+            GrantState::Issued { until } => until,
             GrantState::Active { reached, .. } => {
                 reached.after(lives.idle).min(self.created.after(lives.absolute))
             }

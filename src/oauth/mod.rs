@@ -23,7 +23,8 @@ pub use authorize::{
 pub use clients::{Client, ClientLimits, ClientMetadata, RegistrationError, register};
 pub use error::{ErrorCode, OAuthError};
 pub use grants::{
-    Approval, Code, Grant, GrantState, Redeemed, Redemption, RedemptionError, RevocationReason, TokenLives,
+    Approval, Code, Grant, GrantState, Issuance, Redeemed, Redemption, RedemptionError, RevocationReason,
+    TokenLives, Use,
 };
 pub use ids::{AttemptId, ClientId, GrantId, KeyId, SHARDS, ShardId, Subject};
 pub use metadata::{AuthorizationServerMetadata, Endpoints, ProtectedResourceMetadata};

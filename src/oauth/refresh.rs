@@ -83,6 +83,9 @@ impl Grant {
                 return Err(RefreshError::Theft(Box::new(self)));
             }
             GrantState::Revoked { .. } => return Err(RefreshError::Invalid("the grant was revoked")),
+            GrantState::Issued { .. } => {
+                return Err(RefreshError::Invalid("this grant has no refresh token"));
+            }
             GrantState::Pending { .. } | GrantState::Dead { .. } => {
                 return Err(RefreshError::Invalid("the grant was never in use"));
             }
@@ -242,6 +245,7 @@ mod tests {
             scopes: Scopes::parse("mcp:read mcp:write"),
             created: NOW,
             attempt: attempt(0),
+            used: None,
             state: GrantState::Active {
                 code: Digest::of(b"code"),
                 salt: SALT,
@@ -269,7 +273,10 @@ mod tests {
     fn standing(grant: &Grant) -> (u64, Timestamp, bool) {
         match grant.state {
             GrantState::Active { generation, reached, confirmed, .. } => (generation, reached, confirmed),
-            GrantState::Pending { .. } | GrantState::Revoked { .. } | GrantState::Dead { .. } => {
+            GrantState::Pending { .. }
+            | GrantState::Issued { .. }
+            | GrantState::Revoked { .. }
+            | GrantState::Dead { .. } => {
                 panic!("{:?}", grant.state)
             }
         }

@@ -126,13 +126,16 @@ fn log_entry(grant: &Grant) -> Option<Append> {
             entry: schema::write_revocation(Revocation { grant: grant.id, at }),
             keep: None,
         }),
-        GrantState::Pending { .. } | GrantState::Active { .. } | GrantState::Dead { .. } => None,
+        GrantState::Pending { .. }
+        | GrantState::Active { .. }
+        | GrantState::Issued { .. }
+        | GrantState::Dead { .. } => None,
     }
 }
 
 fn has_ended(grant: &Grant) -> bool {
     match grant.state {
         GrantState::Revoked { .. } | GrantState::Dead { .. } => true,
-        GrantState::Pending { .. } | GrantState::Active { .. } => false,
+        GrantState::Pending { .. } | GrantState::Active { .. } | GrantState::Issued { .. } => false,
     }
 }

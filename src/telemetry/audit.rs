@@ -7,20 +7,48 @@ use crate::oauth::GrantId;
 /// The target of audit events, for filters.
 pub(super) const TARGET: &str = "audit";
 
-/// What happened.
+/// What happened. The names are an interface: operators filter by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody came back from the identity provider.
-    SignedIn,
-    /// A person allowed a client to use a service.
-    Approved,
-    /// No access rule lets the person in.
-    NotAllowed,
-    /// A grant has ended.
-    GrantRevoked,
-    /// A login that a rule names came with another subject than the one it is pinned to.
+    /// `client_registered`: somebody registered a client (RFC 7591).
+    ClientRegistered,
+    /// `client_updated`: a client changed its registration (RFC 7592 §2.2).
+    ClientUpdated,
+    /// `client_deleted`: a registration was deleted, by whom.
+    ClientDeleted,
+    /// `client_evicted`: an unused registration made room for a newer one.
+    ClientEvicted,
+    /// `login_started`: a browser was sent to the identity provider.
+    LoginStarted,
+    /// `login_succeeded`: somebody came back from the identity provider.
+    LoginSucceeded,
+    /// `login_refused`: no access rule lets the person in, or the identity provider said no; the rule, or what it said.
+    LoginRefused,
+    /// `login_taken`: a login that a rule names came with another subject than the one it is pinned to.
     LoginTaken,
-    /// A refresh token was newer than the store's record: the store lost a write.
+    /// `logout`: a person ended the browser's session.
+    Logout,
+    /// `consent_given`: a person allowed a client to use a service.
+    ConsentGiven,
+    /// `consent_denied`: a person did not.
+    ConsentDenied,
+    /// `token_issued`: the first tokens of a grant.
+    TokenIssued,
+    /// `token_refreshed`: further ones.
+    TokenRefreshed,
+    /// `token_refused`: a code, a refresh token or a client's proof was not accepted; why.
+    TokenRefused,
+    /// `refresh_replayed`: a refresh token came again within its grace and got the same successor.
+    RefreshReplayed,
+    /// `refresh_reused`: a refresh token came again after its grace; the grant is revoked (RFC 9700 §4.14.2).
+    RefreshReused,
+    /// `grant_revoked`: a grant has ended, by whom.
+    GrantRevoked,
+    /// `key_rotated`: a key took the place of another.
+    KeyRotated,
+    /// `limit_hit`: a rate limit refused requests of this address; which.
+    LimitHit,
+    /// `store_lost_write`: a refresh token was newer than the store's record.
     StoreLostWrite,
 }
 
@@ -37,19 +65,37 @@ pub struct Audit<'a> {
     pub grant: Option<GrantId>,
     /// The service's URL.
     pub resource: Option<&'a str>,
+    /// Who did it: `client`, `person`, `operator`, `access rules`, `gateway`.
+    pub by: Option<&'a str>,
     /// Why, in words.
     pub reason: Option<&'a str>,
 }
 
 impl Event {
-    const fn as_str(self) -> &'static str {
+    /// Its name in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::SignedIn => "signed in",
-            Self::Approved => "approved",
-            Self::NotAllowed => "not allowed",
-            Self::GrantRevoked => "grant revoked",
-            Self::LoginTaken => "login taken",
-            Self::StoreLostWrite => "store lost a write",
+            Self::ClientRegistered => "client_registered",
+            Self::ClientUpdated => "client_updated",
+            Self::ClientDeleted => "client_deleted",
+            Self::ClientEvicted => "client_evicted",
+            Self::LoginStarted => "login_started",
+            Self::LoginSucceeded => "login_succeeded",
+            Self::LoginRefused => "login_refused",
+            Self::LoginTaken => "login_taken",
+            Self::Logout => "logout",
+            Self::ConsentGiven => "consent_given",
+            Self::ConsentDenied => "consent_denied",
+            Self::TokenIssued => "token_issued",
+            Self::TokenRefreshed => "token_refreshed",
+            Self::TokenRefused => "token_refused",
+            Self::RefreshReplayed => "refresh_replayed",
+            Self::RefreshReused => "refresh_reused",
+            Self::GrantRevoked => "grant_revoked",
+            Self::KeyRotated => "key_rotated",
+            Self::LimitHit => "limit_hit",
+            Self::StoreLostWrite => "store_lost_write",
         }
     }
 }
@@ -58,11 +104,20 @@ impl Audit<'_> {
     /// An event of which nothing else is known.
     #[must_use]
     pub const fn of(event: Event) -> Self {
-        Self { event, subject: None, client: None, grant: None, resource: None, reason: None }
+        Self { event, subject: None, client: None, grant: None, resource: None, by: None, reason: None }
     }
 
-    /// Writes the event, with the client's address and the request's id.
+    /// Writes an event of a request, with the client's address and the request's id.
     pub fn write(&self, address: IpAddr, request_id: &str) {
+        self.emit(Some(address), Some(request_id));
+    }
+
+    /// Writes an event that no request has caused: the operator's, or the gateway's own.
+    pub fn write_alone(&self) {
+        self.emit(None, None);
+    }
+
+    fn emit(&self, address: Option<IpAddr>, request_id: Option<&str>) {
         tracing::info!(
             target: TARGET,
             event = self.event.as_str(),
@@ -70,8 +125,9 @@ impl Audit<'_> {
             client = self.client,
             grant = self.grant.map(tracing::field::display),
             resource = self.resource,
+            by = self.by,
             reason = self.reason,
-            %address,
+            address = address.map(tracing::field::display),
             request_id,
         );
     }
@@ -99,7 +155,7 @@ mod tests {
         assert_eq!(
             value,
             serde_json::json!({
-                "level": "INFO", "target": "audit", "event": "grant revoked", "sub": "github:1", "client": "c-1",
+                "level": "INFO", "target": "audit", "event": "grant_revoked", "sub": "github:1", "client": "c-1",
                 "grant": "AAAAAAAAAAAAAAAAAAAAAA", "resource": "https://a.example/mcp", "reason": "a spent code",
                 "address": "192.0.2.1", "request_id": "r-1",
             })
@@ -109,9 +165,9 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_out() {
         let text = logged(Format::Text, "info", || {
-            Audit::of(Event::NotAllowed).write([192, 0, 2, 1].into(), "r-1");
+            Audit::of(Event::LoginRefused).write([192, 0, 2, 1].into(), "r-1");
         });
-        let wanted = "audit: event=\"not allowed\" address=192.0.2.1 request_id=\"r-1\"\n";
+        let wanted = "audit: event=\"login_refused\" address=192.0.2.1 request_id=\"r-1\"\n";
         assert!(text.ends_with(wanted), "{text}");
     }
 }

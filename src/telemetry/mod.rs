@@ -225,8 +225,8 @@ mod tests {
 
     #[test]
     fn audit_events_outlive_a_high_level_but_can_be_turned_off() {
-        let event = || Audit::of(Event::SignedIn).write([192, 0, 2, 1].into(), "r-1");
-        assert!(logged(Format::Text, "error", event).contains("signed in"));
+        let event = || Audit::of(Event::LoginSucceeded).write([192, 0, 2, 1].into(), "r-1");
+        assert!(logged(Format::Text, "error", event).contains("login_succeeded"));
         assert_eq!(logged(Format::Text, "error,audit=off", event), "");
     }
 

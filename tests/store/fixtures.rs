@@ -100,6 +100,7 @@ pub(crate) fn pending(client: &str, user: &str, code: &str) -> Grant {
         scopes: scopes(),
         created: NOW,
         attempt: AttemptId::new(random()),
+        used: None,
         state: GrantState::Pending {
             code: secret(code).digest(),
             challenge: challenge(),
@@ -128,6 +129,9 @@ pub(crate) fn revoked(before: &Grant, at: Timestamp) -> Grant {
 pub(crate) fn generation(grant: &Grant) -> u64 {
     match grant.state {
         GrantState::Active { generation, .. } => generation,
-        GrantState::Pending { .. } | GrantState::Revoked { .. } | GrantState::Dead { .. } => 0,
+        GrantState::Pending { .. }
+        | GrantState::Issued { .. }
+        | GrantState::Revoked { .. }
+        | GrantState::Dead { .. } => 0,
     }
 }

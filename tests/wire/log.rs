@@ -147,7 +147,7 @@ async fn no_secret_is_written_to_the_log_at_any_level() {
         assert!(!log.contains(secret.as_str()), "{secret} in {log}");
     }
     assert!(secrets.len() > 25, "{secrets:?}");
-    for said in ["signed in", "approved", "grant revoked", &signed_in.client, "\"TRACE\""] {
+    for said in ["login_succeeded", "consent_given", "grant_revoked", &signed_in.client, "\"TRACE\""] {
         assert!(log.contains(said), "{said}: {log}");
     }
 }

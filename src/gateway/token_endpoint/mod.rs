@@ -124,9 +124,10 @@ impl Issue {
     fn of(scopes: Scopes, grant: Grant) -> Result<Self, Refused> {
         match grant.state {
             GrantState::Active { salt, generation, .. } => Ok(Self { grant, generation, salt, scopes }),
-            GrantState::Pending { .. } | GrantState::Revoked { .. } | GrantState::Dead { .. } => {
-                Err(Refused::grant("this grant has ended; sign in again"))
-            }
+            GrantState::Pending { .. }
+            | GrantState::Issued { .. }
+            | GrantState::Revoked { .. }
+            | GrantState::Dead { .. } => Err(Refused::grant("this grant has ended; sign in again")),
         }
     }
 }

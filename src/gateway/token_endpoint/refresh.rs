@@ -99,12 +99,16 @@ impl Asked<'_> {
         match grant.state {
             GrantState::Revoked { reason, .. } if grant.attempt == self.attempt => match reason {
                 RevocationReason::AccessLost => access_lost(Box::new(grant)),
-                RevocationReason::RefreshReused | RevocationReason::CodeReused | RevocationReason::Client => {
-                    theft(Box::new(grant))
-                }
+                RevocationReason::RefreshReused
+                | RevocationReason::CodeReused
+                | RevocationReason::Client
+                | RevocationReason::Person
+                | RevocationReason::Operator
+                | RevocationReason::ClientDeleted => theft(Box::new(grant)),
             },
             GrantState::Pending { .. }
             | GrantState::Active { .. }
+            | GrantState::Issued { .. }
             | GrantState::Revoked { .. }
             | GrantState::Dead { .. } => Refused::grant(ENDED),
         }

@@ -48,6 +48,7 @@ fn grant_value(state: GrantState) -> Grant {
         scopes: from_value(json!(["mcp"])).unwrap(),
         created: NOW,
         attempt: AttemptId::new([1; 8]),
+        used: None,
         state,
     }
 }
