@@ -1,6 +1,7 @@
-//! Certificates that somebody else renews: read from PEM files.
+//! Certificates that somebody else renews: read from PEM files, again and again.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
@@ -19,6 +20,21 @@ pub(super) fn load(
     now: Timestamp,
 ) -> Result<Vec<Arc<CertifiedKey>>, CertificateError> {
     files.iter().map(|pair| load_pair(pair, now).map(Arc::new)).collect()
+}
+
+/// What files look like from outside: inode, size and time of change, behind whatever links lead to them. Renewal programs
+/// write a new file, or turn a link round.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look(Vec<Option<(u64, u64, i64, i64)>>);
+
+impl Look {
+    pub(super) fn at<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Self {
+        let look = |path: &PathBuf| {
+            let file = std::fs::metadata(path).ok()?;
+            Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
+        };
+        Self(paths.map(look).collect())
+    }
 }
 
 fn load_pair(pair: &CertificateFiles, now: Timestamp) -> Result<CertifiedKey, CertificateError> {
@@ -105,8 +121,8 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair};
     use time::OffsetDateTime;
 
-    use super::super::resolver::Resolver;
-    use super::super::{Settings, server_config};
+    use super::super::resolver::Names;
+    use super::super::{Certificates, Settings};
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -139,9 +155,9 @@ mod tests {
         }
     }
 
-    fn resolve(files: &[CertificateFiles], hosts: &[&str]) -> Result<Resolver, CertificateError> {
+    fn resolve(files: &[CertificateFiles], hosts: &[&str]) -> Result<Names, CertificateError> {
         let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
-        Resolver::new(&load(files, NOW).unwrap(), &hosts)
+        Names::of(&load(files, NOW).unwrap(), &hosts)
     }
 
     const GOOD: (i64, i64) = (-60, 60);
@@ -167,7 +183,8 @@ mod tests {
         let folder = Folder::new();
         let (one, two) = (folder.pair("one", &["a.example"], GOOD), folder.pair("two", &["a.example"], GOOD));
         let mixed = CertificateFiles { certificate: one.certificate, key: two.key.clone() };
-        let refused = server_config(&Settings::Files(vec![mixed]), &["a.example".into()], NOW).unwrap_err();
+        let settings = Settings::Files(vec![mixed]);
+        let refused = Certificates::load(&settings, &["a.example".into()], NOW).err().unwrap();
         assert_eq!(
             refused.to_string(),
             format!(
@@ -213,5 +230,30 @@ mod tests {
             let keys = load(&[folder.pair("old", &["a.example"], valid)], NOW).unwrap();
             assert_eq!(date_problem(validity(&keys[0].cert), NOW), told);
         }
+    }
+
+    #[test]
+    fn a_replaced_pair_is_shown_from_the_next_handshake_on() {
+        let folder = Folder::new();
+        let pair = folder.pair("a", &["a.example"], GOOD);
+        let settings = Settings::Files(vec![pair.clone()]);
+        let certificates = Certificates::load(&settings, &["a.example".into()], NOW).unwrap().unwrap();
+        let shown = || validity(&certificates.resolver.shown("a.example").unwrap().cert).unwrap().1;
+        let before = certificates.look();
+        assert_eq!(certificates.look(), before, "nothing was touched");
+        folder.pair("a", &["a.example"], (-60, 120));
+        assert_ne!(certificates.look(), before);
+        certificates.reload(NOW).unwrap();
+        assert_eq!(shown(), NOW.after(std::time::Duration::from_mins(2)));
+        // What cannot be used changes nothing.
+        let usable = certificates.look();
+        folder.write("a.key", "no key");
+        assert_ne!(certificates.look(), usable);
+        assert!(certificates.reload(NOW).is_err());
+        folder.pair("a", &["b.example"], (-60, 180));
+        assert!(certificates.reload(NOW).is_err(), "the host would be without a certificate");
+        fs::remove_file(&pair.certificate).unwrap();
+        assert!(certificates.reload(NOW).is_err());
+        assert_eq!(shown(), NOW.after(std::time::Duration::from_mins(2)));
     }
 }

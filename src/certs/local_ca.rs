@@ -226,7 +226,7 @@ mod tests {
 
     use rustls::{ClientConfig, ClientConnection, ServerConnection};
 
-    use super::super::{Settings, server_config};
+    use super::super::{Certificates, Settings};
     use super::*;
     use crate::clock::{Clock, SystemClock};
 
@@ -251,7 +251,7 @@ mod tests {
     fn connect(directory: &Path, hosts: &[&str], name: &str) -> Result<(), rustls::Error> {
         let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
         let settings = Settings::LocalCa { directory: directory.into() };
-        let server = server_config(&settings, &hosts, now()).unwrap().unwrap();
+        let server = Certificates::load(&settings, &hosts, now()).unwrap().unwrap().tls();
         let path = directory.join("ca.pem");
         let mut roots = RootCertStore::empty();
         roots.add(certificates(&path, &fs::read(&path).unwrap()).unwrap().remove(0)).unwrap();

@@ -10,10 +10,13 @@ use std::sync::{Arc, OnceLock};
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::ProducesTickets;
+use rustls::sign::CertifiedKey;
 
 use crate::time::Timestamp;
 
-use resolver::Resolver;
+use resolver::{Names, Resolver};
+
+pub use files::Look;
 
 /// Where certificates come from.
 #[derive(Clone, Debug)]
@@ -36,6 +39,14 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// PKCS#8, SEC1 or PKCS#1.
     pub key: PathBuf,
+}
+
+impl CertificateFiles {
+    /// What the two files look like from outside.
+    #[must_use]
+    pub fn look(&self) -> Look {
+        Look::at([&self.certificate, &self.key].into_iter())
+    }
 }
 
 /// Why there are no certificates.
@@ -65,31 +76,87 @@ pub enum CertificateError {
     Crypto,
 }
 
-/// The server side of TLS: ALPN `h2` and `http/1.1`, the certificate by SNI, tickets for resumption. `None` for
-/// [`Settings::Off`]. Every one of `hosts` must have a certificate; no other name gets to see one.
-///
-/// # Errors
-/// [`CertificateError`].
-pub fn server_config(
-    settings: &Settings,
-    hosts: &[String],
-    now: Timestamp,
-) -> Result<Option<Arc<ServerConfig>>, CertificateError> {
-    let resolver = match settings {
-        Settings::Off => return Ok(None),
-        Settings::Files(files) => Resolver::new(&files::load(files, now)?, hosts)?,
-        Settings::LocalCa { directory } => {
-            Resolver::new(&local_ca::load_or_make(directory, hosts, now)?, hosts)?
+/// The certificates that the listeners show, and where they came from: read again, and swapped whole, without a restart.
+pub struct Certificates {
+    source: Source,
+    hosts: Vec<String>,
+    resolver: Arc<Resolver>,
+    tls: Arc<ServerConfig>,
+}
+
+/// Where certificates are read.
+enum Source {
+    Files(Vec<CertificateFiles>),
+    LocalCa(PathBuf),
+}
+
+impl Certificates {
+    /// Reads the certificates of `settings`; `None` for [`Settings::Off`]. Every one of `hosts` must have one; no other
+    /// name gets to see one.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn load(
+        settings: &Settings,
+        hosts: &[String],
+        now: Timestamp,
+    ) -> Result<Option<Self>, CertificateError> {
+        let source = match settings {
+            Settings::Off => return Ok(None),
+            Settings::Files(files) => Source::Files(files.clone()),
+            Settings::LocalCa { directory } => Source::LocalCa(directory.clone()),
+        };
+        let resolver = Arc::new(Resolver::new(Names::of(&source.read(hosts, now)?, hosts)?));
+        let tls = server_config(Arc::clone(&resolver))?;
+        Ok(Some(Self { source, hosts: hosts.to_owned(), resolver, tls }))
+    }
+
+    /// The server side of TLS: ALPN `h2` and `http/1.1`, the certificate by SNI, tickets for resumption. One for as long
+    /// as this lives.
+    #[must_use]
+    pub fn tls(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.tls)
+    }
+
+    /// Reads the certificates again, and shows them from the next handshake on. What cannot be used as a whole changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn reload(&self, now: Timestamp) -> Result<(), CertificateError> {
+        self.resolver.show(Names::of(&self.source.read(&self.hosts, now)?, &self.hosts)?);
+        Ok(())
+    }
+
+    /// What the files look like from outside: whoever replaces one changes it.
+    #[must_use]
+    pub fn look(&self) -> Look {
+        match &self.source {
+            Source::Files(files) => Look::at(files.iter().flat_map(|pair| [&pair.certificate, &pair.key])),
+            // Its files are nobody's but ours.
+            Source::LocalCa(_) => Look::default(),
         }
-    };
+    }
+}
+
+impl Source {
+    fn read(&self, hosts: &[String], now: Timestamp) -> Result<Vec<Arc<CertifiedKey>>, CertificateError> {
+        match self {
+            Self::Files(files) => files::load(files, now),
+            Self::LocalCa(directory) => local_ca::load_or_make(directory, hosts, now),
+        }
+    }
+}
+
+fn server_config(resolver: Arc<Resolver>) -> Result<Arc<ServerConfig>, CertificateError> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|_| CertificateError::Crypto)?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(resolver));
+        .with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = ticketer()?;
-    Ok(Some(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -110,22 +177,34 @@ fn ticketer() -> Result<Arc<dyn ProducesTickets>, CertificateError> {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
     #[test]
-    fn tls_off_means_no_configuration() {
-        let config =
-            server_config(&Settings::Off, &["a.example".into()], Timestamp::from_seconds(0)).unwrap();
-        assert!(config.is_none());
+    fn tls_off_means_no_certificates() {
+        assert!(Certificates::load(&Settings::Off, &["a.example".into()], NOW).unwrap().is_none());
     }
 
     #[test]
-    fn both_http_versions_are_offered_and_sessions_resume_across_reloads() {
+    fn both_http_versions_are_offered_and_sessions_resume_across_loads() {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings::LocalCa { directory: directory.path().into() };
-        let now = Timestamp::from_seconds(1_800_000_000);
-        let first = server_config(&settings, &["localhost".into()], now).unwrap().unwrap();
-        let second = server_config(&settings, &["localhost".into()], now).unwrap().unwrap();
+        let load = || Certificates::load(&settings, &["localhost".into()], NOW).unwrap().unwrap().tls();
+        let (first, second) = (load(), load());
         assert_eq!(first.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert!(first.ticketer.enabled());
         assert!(Arc::ptr_eq(&first.ticketer, &second.ticketer));
+    }
+
+    #[test]
+    fn a_certificate_of_the_local_ca_is_made_anew_before_it_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings::LocalCa { directory: directory.path().into() };
+        let certificates = Certificates::load(&settings, &["localhost".into()], NOW).unwrap().unwrap();
+        let shown = || files::validity(&certificates.resolver.shown("localhost").unwrap().cert).unwrap();
+        let (_, end) = shown();
+        certificates.reload(end.before(std::time::Duration::from_hours(24 * 31))).unwrap();
+        assert_eq!(shown().1, end, "a month and a day is long enough");
+        certificates.reload(end.before(std::time::Duration::from_hours(24 * 29))).unwrap();
+        assert!(shown().1 > end);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::client::verify_server_name;
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -10,38 +11,59 @@ use rustls_pki_types::ServerName;
 
 use super::CertificateError;
 
+/// Shows each client the certificate of the host it names, from a set that can be replaced at any moment.
+#[derive(Debug)]
+pub(super) struct Resolver(ArcSwap<Names>);
+
 /// Certificates by host.
 #[derive(Debug)]
-pub(super) struct Resolver {
+pub(super) struct Names {
     names: HashMap<String, Arc<CertifiedKey>>,
     /// Clients that connect to an address send no server name (RFC 6066 §3): they are shown the certificate for the
     /// configured addresses, and nothing if there are none.
     address: Option<Arc<CertifiedKey>>,
 }
 
-impl Resolver {
+impl Names {
     /// Finds each of `hosts` its certificate: the first whose names (or one-label wildcards) match.
-    pub(super) fn new(keys: &[Arc<CertifiedKey>], hosts: &[String]) -> Result<Self, CertificateError> {
-        let mut resolver = Self { names: HashMap::new(), address: None };
+    pub(super) fn of(keys: &[Arc<CertifiedKey>], hosts: &[String]) -> Result<Self, CertificateError> {
+        let mut found = Self { names: HashMap::new(), address: None };
         for host in hosts {
             let missing = || CertificateError::Missing(host.clone());
             let name = server_name(host).ok_or_else(missing)?;
             let key = keys.iter().find(|key| covers(key, &name)).ok_or_else(missing)?;
             if let ServerName::DnsName(name) = &name {
-                resolver.names.insert(name.as_ref().to_ascii_lowercase(), Arc::clone(key));
+                found.names.insert(name.as_ref().to_ascii_lowercase(), Arc::clone(key));
             } else {
-                resolver.address.get_or_insert_with(|| Arc::clone(key));
+                found.address.get_or_insert_with(|| Arc::clone(key));
             }
         }
-        Ok(resolver)
+        Ok(found)
+    }
+}
+
+impl Resolver {
+    pub(super) fn new(names: Names) -> Self {
+        Self(ArcSwap::from_pointee(names))
+    }
+
+    /// Shows these from now on.
+    pub(super) fn show(&self, names: Names) {
+        self.0.store(Arc::new(names));
+    }
+
+    #[cfg(test)]
+    pub(super) fn shown(&self, host: &str) -> Option<Arc<CertifiedKey>> {
+        self.0.load().names.get(host).cloned()
     }
 }
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let shown = self.0.load();
         match hello.server_name() {
-            Some(name) => self.names.get(&name.to_ascii_lowercase()).cloned(),
-            None => self.address.clone(),
+            Some(name) => shown.names.get(&name.to_ascii_lowercase()).cloned(),
+            None => shown.address.clone(),
         }
     }
 }

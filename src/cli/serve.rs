@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{check, port};
+use crate::certs::Certificates;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Checked, Config};
 use crate::fetch::Fetcher;
@@ -22,7 +23,7 @@ use crate::identity::{self, Dev, GitHub, Identity};
 use crate::seal::Sealer;
 use crate::serve::Listeners;
 use crate::store::Store;
-use crate::{certs, tasks, telemetry};
+use crate::{tasks, telemetry};
 
 /// Runs the gateway that `file` describes until SIGTERM or SIGINT.
 #[must_use]
@@ -53,10 +54,13 @@ pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> an
     let listeners = Listeners::bind(&config.serve).map_err(port::explained)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let hosts = config.hosts();
-    let tls = certs::server_config(&config.tls, &hosts, clock.now()).context("TLS certificates")?;
+    let certificates = Certificates::load(&config.tls, &hosts, clock.now()).context("TLS certificates")?;
+    let certificates = certificates.map(Arc::new);
+    let tls = certificates.as_ref().map(|certificates| certificates.tls());
     let keep = config.gateway.lives.access + Duration::from_mins(1);
-    let shared = Arc::new(share(&config, clock).await?);
+    let shared = Arc::new(share(&config, Arc::clone(&clock)).await?);
     let background = tasks::start(&shared, keep).await.context("reading revocations")?;
+    let watching = certificates.map(|certificates| tasks::watch_certificates(certificates, clock));
     let issuer = config.gateway.issuer.clone();
     for service in &config.gateway.services {
         tracing::info!(service = service.name, url = service.resource.as_str(), upstream = %service.upstream.url, "serving");
@@ -67,7 +71,7 @@ pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> an
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
     ready.await;
     listeners.serve(config.serve, tls, gateway, stop).await?;
-    drop(background);
+    drop((background, watching));
     tracing::info!("stopped");
     Ok(())
 }

@@ -166,7 +166,7 @@ impl Tls {
         let directory = tempfile::tempdir().unwrap();
         let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
         let settings = certs::Settings::LocalCa { directory: directory.path().into() };
-        let server = certs::server_config(&settings, &hosts, SystemClock.now()).unwrap().unwrap();
+        let server = certs::Certificates::load(&settings, &hosts, SystemClock.now()).unwrap().unwrap().tls();
         Self { directory, server }
     }
 

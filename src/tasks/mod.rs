@@ -1,4 +1,6 @@
-//! What runs beside requests, on the control runtime: the revocation feed and the sweep.
+//! What runs beside requests, on the control runtime: the revocation feed, the sweep, and the watch over certificates.
+
+mod certificates;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::gateway::Shared;
 use crate::store::{FeedPosition, StoreError};
+
+pub use certificates::watch_certificates;
 
 const POLL: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_mins(10);

@@ -153,6 +153,15 @@ impl Process {
         }
     }
 
+    /// Waits until the log says so.
+    pub(crate) async fn says(&self, wanted: &str) {
+        let started = Instant::now();
+        while !self.log().contains(wanted) {
+            assert!(started.elapsed() < PATIENCE, "{wanted:?} is not in the log: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Sends a signal such as `TERM` to this process alone.
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();

@@ -3,8 +3,9 @@
 use std::io;
 
 use rustls::AlertDescription;
+use tokio::io::AsyncWriteExt;
 
-use crate::client::{CALL, Client, call, http1_on, http2_on, piece, tls, whole};
+use crate::client::{CALL, Client, call, http1_on, http2_on, piece, read_raw, tls, whole};
 use crate::process::{Place, secure};
 use crate::recorder::{RESULT, Recorder};
 use crate::support::rig::request;
@@ -162,6 +163,36 @@ async fn certificates_come_from_files_too() {
     assert_eq!(client.get("/.well-known/oauth-authorization-server", &[]).await.status, 200);
     let refused = tls(&place, "other.example", &[]).await.unwrap_err();
     assert_eq!(alert(&refused), Some(AlertDescription::UnrecognisedName));
+}
+
+#[tokio::test]
+async fn replaced_certificate_files_are_shown_without_a_restart_and_bad_ones_are_not() {
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let file = |name: &str| place.folder().join(name);
+    let replace = |(certificate, key): &(String, String)| {
+        std::fs::write(file("a.pem"), certificate).unwrap();
+        std::fs::write(file("a.key"), key).unwrap();
+    };
+    let (first, second) = (pair("localhost"), pair("localhost"));
+    replace(&first);
+    let process = place.start(&from_files(&upstream));
+    std::fs::create_dir(file("ca")).unwrap();
+    // A client that trusts one certificate and no other.
+    let shows = async |(certificate, _): &(String, String)| {
+        std::fs::write(file("ca/ca.pem"), certificate).unwrap();
+        tls(&place, "localhost", &[]).await.is_ok()
+    };
+    assert!(shows(&first).await);
+    let mut open = tls(&place, "localhost", &[]).await.unwrap();
+    std::fs::write(file("a.key"), "cut off").unwrap();
+    process.says("the certificates cannot be used; those that were read before are kept").await;
+    assert!(shows(&first).await, "a bad file changes nothing");
+    replace(&second);
+    process.says("the certificates were replaced; new connections get the new ones").await;
+    assert!(shows(&second).await);
+    assert!(!shows(&first).await);
+    open.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    assert!(read_raw(&mut open).await.text.starts_with("HTTP/1.1 "), "open connections live on");
 }
 
 #[tokio::test]
