@@ -18,6 +18,7 @@ use crate::mcp;
 use crate::oauth::{AttemptId, GrantId, TokenLives};
 use crate::pages::Problem;
 use crate::secret;
+use crate::store::RingKind;
 use crate::telemetry::Note;
 use crate::time::Timestamp;
 use crate::token::TokenError;
@@ -122,7 +123,7 @@ async fn admit(
     };
     match decide() {
         Err(Refusal::Token(TokenError::UnknownKey(Some(_)))) => {
-            keys::reload_signing_keys(exchange.shared).await;
+            keys::reload(exchange.shared, RingKind::Signing).await;
             decide()
         }
         decided => decided,

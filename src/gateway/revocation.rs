@@ -12,7 +12,7 @@ use super::reply::{self, WireError};
 use super::{Body, keys};
 use crate::oauth::{AttemptId, Client, ErrorCode, Grant, GrantId, RevocationReason};
 use crate::secret;
-use crate::store::StoreError;
+use crate::store::{RingKind, StoreError};
 use crate::telemetry::{Audit, Event};
 use crate::token::{RefreshToken, TokenError, Verified, verify};
 
@@ -95,7 +95,7 @@ async fn verified(exchange: &Exchange<'_>, token: &str) -> Option<Verified> {
     let verify = || verify(token, &exchange.shared.signing.load(), issuer, exchange.now);
     match verify() {
         Err(TokenError::UnknownKey(Some(_))) => {
-            keys::reload_signing_keys(exchange.shared).await;
+            keys::reload(exchange.shared, RingKind::Signing).await;
             verify().ok()
         }
         known => known.ok(),

@@ -19,11 +19,12 @@ use serde::{Deserialize, Serialize};
 
 use self::backend::{Backend, Expect, Name, Put};
 use crate::clock::Clock;
-use crate::oauth::{ClientId, CodeChallenge, Facts, GrantId, KeyId, Resource, Scopes};
+use crate::oauth::{ClientId, CodeChallenge, Facts, GrantId, Resource, Scopes};
 use crate::seal::Sealer;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
+pub use crate::oauth::StoredKey;
 pub use schema::SCHEMA;
 
 /// How long after its end a record may stay: clocks differ.
@@ -189,7 +190,7 @@ pub struct Session {
 }
 
 /// What a ring's keys are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RingKind {
     /// Sign access tokens: PKCS#8, base64.
     Signing,
@@ -199,15 +200,19 @@ pub enum RingKind {
     Session,
 }
 
-/// A key that the store keeps, sealed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StoredKey {
-    /// Its name.
-    pub id: KeyId,
-    /// Its material, in the form its kind has.
-    pub material: String,
-    /// When it was made.
-    pub created: Timestamp,
+impl RingKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Signing, Self::Refresh, Self::Session];
+
+    /// Its name, on the command line and in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signing => "signing",
+            Self::Refresh => "refresh",
+            Self::Session => "session",
+        }
+    }
 }
 
 /// A revoked grant, as the feed tells it.
@@ -283,14 +288,20 @@ impl Store {
     /// Reads a record that has no end. If there is none, `fresh` becomes the first; of several processes that start at once
     /// one wins, and all get the winner's.
     async fn read_or_begin<T: schema::Record>(&self, name: Name, fresh: &T) -> Result<T, StoreError> {
-        if let Some(bytes) = self.backend.get(&name).await? {
-            return Ok(schema::read(&name, &bytes, &self.sealer)?.value);
-        }
-        self.write(name.clone(), fresh, None, Expect::Absent).await?;
-        let Some(bytes) = self.backend.get(&name).await? else {
-            return Err(StoreError::damaged(&name, Damage::Gone));
+        Ok(self.load_or_begin(name, fresh).await?.value)
+    }
+
+    /// The same, to be replaced by compare-and-swap.
+    async fn load_or_begin<T: schema::Record>(&self, name: Name, fresh: &T) -> Result<Loaded<T>, StoreError> {
+        let bytes = match self.backend.get(&name).await? {
+            Some(bytes) => bytes,
+            None => {
+                self.write(name.clone(), fresh, None, Expect::Absent).await?;
+                let begun = self.backend.get(&name).await?;
+                begun.ok_or_else(|| StoreError::damaged(&name, Damage::Gone))?
+            }
         };
-        Ok(schema::read(&name, &bytes, &self.sealer)?.value)
+        Ok(Loaded { value: schema::read(&name, &bytes, &self.sealer)?.value, bytes })
     }
 }
 
