@@ -13,7 +13,7 @@ use crate::seal::Sealer;
 use crate::secret::{self, Key, Secret};
 use crate::store::{RingKind, Store, StoreError};
 use crate::time::Timestamp;
-use crate::token::{KeyError, RefreshKeys, SigningKey, SigningKeys};
+use crate::token::{KeyError, RefreshKeys, RefreshToken, SigningKey, SigningKeys};
 
 /// Why keys cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -147,12 +147,22 @@ pub(super) async fn reload(shared: &Arc<Shared>, kind: RingKind) {
     }
 }
 
-/// Before something is signed: reads a ring again if what we know of it is older than [`FRESH`]. If it cannot be read, we go on
+/// The keys of refresh tokens; read again if `token` names one that is not here.
+pub(super) async fn for_refresh_token(shared: &Arc<Shared>, token: &RefreshToken) -> Arc<RefreshKeys> {
+    if !shared.refresh.load().knows(token) {
+        reload(shared, RingKind::Refresh).await;
+    }
+    shared.refresh.load_full()
+}
+
+/// Before tokens are signed: reads the rings again if what we know of them is older than [`FRESH`]. If it cannot be read, we go on
 /// with what we have: the store that the grant has just come from is there, so it is a matter of this one record.
-pub(super) async fn refresh_before_signing(shared: &Arc<Shared>, kind: RingKind) {
-    let read = Timestamp::from_seconds(shared.last_reload.of(kind).read.load(Ordering::Acquire));
-    if shared.clock.now().since(read) > FRESH {
-        reload(shared, kind).await;
+pub(super) async fn before_signing(shared: &Arc<Shared>) {
+    for kind in [RingKind::Signing, RingKind::Refresh] {
+        let read = Timestamp::from_seconds(shared.last_reload.of(kind).read.load(Ordering::Acquire));
+        if shared.clock.now().since(read) > FRESH {
+            reload(shared, kind).await;
+        }
     }
 }
 

@@ -99,6 +99,9 @@ async fn guarded(
         revocations: &exchange.shared.revocations,
         now: exchange.now,
     };
+    if way.is_strange_session(request.headers()) {
+        keys::reload(exchange.shared, RingKind::Session).await;
+    }
     match forward(&way, request).await {
         Ok(answer) => noted(answer, note),
         Err(ForwardError::Refused(refusal)) => noted(challenge(service, &refusal), note),

@@ -77,7 +77,7 @@ async fn revoke(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<(
     let client = client_auth::authenticate(exchange, &headers, &parameters).await?;
     let token = parameters.get("token").ok_or(Refused::Missing)?;
     if let Some(token) = RefreshToken::parse(token) {
-        let keys = exchange.shared.refresh.load();
+        let keys = keys::for_refresh_token(exchange.shared, &token).await;
         let proven =
             |grant: &Grant| grant.salt().is_some_and(|salt| keys.check(&token, &client.id, salt).is_some());
         return end(exchange, &client, token.grant(), proven).await;

@@ -7,6 +7,7 @@ mod grants;
 mod keys;
 mod logins;
 mod redis;
+mod resealing;
 mod schema;
 mod upkeep;
 
@@ -25,6 +26,7 @@ use crate::secret::Secret;
 use crate::time::Timestamp;
 
 pub use crate::oauth::StoredKey;
+pub use resealing::Resealed;
 pub use schema::SCHEMA;
 
 /// How long after its end a record may stay: clocks differ.
@@ -126,9 +128,19 @@ pub enum OpenError {
     Url(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// `secret_key` is not the one this store was made with (finding `secret-key-changed`).
     #[error(
-        "secret_key is not the one this store was made with; restore the old key, or start with an empty store"
+        "secret_key is not the one this store was made with; restore the old key, or write it as secret_key_previous beside the new one, or start with an empty store"
     )]
     SecretKey,
+    /// Nor is `secret_key_previous`.
+    #[error(
+        "neither secret_key nor secret_key_previous is the one this store was made with; restore the old key as one of the two, or start with an empty store"
+    )]
+    NeitherKey,
+    /// `secret_key_previous` was taken away while some records were still sealed under it.
+    #[error(
+        "some of this store is still sealed under the secret_key of before; write that as secret_key_previous again, until the log says that 0 are left"
+    )]
+    StillSealed,
     /// A newer Portcullis wrote it.
     #[error("the store has schema {found}, this version knows {known}; upgrade portcullis")]
     Schema {

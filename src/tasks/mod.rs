@@ -1,4 +1,8 @@
-//! What runs beside requests, on the control runtime: the revocation feed and the sweep.
+//! What runs beside requests, on the control runtime: the revocation feed, the sweep, the key rings, and sealing again under
+//! another `secret_key`.
+
+mod keys;
+mod resealing;
 
 use std::sync::Arc;
 use std::time::Duration;
