@@ -26,7 +26,7 @@ const TABLE: &[(&str, &str)] = &[
     ("pages", ""),
     ("telemetry", "oauth secret"),
     ("gateway", "clock host identity mcp oauth pages policy seal secret store telemetry time token upstream"),
-    ("tasks", "gateway store"),
+    ("tasks", "gateway oauth secret store"),
     ("serve", "gateway telemetry"),
     ("config", "certs gateway identity oauth policy secret serve store telemetry upstream"),
     ("echo", ""),

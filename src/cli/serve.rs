@@ -105,7 +105,9 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
     })
 }
 
-fn sealer(config: &Config) -> Sealer {
+/// What seals for this configuration.
+#[must_use]
+pub fn sealer(config: &Config) -> Sealer {
     let sealer = Sealer::new(config.secret_key.clone());
     match &config.secret_key_previous {
         Some(previous) => sealer.with_previous(previous.clone()),

@@ -69,8 +69,8 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
         identity,
         telemetry: telemetry?,
         secret_key: secret_key?,
-        secret_key_previous: secret_key_previous?,
-        rotate_keys: rotate_keys?,
+        secret_key_previous,
+        rotate_keys,
     })
 }
 
@@ -199,22 +199,22 @@ fn log(raw: &File, findings: &mut Findings) -> Option<telemetry::Settings> {
     Some(telemetry::Settings { format: format?, filter: filter? })
 }
 
-/// How long keys are used; never shorter than a week, which leaves a key a day to become known and its tokens a day to end.
-fn rotation(raw: &File, findings: &mut Findings) -> Option<Option<Duration>> {
+/// How long keys are used, `None` for as long as nobody says otherwise. Never shorter than a week, which leaves a key a day to
+/// become known and its tokens a day to end.
+fn rotation(raw: &File, findings: &mut Findings) -> Option<Duration> {
     const DEFAULT: Duration = Duration::from_hours(90 * 24);
     const LEAST: Duration = Duration::from_hours(7 * 24);
     const MOST: Duration = Duration::from_hours(730 * 24);
-    let Some(keys) = &raw.keys else { return Some(Some(DEFAULT)) };
-    let given = keys.value.as_ref()?.rotate.as_ref();
+    let keys = raw.keys.as_ref().and_then(|keys| keys.value.as_ref());
+    let given = keys.and_then(|keys| keys.rotate.as_ref());
     if given.is_some_and(|given| given.value.as_deref() == Some("never")) {
-        return Some(None);
+        return None;
     }
     let rotate = duration(given, DEFAULT, findings)?;
     if let (Some(given), false) = (given, (LEAST..=MOST).contains(&rotate)) {
         findings.refuse(given.at, "keys are used for 7d at least and 730d at most; write 90d, or never");
-        return None;
     }
-    Some(Some(rotate))
+    Some(rotate)
 }
 
 /// How long things live and may take.

@@ -92,7 +92,7 @@ pub(super) fn previous_key(
     new: Option<&Key>,
     here: Here<'_>,
     findings: &mut Findings,
-) -> Option<Option<Key>> {
+) -> Option<Key> {
     let pair = Pair {
         name: "secret_key_previous",
         value: &raw.secret_key_previous,
@@ -101,7 +101,7 @@ pub(super) fn previous_key(
         example: "the secret_key of before",
     };
     if pair.value.is_none() && pair.file.is_none() {
-        return Some(None);
+        return None;
     }
     let given = secret(&pair, here, findings)?;
     let key = read_key("the previous secret key", &given, findings)?;
@@ -109,9 +109,8 @@ pub(super) fn previous_key(
         let text =
             "`secret_key_previous` is the same as `secret_key`; write the one of before, or take it away";
         findings.refuse(given.at, text);
-        return None;
     }
-    Some(Some(key))
+    Some(key)
 }
 
 fn read_key(name: &str, given: &Given<Secret>, findings: &mut Findings) -> Option<Key> {

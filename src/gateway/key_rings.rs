@@ -151,3 +151,34 @@ fn audit(kind: RingKind, (old, new): (&Ring, &Ring), by: &'static str, now: Time
     let reason = format!("{}: the key {} signs in {wait} s", kind.as_str(), first.id);
     Audit { by: Some(by), reason: Some(&reason), ..Audit::of(Event::KeyRotated) }.write_alone();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Format;
+    use crate::telemetry::capture::logged;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    fn key(id: &str, signs_from: Option<Timestamp>) -> StoredKey {
+        let material = "planted-material".to_owned();
+        StoredKey { id: KeyId::parse(id).unwrap(), material, created: NOW, signs_from }
+    }
+
+    fn told(old: Vec<StoredKey>, new: Vec<StoredKey>, by: &'static str) -> String {
+        let (old, new) = (Ring::new(old), Ring::new(new));
+        logged(Format::Text, "info", || audit(RingKind::Signing, (&old, &new), by, NOW))
+    }
+
+    #[test]
+    fn a_key_that_takes_over_is_an_audit_event_and_one_that_leaves_a_line() {
+        let next = key("k2", Some(NOW.after(Duration::from_mins(10))));
+        let begun = told(vec![key("k1", None)], vec![next.clone(), key("k1", None)], "operator");
+        let wanted =
+            "audit: event=\"key_rotated\" by=\"operator\" reason=\"signing: the key k2 signs in 600 s\"\n";
+        assert!(begun.ends_with(wanted) && begun.lines().count() == 1, "{begun}");
+        let left = told(vec![next.clone(), key("k1", None)], vec![next], "gateway");
+        assert!(left.contains("a signing key is trusted no more") && left.contains("k1"), "{left}");
+        assert!(!left.contains("key_rotated") && !format!("{begun}{left}").contains("planted"), "{left}");
+    }
+}

@@ -67,9 +67,9 @@ pub use site::{Settings, Site};
 pub struct Shared {
     /// Clients, flows, sessions, grants.
     pub store: Store,
-    /// Keys of access tokens; the newest signs.
+    /// Keys of access tokens; the active one signs, all are trusted.
     pub signing: ArcSwap<SigningKeys>,
-    /// When those were read again last.
+    /// When the keys were read again last.
     pub last_reload: LastReload,
     /// Keys of refresh tokens.
     pub refresh: ArcSwap<RefreshKeys>,

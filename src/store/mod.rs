@@ -305,14 +305,12 @@ impl Store {
 
     /// The same, to be replaced by compare-and-swap.
     async fn load_or_begin<T: schema::Record>(&self, name: Name, fresh: &T) -> Result<Loaded<T>, StoreError> {
-        let bytes = match self.backend.get(&name).await? {
-            Some(bytes) => bytes,
-            None => {
-                self.write(name.clone(), fresh, None, Expect::Absent).await?;
-                let begun = self.backend.get(&name).await?;
-                begun.ok_or_else(|| StoreError::damaged(&name, Damage::Gone))?
-            }
-        };
+        let mut bytes = self.backend.get(&name).await?;
+        if bytes.is_none() {
+            self.write(name.clone(), fresh, None, Expect::Absent).await?;
+            bytes = self.backend.get(&name).await?;
+        }
+        let bytes = bytes.ok_or_else(|| StoreError::damaged(&name, Damage::Gone))?;
         Ok(Loaded { value: schema::read(&name, &bytes, &self.sealer)?.value, bytes })
     }
 }

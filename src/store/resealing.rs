@@ -136,8 +136,14 @@ impl Store {
     async fn seal_again(&self, name: &Name) -> Result<(), StoreError> {
         for _ in 0..ATTEMPTS {
             let Some(old) = self.backend.get(name).await? else { return Ok(()) };
-            let Some((bytes, expires)) = schema::reseal(name, &old, &self.sealer)? else { return Ok(()) };
-            let put = Put { name: name.clone(), bytes, expect: Expect::Equal(old), expires, append: None };
+            let Some(again) = schema::reseal(name, &old, &self.sealer)? else { return Ok(()) };
+            let put = Put {
+                name: name.clone(),
+                bytes: again.bytes,
+                expect: Expect::Equal(old),
+                expires: again.exp,
+                append: None,
+            };
             if self.backend.put(put).await? == Swap::Done {
                 return Ok(());
             }

@@ -124,12 +124,15 @@ fn is_sealed(name: &Name) -> bool {
     SEALED.iter().any(|kind| name.as_str().starts_with(kind))
 }
 
-/// A sealed record as it is under the new `secret_key`, and when it ends; `None` if it is sealed under that one already.
-pub(super) fn reseal(
-    name: &Name,
-    bytes: &[u8],
-    sealer: &Sealer,
-) -> Result<Option<(Vec<u8>, Option<Timestamp>)>, StoreError> {
+/// A sealed record, sealed again.
+pub(super) struct SealedAgain {
+    pub(super) bytes: Vec<u8>,
+    /// When it ends, as before.
+    pub(super) exp: Option<Timestamp>,
+}
+
+/// A sealed record as it is under the new `secret_key`; `None` if it is sealed under that one already.
+pub(super) fn reseal(name: &Name, bytes: &[u8], sealer: &Sealer) -> Result<Option<SealedAgain>, StoreError> {
     let Some((&VERSION, body)) = bytes.split_first() else {
         return Err(StoreError::damaged(name, Damage::Form));
     };
@@ -139,8 +142,8 @@ pub(super) fn reseal(
     let json = sealer.open(name.as_str(), body).map_err(|error| StoreError::damaged(name, error))?;
     let envelope: EnvelopeIn<IgnoredAny> = serde_json::from_slice(&json)
         .map_err(|error| StoreError::damaged(name, Damage::Content(error.column())))?;
-    let sealed = sealer.seal(name.as_str(), &json);
-    Ok(Some(([&[VERSION], sealed.as_slice()].concat(), envelope.exp)))
+    let bytes = [&[VERSION], sealer.seal(name.as_str(), &json).as_slice()].concat();
+    Ok(Some(SealedAgain { bytes, exp: envelope.exp }))
 }
 
 fn digested(kind: &str, text: &str) -> Name {

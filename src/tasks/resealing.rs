@@ -9,7 +9,9 @@ use crate::store::Resealed;
 
 /// How often the store is looked through: processes that were not restarted yet go on sealing under the previous key.
 const LOOK: Duration = Duration::from_mins(10);
-/// How soon after something was found, or after a failure.
+/// How soon after something was found.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How soon after a failure.
 const SOON: Duration = Duration::from_secs(10);
 
 impl Tasks {
@@ -29,7 +31,7 @@ async fn reseal(shared: Arc<Shared>) {
                 if said.replace(resealed) != Some(resealed) {
                     say(resealed);
                 }
-                if matches!(resealed, Resealed::Some(_)) { SOON } else { LOOK }
+                if matches!(resealed, Resealed::Some(_)) { AGAIN } else { LOOK }
             }
             Err(error) => {
                 tracing::warn!(
@@ -51,7 +53,8 @@ fn say(resealed: Resealed) {
         ),
         Resealed::Some(count) => tracing::info!(count, "sealed again under secret_key; looking for more"),
         Resealed::NotOurs => tracing::warn!(
-            "another process seals under what is secret_key_previous here; swap the two keys here too, and restart"
+            "another process was started with secret_key and secret_key_previous the other way round, and nothing is sealed again \
+             here; give all processes the same two, and restart those that have them as they were"
         ),
     }
 }
