@@ -114,6 +114,7 @@ async fn change(
 ) -> Result<Ring, KeyRingError> {
     let fresh = keys::fresh(kind, now)?;
     let mut refused = StoreError::Contended;
+    let mut sent = None;
     for _ in 0..ATTEMPTS {
         let loaded = shared.store.load_ring(kind, &fresh).await?;
         let old = Ring::new(loaded.value.clone());
@@ -121,6 +122,9 @@ async fn change(
         let ours = old.keys().iter().any(|key| key.id == fresh.id);
         let decided = if ours { None } else { decide(&old, &fresh) };
         let Some(new) = decided else {
+            if let Some(before) = sent.filter(|_| ours) {
+                audit(kind, (&before, &old), by, now);
+            }
             keys::publish(shared, kind, old.clone(), now)?;
             return Ok(old);
         };
@@ -133,6 +137,7 @@ async fn change(
             Ok(Swap::Conflict) => {}
             Err(error @ StoreError::Away(_)) => {
                 refused = error;
+                sent = Some(old);
                 tokio::time::sleep(PAUSE).await;
             }
             Err(error) => return Err(error.into()),
@@ -148,7 +153,8 @@ fn audit(kind: RingKind, (old, new): (&Ring, &Ring), by: &'static str, now: Time
     }
     let Some(first) = new.keys().first().filter(|first| old.keys().first() != Some(first)) else { return };
     let wait = first.begins().since(now).as_secs();
-    let reason = format!("{}: the key {} signs in {wait} s", kind.as_str(), first.id);
+    let alone = if new.keys().len() == 1 { ", and no other is trusted" } else { "" };
+    let reason = format!("{}: the key {} signs in {wait} s{alone}", kind.as_str(), first.id);
     Audit { by: Some(by), reason: Some(&reason), ..Audit::of(Event::KeyRotated) }.write_alone();
 }
 
@@ -177,6 +183,8 @@ mod tests {
         let wanted =
             "audit: event=\"key_rotated\" by=\"operator\" reason=\"signing: the key k2 signs in 600 s\"\n";
         assert!(begun.ends_with(wanted) && begun.lines().count() == 1, "{begun}");
+        let alone = told(vec![key("k1", None)], vec![key("k2", Some(NOW))], "operator");
+        assert!(alone.contains("signing: the key k2 signs in 0 s, and no other is trusted"), "{alone}");
         let left = told(vec![next.clone(), key("k1", None)], vec![next], "gateway");
         assert!(left.contains("a signing key is trusted no more") && left.contains("k1"), "{left}");
         assert!(!left.contains("key_rotated") && !format!("{begun}{left}").contains("planted"), "{left}");

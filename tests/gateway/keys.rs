@@ -217,6 +217,18 @@ async fn of_two_processes_that_rotate_at_once_one_wins_and_both_follow() {
     }
 }
 
+#[tokio::test]
+async fn a_rotation_whose_answer_was_lost_is_done_once() {
+    let (rig, store) = Rig::forgetful().await;
+    for kind in RingKind::ALL {
+        store.lose_the_next_answer();
+        let new = rotate(&rig, kind, Rotation::AtOnce).await;
+        assert_eq!(new.state, KeyState::Active);
+        let keys = listed(&rig, kind).await;
+        assert_eq!((keys.len(), &keys[0].0), (2, &new.id.to_string()), "one new key, not two");
+    }
+}
+
 // V3: it has what it knew a day ago in memory.
 #[tokio::test]
 async fn a_process_that_slept_brings_no_key_back_and_signs_with_none_that_the_others_forgot() {
