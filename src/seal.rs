@@ -26,6 +26,7 @@ const DERIVING: &str = "portcullis v1 derive ";
 pub struct Sealer {
     root: Key,
     cipher: Arc<RandomizedNonceKey>,
+    previous: Option<Arc<Self>>,
 }
 
 /// A value that does not open: another key's, another name's, or damaged.
@@ -44,7 +45,19 @@ impl Sealer {
         let key = expand(&root, SEALING);
         let cipher =
             RandomizedNonceKey::new(&AES_256_GCM, key.expose()).expect("32 bytes are an AES-256 key");
-        Self { root, cipher: Arc::new(cipher) }
+        Self { root, cipher: Arc::new(cipher), previous: None }
+    }
+
+    /// The same, which also opens what was sealed under `previous`, and knows the keys that were derived from it.
+    #[must_use]
+    pub fn with_previous(self, previous: Key) -> Self {
+        Self { previous: Some(Arc::new(Self::new(previous))), ..self }
+    }
+
+    /// The sealer of the previous root key, if there is one.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Self> {
+        self.previous.as_deref()
     }
 
     /// Seals `plain` under `name` (the logical name: kind and digest, without prefix or tag), which must be given again to
@@ -66,11 +79,22 @@ impl Sealer {
         sealed
     }
 
-    /// Opens what [`Self::seal`] made under the same `name`.
+    /// Opens what [`Self::seal`] made under the same `name`, with this root key or with the previous one.
     ///
     /// # Errors
     /// [`Unsealable`].
     pub fn open(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
+        match (self.open_as_new(name, sealed), &self.previous) {
+            (Err(Unsealable), Some(previous)) => previous.open(name, sealed),
+            (opened, _) => opened,
+        }
+    }
+
+    /// Opens what was made with this root key, and nothing that was made with the previous one.
+    ///
+    /// # Errors
+    /// [`Unsealable`].
+    pub fn open_as_new(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
         let (&version, rest) = sealed.split_first().ok_or(Unsealable)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN).ok_or(Unsealable)?;
         if version != VERSION {
@@ -91,6 +115,11 @@ impl Sealer {
     #[must_use]
     pub fn derive(&self, label: &str) -> Key {
         expand(&self.root, &format!("{DERIVING}{label}"))
+    }
+
+    /// [`Self::derive`], and the same of the previous root key: what a MAC that comes back may have been made with.
+    pub fn derived(&self, label: &str) -> impl Iterator<Item = Key> {
+        std::iter::successors(Some(self), |sealer| sealer.previous()).map(|sealer| sealer.derive(label))
     }
 }
 
@@ -168,6 +197,22 @@ mod tests {
         assert_eq!(sealer().open("flow:abd", &sealed), Err(Unsealable), "another name");
         let other = Sealer::new(Key::new([0x43; 32]));
         assert_eq!(other.open("flow:abc", &sealed), Err(Unsealable), "another key");
+    }
+
+    // secret-key-changed
+    #[test]
+    fn what_the_previous_key_sealed_opens_and_is_told_from_what_the_new_one_did() {
+        let (old, new) = (sealer(), Sealer::new(Key::new([0x43; 32])));
+        let both = new.clone().with_previous(Key::new([0x42; 32]));
+        let (before, after) = (old.seal("n", b"before"), both.seal("n", b"after"));
+        assert_eq!(both.open("n", &before), Ok(b"before".to_vec()));
+        assert_eq!(both.open_as_new("n", &before), Err(Unsealable));
+        assert_eq!(both.open("m", &before), Err(Unsealable), "another name");
+        assert_eq!(new.open("n", &after), Ok(b"after".to_vec()), "it seals with the new one");
+        assert_eq!(old.open("n", &after), Err(Unsealable));
+        let keys: Vec<_> = both.derived("form").map(|key| *key.expose()).collect();
+        assert_eq!(keys, [*new.derive("form").expose(), *old.derive("form").expose()]);
+        assert_eq!(old.derived("form").count(), 1);
     }
 
     #[test]

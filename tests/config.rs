@@ -95,7 +95,7 @@ fn the_reference_is_good_and_explains_every_key() {
     let text = std::fs::read_to_string(root().join("config/portcullis.yaml")).unwrap();
     let checked = Fake::complete().read(text.clone()).unwrap();
     assert_eq!(checked.config.gateway.services.len(), 2);
-    assert_eq!(checked.remarks, ["p.yaml:137:3: `weather` is public: nobody signs in, everybody gets in"]);
+    assert_eq!(checked.remarks, ["p.yaml:150:3: `weather` is public: nobody signs in, everybody gets in"]);
     // Each key stands there as a key, or commented out where it excludes another one.
     for key in keys() {
         let stands = text.lines().any(|line| {
@@ -240,6 +240,24 @@ fn with_certificates_it_listens_on_443_and_redirects_80() {
     assert!(
         config.gateway.lives.access.as_secs() == 3600 && config.gateway.session_life.as_secs() == 8 * 3600
     );
+}
+
+#[test]
+fn keys_are_used_for_a_quarter_unless_it_says_otherwise() {
+    let read = |more: &str| Fake::complete().read(minimal(&format!("{FILES}\n{more}"))).unwrap().config;
+    let days = |days: u64| Some(std::time::Duration::from_hours(24 * days));
+    let plain = read("");
+    assert_eq!((plain.rotate_keys, plain.secret_key_previous.is_none()), (days(90), true));
+    assert_eq!(read("keys: {}").rotate_keys, days(90));
+    assert_eq!(read("keys: { rotate: 7d }").rotate_keys, days(7));
+    assert_eq!(read("keys: { rotate: 730d }").rotate_keys, days(730));
+    assert_eq!(read("keys: { rotate: never }").rotate_keys, None);
+    let other = "1f".repeat(32);
+    for more in [format!("secret_key_previous: {other}"), "secret_key_previous_file: old".to_owned()] {
+        let text = minimal(&format!("{FILES}\n{more}"));
+        let config = Fake::default().with("old", format!("{other}\n")).read(text).unwrap().config;
+        assert_eq!(config.secret_key_previous.unwrap().to_hex().expose(), other);
+    }
 }
 
 #[test]

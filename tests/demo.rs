@@ -284,6 +284,6 @@ fn what_keeps_it_from_starting_is_told_once_and_with_a_way_out() {
     assert_eq!(taken.stop().1, Some(0));
     assert_eq!(
         served(folder.path(), &store),
-        "portcullis: secret_key is not the one this store was made with; restore the old key, or start with an empty store"
+        "portcullis: secret_key is not the one this store was made with; restore the old key, or write it as secret_key_previous beside the new one, or start with an empty store"
     );
 }

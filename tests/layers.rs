@@ -26,7 +26,7 @@ const TABLE: &[(&str, &str)] = &[
     ("pages", ""),
     ("telemetry", "oauth secret"),
     ("gateway", "clock host identity mcp oauth pages policy seal secret store telemetry time token upstream"),
-    ("tasks", "certs clock gateway store time"),
+    ("tasks", "certs clock gateway oauth secret store time"),
     ("serve", "gateway telemetry"),
     ("config", "certs gateway identity oauth policy secret serve store telemetry upstream"),
     ("echo", ""),

@@ -12,6 +12,8 @@ mod faults;
 mod fixtures;
 #[path = "store/redis.rs"]
 mod redis_server;
+#[path = "store/resealing.rs"]
+mod resealing;
 #[path = "store/rig.rs"]
 mod rig;
 
@@ -53,6 +55,8 @@ contract! {
     a_login_is_pinned_to_the_first_who_signs_in
     a_login_pinned_by_many_at_once_has_one_owner
     of_eight_fresh_key_rings_one_wins_and_all_get_it
+    of_eight_rotations_of_one_ring_one_wins
+    a_lost_answer_of_a_rotation_is_recognised_by_its_key
     counters_count_within_their_window
     the_store_answers_a_ping
     a_scan_finds_every_record_of_its_kind_and_no_other
@@ -60,6 +64,12 @@ contract! {
     a_lost_answer_of_a_beginning_can_be_sent_again
     a_lost_answer_of_a_take_is_never_a_second_use
     another_secret_key_is_refused
+    a_new_secret_key_seals_everything_again_and_loses_nothing
+    sealing_again_goes_on_where_it_was_stopped
+    a_record_that_changes_while_it_is_sealed_again_keeps_the_change
+    the_previous_secret_key_must_stay_until_nothing_is_left
+    a_process_that_was_not_restarted_yet_is_found_out_and_its_records_follow
+    what_neither_key_opens_stays_as_it_is
     a_newer_schema_is_refused
     a_damaged_record_is_told_as_such
     nothing_secret_is_readable_in_what_is_stored

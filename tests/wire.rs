@@ -11,6 +11,8 @@ mod bodies;
 mod client;
 #[path = "wire/drain.rs"]
 mod drain;
+#[path = "wire/keys.rs"]
+mod keys;
 #[path = "wire/log.rs"]
 mod log;
 #[path = "wire/process.rs"]

@@ -20,6 +20,7 @@ use crate::gateway::{
     Gateway, LastReload, Revocations, Shared, Site, load_refresh_keys, load_session_keys, load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
+use crate::oauth::KeySchedule;
 use crate::seal::Sealer;
 use crate::serve::Listeners;
 use crate::store::Store;
@@ -59,8 +60,12 @@ pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> an
     let tls = certificates.as_ref().map(|certificates| certificates.tls());
     let keep = config.gateway.lives.access + Duration::from_mins(1);
     let shared = Arc::new(share(&config, Arc::clone(&clock)).await?);
-    let background = tasks::start(&shared, keep).await.context("reading revocations")?;
-    let watching = certificates.map(|certificates| tasks::watch_certificates(certificates, clock));
+    let mut background = tasks::start(&shared, keep).await.context("reading revocations")?;
+    background.keep_keys(&shared, KeySchedule { rotate: config.rotate_keys, lives: config.gateway.lives });
+    background.reseal(&shared);
+    if let Some(certificates) = certificates {
+        background.watch_certificates(certificates, clock);
+    }
     let issuer = config.gateway.issuer.clone();
     for service in &config.gateway.services {
         tracing::info!(service = service.name, url = service.resource.as_str(), upstream = %service.upstream.url, "serving");
@@ -71,7 +76,7 @@ pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> an
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
     ready.await;
     listeners.serve(config.serve, tls, gateway, stop).await?;
-    drop((background, watching));
+    drop(background);
     tracing::info!("stopped");
     Ok(())
 }
@@ -81,9 +86,8 @@ pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> an
 /// # Errors
 /// Whatever keeps the gateway from starting.
 pub async fn share(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Shared> {
-    let sealer = Sealer::new(config.secret_key.clone());
     let control = tokio::runtime::Handle::current();
-    let store = Store::open(&config.store, sealer, &control, Arc::clone(&clock)).await?;
+    let store = Store::open(&config.store, sealer(config), &control, Arc::clone(&clock)).await?;
     share_over(config, store, clock).await
 }
 
@@ -100,11 +104,21 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
         sessions: ArcSwap::from_pointee(load_session_keys(&store, now).await?),
         revocations: Revocations::new(),
         identity: identity(config)?,
-        sealer: Sealer::new(config.secret_key.clone()),
+        sealer: sealer(config),
         clock,
         control: tokio::runtime::Handle::current(),
         store,
     })
+}
+
+/// What seals for this configuration.
+#[must_use]
+pub fn sealer(config: &Config) -> Sealer {
+    let sealer = Sealer::new(config.secret_key.clone());
+    match &config.secret_key_previous {
+        Some(previous) => sealer.with_previous(previous.clone()),
+        None => sealer,
+    }
 }
 
 fn identity(config: &Config) -> anyhow::Result<Arc<dyn Identity>> {

@@ -21,6 +21,7 @@ use crate::{certs, gateway, identity, serve, telemetry};
 pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Option<Config> {
     let issuer = issuer::check(raw, findings);
     let secret_key = secrets::key(raw, here, findings);
+    let secret_key_previous = secrets::previous_key(raw, secret_key.as_ref(), here, findings);
     let store = secrets::store(raw, here, findings);
     let network = network::check(raw, issuer.as_ref(), here, findings);
     let identity = identities::check(raw, here, findings);
@@ -33,6 +34,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     remark(issuer.as_ref(), network.as_ref(), &services, findings);
     let telemetry = log(raw, findings);
     let times = Times::check(raw, findings);
+    let rotate_keys = rotation(raw, findings);
     let origins = origins(raw.origins.as_ref(), findings);
     let redirects = redirects(raw, findings);
     let registrations_per_hour =
@@ -67,6 +69,8 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
         identity,
         telemetry: telemetry?,
         secret_key: secret_key?,
+        secret_key_previous,
+        rotate_keys,
     })
 }
 
@@ -193,6 +197,24 @@ fn log(raw: &File, findings: &mut Findings) -> Option<telemetry::Settings> {
         }
     };
     Some(telemetry::Settings { format: format?, filter: filter? })
+}
+
+/// How long keys are used, `None` for as long as nobody says otherwise. Never shorter than a week, which leaves a key a day to
+/// become known and its tokens a day to end.
+fn rotation(raw: &File, findings: &mut Findings) -> Option<Duration> {
+    const DEFAULT: Duration = Duration::from_hours(90 * 24);
+    const LEAST: Duration = Duration::from_hours(7 * 24);
+    const MOST: Duration = Duration::from_hours(730 * 24);
+    let keys = raw.keys.as_ref().and_then(|keys| keys.value.as_ref());
+    let given = keys.and_then(|keys| keys.rotate.as_ref());
+    if given.is_some_and(|given| given.value.as_deref() == Some("never")) {
+        return None;
+    }
+    let rotate = duration(given, DEFAULT, findings)?;
+    if let (Some(given), false) = (given, (LEAST..=MOST).contains(&rotate)) {
+        findings.refuse(given.at, "keys are used for 7d at least and 730d at most; write 90d, or never");
+    }
+    Some(rotate)
 }
 
 /// How long things live and may take.

@@ -22,6 +22,7 @@ mod values;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::secret::Key;
 use crate::{certs, gateway, serve, store, telemetry};
@@ -48,6 +49,10 @@ pub struct Config {
     pub telemetry: telemetry::Settings,
     /// What everything secret in the store is sealed under.
     pub secret_key: Key,
+    /// What it was sealed under before; sealed again under `secret_key`.
+    pub secret_key_previous: Option<Key>,
+    /// How long a key of tokens or session ids is used before the next one takes over; `None` is for ever.
+    pub rotate_keys: Option<Duration>,
 }
 
 /// A configuration without problems, and what is worth knowing of it.

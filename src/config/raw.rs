@@ -29,6 +29,8 @@ pub(super) struct File {
     pub(super) issuer: Field<String>,
     pub(super) secret_key: Field<String>,
     pub(super) secret_key_file: Field<String>,
+    pub(super) secret_key_previous: Field<String>,
+    pub(super) secret_key_previous_file: Field<String>,
     pub(super) store: Field<String>,
     pub(super) store_file: Field<String>,
     pub(super) store_prefix: Field<String>,
@@ -41,6 +43,7 @@ pub(super) struct File {
     pub(super) origins: Field<Texts>,
     pub(super) redirect_schemes: Field<Texts>,
     pub(super) tokens: Field<Tokens>,
+    pub(super) keys: Field<Keys>,
     pub(super) session: Field<String>,
     pub(super) revocation_staleness: Field<String>,
     pub(super) log: Field<Log>,
@@ -115,6 +118,13 @@ pub(super) struct Tokens {
     pub(super) access: Field<String>,
     pub(super) refresh_idle: Field<String>,
     pub(super) refresh_absolute: Field<String>,
+}
+
+/// `keys`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Keys {
+    pub(super) rotate: Field<String>,
 }
 
 /// `log`.

@@ -83,7 +83,37 @@ pub(super) fn key(raw: &File, here: Here<'_>, findings: &mut Findings) -> Option
         section: Position::start(0),
         example: "secret_key: ${PORTCULLIS_SECRET_KEY} (64 hexadecimal digits, as `openssl rand -hex 32` makes them)",
     };
+    read_key("the secret key", &secret(&pair, here, findings)?, findings)
+}
+
+/// `secret_key_previous` or `secret_key_previous_file`, of which none need be there; not the same as `new`.
+pub(super) fn previous_key(
+    raw: &File,
+    new: Option<&Key>,
+    here: Here<'_>,
+    findings: &mut Findings,
+) -> Option<Key> {
+    let pair = Pair {
+        name: "secret_key_previous",
+        value: &raw.secret_key_previous,
+        file: &raw.secret_key_previous_file,
+        section: Position::start(0),
+        example: "the secret_key of before",
+    };
+    if pair.value.is_none() && pair.file.is_none() {
+        return None;
+    }
     let given = secret(&pair, here, findings)?;
+    let key = read_key("the previous secret key", &given, findings)?;
+    if new.is_some_and(|new| new.to_hex() == key.to_hex()) {
+        let text =
+            "`secret_key_previous` is the same as `secret_key`; write the one of before, or take it away";
+        findings.refuse(given.at, text);
+    }
+    Some(key)
+}
+
+fn read_key(name: &str, given: &Given<Secret>, findings: &mut Findings) -> Option<Key> {
     let text = given.value.as_ref()?.expose();
     let mut digits = text.chars();
     let first = digits.next();
@@ -91,11 +121,9 @@ pub(super) fn key(raw: &File, here: Here<'_>, findings: &mut Findings) -> Option
         let length = text.chars().count();
         let what =
             if length == 64 { "other characters than digits".into() } else { format!("{length} characters") };
-        format!(
-            "the secret key has {what}; write 64 hexadecimal digits, such as `openssl rand -hex 32` prints"
-        )
+        format!("{name} has {what}; write 64 hexadecimal digits, such as `openssl rand -hex 32` prints")
     } else if digits.all(|digit| Some(digit) == first) {
-        "the secret key is one digit over and over; write what `openssl rand -hex 32` prints".into()
+        format!("{name} is one digit over and over; write what `openssl rand -hex 32` prints")
     } else {
         return Key::from_hex(text);
     };

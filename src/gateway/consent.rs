@@ -16,7 +16,7 @@ use crate::oauth::{
 };
 use crate::pages::{self, Choice, Consent, Problem};
 use crate::seal;
-use crate::secret::{self, Secret};
+use crate::secret::{self, Key, Secret};
 use crate::store::{Flow, Session, StoreError};
 use crate::telemetry::{Audit, Event};
 use crate::time::Timestamp;
@@ -24,6 +24,8 @@ use crate::time::Timestamp;
 /// The form's own fields, which are no parameters of the request.
 pub(super) const OWN_FIELDS: [&str; 3] = ["form_token", "decision", "chosen_service"];
 
+/// What the key of form tokens is derived for.
+const FORM_TOKEN: &str = "form token v1";
 /// How long a page may stay open before its form is refused.
 const FORM_LIFE: Duration = Duration::from_hours(1);
 /// How long a sign-in at the identity provider may take (C7).
@@ -60,7 +62,8 @@ pub(super) fn page(
 ) -> Response<Body> {
     let jar = exchange.jar();
     let cookie = jar.read(headers, Kind::Form, "").unwrap_or_else(Secret::random);
-    let token = form_token(exchange, &cookie, session, &asked.parameters, exchange.now);
+    let key = exchange.shared.sealer.derive(FORM_TOKEN);
+    let token = form_token(&key, (&cookie, session), &asked.parameters, exchange.now);
     let name = asked.client.metadata.client_name.as_ref().map(|name| shortened(name));
     let services: Vec<_> = match &asked.request.resource {
         ResourceChoice::Named(resource) => exchange.site.service(resource).into_iter().collect(),
@@ -109,8 +112,9 @@ pub(super) fn read(
     let made =
         made.filter(|made| *made <= exchange.now.after(SKEW) && exchange.now.since(*made) <= FORM_LIFE);
     let made = made.ok_or_else(refused)?;
-    let wanted = form_token(exchange, &cookie, session, &asked.parameters, made);
-    if wanted != Secret::new(token.to_owned()) {
+    let token = Secret::new(token.to_owned());
+    let mut keys = exchange.shared.sealer.derived(FORM_TOKEN);
+    if !keys.any(|key| form_token(&key, (&cookie, session), &asked.parameters, made) == token) {
         return Err(refused());
     }
     let service = || match &asked.request.resource {
@@ -257,18 +261,16 @@ fn again(exchange: &Exchange<'_>, parameters: &Parameters) -> String {
 
 /// `time . MAC` over the browser's cookie, the session's user, and every parameter in order.
 fn form_token(
-    exchange: &Exchange<'_>,
-    cookie: &Secret,
-    session: Option<&Session>,
+    key: &Key,
+    (cookie, session): (&Secret, Option<&Session>),
     parameters: &Parameters,
     made: Timestamp,
 ) -> Secret {
-    let key = exchange.shared.sealer.derive("form token v1");
     let time = made.seconds().to_string();
     let subject = session.map_or("", |session| session.facts.user.subject.as_str());
     let mut parts = vec![cookie.expose().as_bytes(), subject.as_bytes(), time.as_bytes()];
     for (name, value) in parameters.iter() {
         parts.extend([name.as_bytes(), value.as_bytes()]);
     }
-    Secret::new(format!("{time}.{}", seal::mac(&key, &parts).expose()))
+    Secret::new(format!("{time}.{}", seal::mac(key, &parts).expose()))
 }

@@ -119,6 +119,13 @@ fn life(method: &Method, headers: &HeaderMap) -> Life {
 }
 
 impl Forwarding<'_> {
+    /// Whether a request names a session that no key here opens: another process may have sealed it with a newer one.
+    pub(super) fn is_strange_session(&self, headers: &HeaderMap) -> bool {
+        let id = headers.get(MCP_SESSION_ID).and_then(|id| id.to_str().ok());
+        let strange = id.is_some_and(|id| self.sessions.load().open(id, self.owner()).is_none());
+        strange && matches!(Era::of(headers), Era::Legacy)
+    }
+
     const fn settings(&self) -> &ServiceSettings {
         &self.told.service.settings
     }

@@ -181,7 +181,9 @@ impl Checks<'_> {
         service: &Service,
     ) -> Result<TokenAdmission, Refusal> {
         let digest = Digest::of(token.as_bytes());
-        let token = match cache.get(&digest) {
+        // A key that was given away is trusted no more, whatever it signed and whenever that was verified.
+        let remembered = cache.get(&digest).filter(|remembered| keys.trusts(remembered.verified().key()));
+        let token = match remembered {
             Some(remembered) => remembered,
             None => cache.insert(digest, token::verify(token, keys, self.issuer, self.now)?),
         };

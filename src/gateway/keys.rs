@@ -1,18 +1,19 @@
 //! The keys that the gateway works with, from the rings in the store.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
 use super::Shared;
 use crate::mcp::SessionSealer;
-use crate::oauth::KeyId;
+use crate::oauth::{KeyId, Ring, StoredKey};
 use crate::seal::Sealer;
 use crate::secret::{self, Key, Secret};
-use crate::store::{RingKind, Store, StoreError, StoredKey};
+use crate::store::{RingKind, Store, StoreError};
 use crate::time::Timestamp;
-use crate::token::{KeyError, RefreshKeys, SigningKey, SigningKeys};
+use crate::token::{KeyError, RefreshKeys, RefreshToken, SigningKey, SigningKeys};
 
 /// Why keys cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -26,24 +27,50 @@ pub enum KeyRingError {
     /// A key of refresh tokens or session ids is not 32 bytes in base64url.
     #[error("the key {0} in the store is not 32 bytes in base64url")]
     Material(KeyId),
+    /// A ring without a key.
+    #[error("the store has no {} key", .0.as_str())]
+    Empty(RingKind),
 }
 
-/// How often, at most, an unknown key's name makes us read the signing keys again.
+/// How often, at most, an unknown key's name makes us read a ring again.
 const RELOAD_PAUSE: Duration = Duration::from_secs(5);
 
-/// When the signing keys were read again last. Whoever has the lock may read them; the others wait, and look again.
+/// How old what we know of a ring may be when something is signed: a process that slept must not sign with a key that the
+/// others trust no more. [`GRACE`](crate::oauth::GRACE) is longer.
+const FRESH: Duration = Duration::from_mins(1);
+
+/// When each ring was read again last.
 #[derive(Default)]
-pub struct LastReload(Arc<Mutex<Option<Timestamp>>>);
+pub struct LastReload {
+    signing: Reading,
+    refresh: Reading,
+    session: Reading,
+}
+
+#[derive(Default)]
+struct Reading {
+    /// When an unknown key's name had the ring read. Whoever has the lock may read it; the others wait, and look again.
+    asked: Arc<Mutex<Option<Timestamp>>>,
+    /// Seconds since the epoch, as of the last ring in use; zero before the first.
+    read: AtomicU64,
+}
+
+impl LastReload {
+    const fn of(&self, kind: RingKind) -> &Reading {
+        match kind {
+            RingKind::Signing => &self.signing,
+            RingKind::Refresh => &self.refresh,
+            RingKind::Session => &self.session,
+        }
+    }
+}
 
 /// The keys of access tokens; the first process to ask makes one.
 ///
 /// # Errors
 /// [`KeyRingError`].
 pub async fn load_signing_keys(store: &Store, now: Timestamp) -> Result<SigningKeys, KeyRingError> {
-    let fresh = fresh(SigningKey::generate()?.expose().to_owned(), now);
-    let ring = store.key_ring(RingKind::Signing, fresh).await?;
-    let keys = ring.into_iter().map(|key| SigningKey::read(key.id, &Secret::new(key.material)));
-    Ok(SigningKeys::new(keys.collect::<Result<_, _>>()?)?)
+    signing(load(store, RingKind::Signing, now).await?)
 }
 
 /// The keys of refresh tokens; the first process to ask makes one.
@@ -51,7 +78,7 @@ pub async fn load_signing_keys(store: &Store, now: Timestamp) -> Result<SigningK
 /// # Errors
 /// [`KeyRingError`].
 pub async fn load_refresh_keys(store: &Store, now: Timestamp) -> Result<RefreshKeys, KeyRingError> {
-    Ok(RefreshKeys::new(symmetric(store, RingKind::Refresh, now).await?))
+    refresh(load(store, RingKind::Refresh, now).await?)
 }
 
 /// The keys of session ids; the first process to ask makes one.
@@ -59,15 +86,46 @@ pub async fn load_refresh_keys(store: &Store, now: Timestamp) -> Result<RefreshK
 /// # Errors
 /// [`KeyRingError`].
 pub async fn load_session_keys(store: &Store, now: Timestamp) -> Result<SessionSealer, KeyRingError> {
-    let keys = symmetric(store, RingKind::Session, now).await?;
-    Ok(SessionSealer::new(keys.into_iter().map(|(_, key)| Sealer::new(key)).collect()))
+    session(load(store, RingKind::Session, now).await?)
 }
 
-/// Reads the signing keys again: a token named one that is not here, which another process may have made. Of several
-/// requests at once one reads and all wait for it; within [`RELOAD_PAUSE`] of the last reading nobody does, for a
+/// Works with `ring` from now on.
+///
+/// # Errors
+/// [`KeyRingError`]; then we go on with the keys we have.
+pub(super) fn publish(
+    shared: &Shared,
+    kind: RingKind,
+    ring: Ring,
+    now: Timestamp,
+) -> Result<(), KeyRingError> {
+    let keys = ring.into_use(now);
+    match kind {
+        RingKind::Signing => shared.signing.store(Arc::new(signing(keys)?)),
+        RingKind::Refresh => shared.refresh.store(Arc::new(refresh(keys)?)),
+        RingKind::Session => shared.sessions.store(Arc::new(session(keys)?)),
+    }
+    shared.last_reload.of(kind).read.store(now.seconds(), Ordering::Release);
+    Ok(())
+}
+
+/// A new key of a kind, not in any ring yet.
+///
+/// # Errors
+/// [`KeyError`] if the cryptographic library fails.
+pub(super) fn fresh(kind: RingKind, now: Timestamp) -> Result<StoredKey, KeyError> {
+    let material = match kind {
+        RingKind::Signing => SigningKey::generate()?.expose().to_owned(),
+        RingKind::Refresh | RingKind::Session => secret::to_base64url(&secret::random::<32>()),
+    };
+    Ok(StoredKey { id: KeyId::issue(secret::random()), material, created: now, signs_from: None })
+}
+
+/// Reads a ring again: something came that was made with a key that is not here, which another process may have made. Of
+/// several requests at once one reads and all wait for it; within [`RELOAD_PAUSE`] of the last reading nobody does, for a
 /// stranger's tokens must not reach the store at will.
-pub(super) async fn reload_signing_keys(shared: &Arc<Shared>) {
-    let mut last = Arc::clone(&shared.last_reload.0).lock_owned().await;
+pub(super) async fn reload(shared: &Arc<Shared>, kind: RingKind) {
+    let mut last = Arc::clone(&shared.last_reload.of(kind).asked).lock_owned().await;
     let now = shared.clock.now();
     if last.is_some_and(|last| (last..last.after(RELOAD_PAUSE)).contains(&now)) {
         return;
@@ -75,28 +133,73 @@ pub(super) async fn reload_signing_keys(shared: &Arc<Shared>) {
     let work = Arc::clone(shared);
     // A task of its own, which ends with the pause begun, also when the request that wanted it goes away.
     let reading = shared.control.spawn(async move {
-        match load_signing_keys(&work.store, now).await {
-            Ok(keys) => work.signing.store(Arc::new(keys)),
-            Err(error) => tracing::warn!(%error, "the signing keys could not be read again"),
+        if let Err(error) = read_again(&work, kind, now).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the {} keys could not be read again",
+                kind.as_str()
+            );
         }
         *last = Some(work.clock.now());
     });
     if let Err(error) = reading.await {
-        tracing::error!(%error, "reading the signing keys again did not end");
+        tracing::error!(%error, "reading the {} keys again did not end", kind.as_str());
     }
 }
 
-async fn symmetric(store: &Store, kind: RingKind, now: Timestamp) -> Result<Vec<(KeyId, Key)>, KeyRingError> {
-    let ring = store.key_ring(kind, fresh(secret::to_base64url(&secret::random::<32>()), now)).await?;
-    let keys = ring.into_iter().map(|key| match secret::base64url(&key.material) {
+/// The keys of refresh tokens; read again if `token` names one that is not here.
+pub(super) async fn for_refresh_token(shared: &Arc<Shared>, token: &RefreshToken) -> Arc<RefreshKeys> {
+    if !shared.refresh.load().knows(token) {
+        reload(shared, RingKind::Refresh).await;
+    }
+    shared.refresh.load_full()
+}
+
+/// Before tokens are signed: reads the rings again if what we know of them is older than [`FRESH`]. If it cannot be read, we go on
+/// with what we have: the store that the grant has just come from is there, so it is a matter of this one record.
+pub(super) async fn before_signing(shared: &Arc<Shared>) {
+    for kind in [RingKind::Signing, RingKind::Refresh] {
+        let read = Timestamp::from_seconds(shared.last_reload.of(kind).read.load(Ordering::Acquire));
+        if shared.clock.now().since(read) > FRESH {
+            reload(shared, kind).await;
+        }
+    }
+}
+
+async fn read_again(shared: &Shared, kind: RingKind, now: Timestamp) -> Result<(), KeyRingError> {
+    let ring = shared.store.key_ring(kind, fresh(kind, now)?).await?;
+    publish(shared, kind, Ring::new(ring), now)
+}
+
+/// The keys of a ring as they are used at `now`.
+async fn load(store: &Store, kind: RingKind, now: Timestamp) -> Result<Vec<StoredKey>, KeyRingError> {
+    let ring = store.key_ring(kind, fresh(kind, now)?).await?;
+    Ok(Ring::new(ring).into_use(now))
+}
+
+fn signing(keys: Vec<StoredKey>) -> Result<SigningKeys, KeyRingError> {
+    let keys = keys.into_iter().map(|key| SigningKey::read(key.id, &Secret::new(key.material)));
+    Ok(SigningKeys::new(keys.collect::<Result<_, _>>()?)?)
+}
+
+fn refresh(keys: Vec<StoredKey>) -> Result<RefreshKeys, KeyRingError> {
+    Ok(RefreshKeys::new(symmetric(RingKind::Refresh, keys)?))
+}
+
+fn session(keys: Vec<StoredKey>) -> Result<SessionSealer, KeyRingError> {
+    let keys = symmetric(RingKind::Session, keys)?;
+    Ok(SessionSealer::new(keys.into_iter().map(|(_, key)| Sealer::new(key)).collect()))
+}
+
+fn symmetric(kind: RingKind, keys: Vec<StoredKey>) -> Result<Vec<(KeyId, Key)>, KeyRingError> {
+    if keys.is_empty() {
+        return Err(KeyRingError::Empty(kind));
+    }
+    let keys = keys.into_iter().map(|key| match secret::base64url(&key.material) {
         Some(bytes) => Ok((key.id, Key::new(bytes))),
         None => Err(KeyRingError::Material(key.id)),
     });
     keys.collect()
-}
-
-fn fresh(material: String, now: Timestamp) -> StoredKey {
-    StoredKey { id: KeyId::issue(secret::random()), material, created: now }
 }
 
 #[cfg(test)]
@@ -212,15 +315,15 @@ services:
     #[tokio::test]
     async fn unknown_keys_reach_the_store_once_in_five_seconds() {
         let world = World::new().await;
-        reload_signing_keys(&world.shared).await;
+        reload(&world.shared, RingKind::Signing).await;
         assert!(world.knows_the_others_key());
         world.forget();
         for _ in 0..5 {
-            reload_signing_keys(&world.shared).await;
+            reload(&world.shared, RingKind::Signing).await;
             assert!(!world.knows_the_others_key(), "read again too early");
             world.clock.advance(Duration::from_secs(1));
         }
-        reload_signing_keys(&world.shared).await;
+        reload(&world.shared, RingKind::Signing).await;
         assert!(world.knows_the_others_key());
     }
 
@@ -229,18 +332,22 @@ services:
         let world = World::new().await;
         tokio::select! {
             biased;
-            () = reload_signing_keys(&world.shared) => panic!("it has to wait for the store"),
+            () = reload(&world.shared, RingKind::Signing) => panic!("it has to wait for the store"),
             () = std::future::ready(()) => {}
         }
-        reload_signing_keys(&world.shared).await;
+        reload(&world.shared, RingKind::Signing).await;
         assert!(world.knows_the_others_key());
     }
 
     #[tokio::test]
     async fn a_damaged_key_is_told_by_its_name() {
         let world = World::new().await;
-        let damaged =
-            StoredKey { id: KeyId::parse("k9").unwrap(), material: "AAAA".to_owned(), created: NOW };
+        let damaged = StoredKey {
+            id: KeyId::parse("k9").unwrap(),
+            material: "AAAA".to_owned(),
+            created: NOW,
+            signs_from: None,
+        };
         let folder = tempfile::tempdir().unwrap();
         let settings = crate::store::Settings::Embedded { path: folder.path().join("other.db") };
         let control = tokio::runtime::Handle::current();

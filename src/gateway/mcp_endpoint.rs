@@ -18,6 +18,7 @@ use crate::mcp;
 use crate::oauth::{AttemptId, GrantId, TokenLives};
 use crate::pages::Problem;
 use crate::secret;
+use crate::store::RingKind;
 use crate::telemetry::Note;
 use crate::time::Timestamp;
 use crate::token::TokenError;
@@ -98,6 +99,9 @@ async fn guarded(
         revocations: &exchange.shared.revocations,
         now: exchange.now,
     };
+    if way.is_strange_session(request.headers()) {
+        keys::reload(exchange.shared, RingKind::Session).await;
+    }
     match forward(&way, request).await {
         Ok(answer) => noted(answer, note),
         Err(ForwardError::Refused(refusal)) => noted(challenge(service, &refusal), note),
@@ -122,7 +126,7 @@ async fn admit(
     };
     match decide() {
         Err(Refusal::Token(TokenError::UnknownKey(Some(_)))) => {
-            keys::reload_signing_keys(exchange.shared).await;
+            keys::reload(exchange.shared, RingKind::Signing).await;
             decide()
         }
         decided => decided,

@@ -19,6 +19,7 @@ mod grants;
 mod guard;
 mod headers;
 mod home;
+mod key_rings;
 mod keys;
 mod mcp_endpoint;
 mod origin;
@@ -56,6 +57,7 @@ use exchange::{Exchange, noted};
 use route::{Route, TargetError};
 
 pub use body::{Body, BodyError, Finish};
+pub use key_rings::{KeyStatus, keep_keys, list_keys, rotate_keys};
 pub use keys::{KeyRingError, LastReload, load_refresh_keys, load_session_keys, load_signing_keys};
 pub use revocations::Revocations;
 pub use service::{Service, ServiceSettings, UserIdForm};
@@ -65,9 +67,9 @@ pub use site::{Settings, Site};
 pub struct Shared {
     /// Clients, flows, sessions, grants.
     pub store: Store,
-    /// Keys of access tokens; the newest signs.
+    /// Keys of access tokens; the active one signs, all are trusted.
     pub signing: ArcSwap<SigningKeys>,
-    /// When those were read again last.
+    /// When the keys were read again last.
     pub last_reload: LastReload,
     /// Keys of refresh tokens.
     pub refresh: ArcSwap<RefreshKeys>,

@@ -12,7 +12,7 @@ use super::reply::{self, WireError};
 use super::{Body, keys};
 use crate::oauth::{AttemptId, Client, ErrorCode, Grant, GrantId, RevocationReason};
 use crate::secret;
-use crate::store::StoreError;
+use crate::store::{RingKind, StoreError};
 use crate::telemetry::{Audit, Event};
 use crate::token::{RefreshToken, TokenError, Verified, verify};
 
@@ -77,7 +77,7 @@ async fn revoke(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<(
     let client = client_auth::authenticate(exchange, &headers, &parameters).await?;
     let token = parameters.get("token").ok_or(Refused::Missing)?;
     if let Some(token) = RefreshToken::parse(token) {
-        let keys = exchange.shared.refresh.load();
+        let keys = keys::for_refresh_token(exchange.shared, &token).await;
         let proven =
             |grant: &Grant| grant.salt().is_some_and(|salt| keys.check(&token, &client.id, salt).is_some());
         return end(exchange, &client, token.grant(), proven).await;
@@ -95,7 +95,7 @@ async fn verified(exchange: &Exchange<'_>, token: &str) -> Option<Verified> {
     let verify = || verify(token, &exchange.shared.signing.load(), issuer, exchange.now);
     match verify() {
         Err(TokenError::UnknownKey(Some(_))) => {
-            keys::reload_signing_keys(exchange.shared).await;
+            keys::reload(exchange.shared, RingKind::Signing).await;
             verify().ok()
         }
         known => known.ok(),

@@ -12,6 +12,7 @@ mod pkce;
 mod redirect;
 mod refresh;
 mod resources;
+mod rings;
 mod scopes;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -33,5 +34,6 @@ pub use pkce::{CodeChallenge, CodeVerifier, VerifierError};
 pub use redirect::{NEVER_PRIVATE, RESERVED, RedirectError, RedirectPolicy, RedirectUri, RegisteredRedirect};
 pub use refresh::{Presented, Refresh, RefreshError, RefreshOutcome};
 pub use resources::{Resource, ResourceError};
+pub use rings::{GRACE, KeyPlace, KeySchedule, KeyState, LEAD, Ring, Rotation, StoredKey, WAIT};
 pub use scopes::{Hierarchy, Scope, Scopes};
 pub use users::{Facts, User};

@@ -139,8 +139,8 @@ pub trait Backend: Send + Sync {
     /// Adds one to a counter, which begins at zero and ends at `expires`; what it is now.
     fn increment<'a>(&'a self, name: &'a Name, expires: Timestamp) -> Reply<'a, u64>;
 
-    /// The names that begin with `prefix`, some at a time, in any order: `portcullis backup` and the re-sealing under a new
-    /// `secret_key` will go over every record.
+    /// The names that begin with `prefix`, some at a time, in any order: sealing again under a new `secret_key`
+    /// goes over every sealed record, `portcullis backup` will go over all.
     fn scan(&self, prefix: Prefix, cursor: Option<Cursor>) -> Reply<'_, ScanPage>;
 
     /// Appends to a log.

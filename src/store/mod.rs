@@ -7,6 +7,7 @@ mod grants;
 mod keys;
 mod logins;
 mod redis;
+mod resealing;
 mod schema;
 mod upkeep;
 
@@ -19,11 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use self::backend::{Backend, Expect, Name, Put};
 use crate::clock::Clock;
-use crate::oauth::{ClientId, CodeChallenge, Facts, GrantId, KeyId, Resource, Scopes};
+use crate::oauth::{ClientId, CodeChallenge, Facts, GrantId, Resource, Scopes};
 use crate::seal::Sealer;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
+pub use crate::oauth::StoredKey;
+pub use resealing::Resealed;
 pub use schema::SCHEMA;
 
 /// How long after its end a record may stay: clocks differ.
@@ -125,9 +128,19 @@ pub enum OpenError {
     Url(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// `secret_key` is not the one this store was made with (finding `secret-key-changed`).
     #[error(
-        "secret_key is not the one this store was made with; restore the old key, or start with an empty store"
+        "secret_key is not the one this store was made with; restore the old key, or write it as secret_key_previous beside the new one, or start with an empty store"
     )]
     SecretKey,
+    /// Nor is `secret_key_previous`.
+    #[error(
+        "neither secret_key nor secret_key_previous is the one this store was made with; restore the old key as one of the two, or start with an empty store"
+    )]
+    NeitherKey,
+    /// `secret_key_previous` was taken away while some records were still sealed under it.
+    #[error(
+        "some of this store is still sealed under the secret_key of before; write that as secret_key_previous again, until the log says that 0 are left"
+    )]
+    StillSealed,
     /// A newer Portcullis wrote it.
     #[error("the store has schema {found}, this version knows {known}; upgrade portcullis")]
     Schema {
@@ -189,7 +202,7 @@ pub struct Session {
 }
 
 /// What a ring's keys are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RingKind {
     /// Sign access tokens: PKCS#8, base64.
     Signing,
@@ -199,15 +212,19 @@ pub enum RingKind {
     Session,
 }
 
-/// A key that the store keeps, sealed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StoredKey {
-    /// Its name.
-    pub id: KeyId,
-    /// Its material, in the form its kind has.
-    pub material: String,
-    /// When it was made.
-    pub created: Timestamp,
+impl RingKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Signing, Self::Refresh, Self::Session];
+
+    /// Its name, on the command line and in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signing => "signing",
+            Self::Refresh => "refresh",
+            Self::Session => "session",
+        }
+    }
 }
 
 /// A revoked grant, as the feed tells it.
@@ -283,14 +300,18 @@ impl Store {
     /// Reads a record that has no end. If there is none, `fresh` becomes the first; of several processes that start at once
     /// one wins, and all get the winner's.
     async fn read_or_begin<T: schema::Record>(&self, name: Name, fresh: &T) -> Result<T, StoreError> {
-        if let Some(bytes) = self.backend.get(&name).await? {
-            return Ok(schema::read(&name, &bytes, &self.sealer)?.value);
+        Ok(self.load_or_begin(name, fresh).await?.value)
+    }
+
+    /// The same, to be replaced by compare-and-swap.
+    async fn load_or_begin<T: schema::Record>(&self, name: Name, fresh: &T) -> Result<Loaded<T>, StoreError> {
+        let mut bytes = self.backend.get(&name).await?;
+        if bytes.is_none() {
+            self.write(name.clone(), fresh, None, Expect::Absent).await?;
+            bytes = self.backend.get(&name).await?;
         }
-        self.write(name.clone(), fresh, None, Expect::Absent).await?;
-        let Some(bytes) = self.backend.get(&name).await? else {
-            return Err(StoreError::damaged(&name, Damage::Gone));
-        };
-        Ok(schema::read(&name, &bytes, &self.sealer)?.value)
+        let bytes = bytes.ok_or_else(|| StoreError::damaged(&name, Damage::Gone))?;
+        Ok(Loaded { value: schema::read(&name, &bytes, &self.sealer)?.value, bytes })
     }
 }
 

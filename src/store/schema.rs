@@ -5,6 +5,7 @@
 //! |---|---|---|---|
 //! | `meta:schema` | [`SCHEMA`] | record | never |
 //! | `meta:check` | [`CHECK`] | sealed | never |
+//! | `meta:resealing` | [`RESEALING`] | record | when nothing is left that a `secret_key` of before sealed |
 //! | `client:<digest of id>` | [`Client`] | record | `client.expires` |
 //! | `flow:<digest of state>` | [`Flow`] | sealed | `flow.expires` |
 //! | `session:<digest of cookie>` | [`Session`] | record | `session.expires` |
@@ -18,9 +19,9 @@
 //! | `count:<digest of name>:<window>` | a counter | number | with its window |
 //!
 //! A record is a version byte and JSON `{"exp":…,"value":…}`, `exp` absent where there is no end. A sealed record is the
-//! same inside [`Sealer::seal`] under its name, behind a version byte. A log's entries are text.
+//! same inside [`Sealer::seal`] under its name, behind a version byte; which kinds are sealed says [`SEALED`]. A log's entries are text.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::backend::Name;
@@ -34,31 +35,27 @@ use crate::time::Timestamp;
 pub const SCHEMA: u32 = 1;
 /// What `meta:check` says when it opens.
 pub(super) const CHECK: &str = "portcullis";
+/// What `meta:resealing` says: the first form of the mark.
+pub(super) const RESEALING: u32 = 1;
+/// The kinds whose records are sealed: how their names begin. The one list of them: a record of these is sealed when it is
+/// written, opened when it is read, and sealed again under another `secret_key`. They lie in no shard.
+pub(super) const SEALED: [&str; 3] = ["meta:check", "flow:", "ring:"];
 /// How the names of the revocation logs begin: those a reader goes on from where it was.
 pub(super) const REVOKED: &str = "revoked:";
 /// The form of every record.
 const VERSION: u8 = 1;
 
-/// A record's type: how it is written.
-pub(super) trait Record: Serialize + DeserializeOwned {
-    /// Whether it is sealed.
-    const SEALED: bool = false;
-}
+/// A record's type. Whether it is sealed says its name: [`SEALED`].
+pub(super) trait Record: Serialize + DeserializeOwned {}
 
 impl Record for u32 {}
 impl Record for Client {}
 impl Record for Session {}
 impl Record for Grant {}
 impl Record for Pin {}
-impl Record for String {
-    const SEALED: bool = true;
-}
-impl Record for Flow {
-    const SEALED: bool = true;
-}
-impl Record for Vec<StoredKey> {
-    const SEALED: bool = true;
-}
+impl Record for String {}
+impl Record for Flow {}
+impl Record for Vec<StoredKey> {}
 
 /// Whose a login of the access rules is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +99,7 @@ struct EnvelopeIn<T> {
 /// Never: records are structs of text and numbers, which JSON can always say.
 pub(super) fn write<T: Record>(name: &Name, value: &T, exp: Option<Timestamp>, sealer: &Sealer) -> Vec<u8> {
     let json = serde_json::to_vec(&EnvelopeOut { exp, value }).expect("a record is plain data");
-    let body = if T::SEALED { sealer.seal(name.as_str(), &json) } else { json };
+    let body = if is_sealed(name) { sealer.seal(name.as_str(), &json) } else { json };
     [&[VERSION], body.as_slice()].concat()
 }
 
@@ -112,7 +109,7 @@ pub(super) fn read<T: Record>(name: &Name, bytes: &[u8], sealer: &Sealer) -> Res
         return Err(StoreError::damaged(name, Damage::Form));
     };
     let opened;
-    let json = if T::SEALED {
+    let json = if is_sealed(name) {
         opened = sealer.open(name.as_str(), body).map_err(|error| StoreError::damaged(name, error))?;
         opened.as_slice()
     } else {
@@ -121,6 +118,32 @@ pub(super) fn read<T: Record>(name: &Name, bytes: &[u8], sealer: &Sealer) -> Res
     let envelope: EnvelopeIn<T> = serde_json::from_slice(json)
         .map_err(|error| StoreError::damaged(name, Damage::Content(error.column())))?;
     Ok(Read { value: envelope.value, exp: envelope.exp })
+}
+
+fn is_sealed(name: &Name) -> bool {
+    SEALED.iter().any(|kind| name.as_str().starts_with(kind))
+}
+
+/// A sealed record, sealed again.
+pub(super) struct SealedAgain {
+    pub(super) bytes: Vec<u8>,
+    /// When it ends, as before.
+    pub(super) exp: Option<Timestamp>,
+}
+
+/// A sealed record as it is under the new `secret_key`; `None` if it is sealed under that one already.
+pub(super) fn reseal(name: &Name, bytes: &[u8], sealer: &Sealer) -> Result<Option<SealedAgain>, StoreError> {
+    let Some((&VERSION, body)) = bytes.split_first() else {
+        return Err(StoreError::damaged(name, Damage::Form));
+    };
+    if sealer.open_as_new(name.as_str(), body).is_ok() {
+        return Ok(None);
+    }
+    let json = sealer.open(name.as_str(), body).map_err(|error| StoreError::damaged(name, error))?;
+    let envelope: EnvelopeIn<IgnoredAny> = serde_json::from_slice(&json)
+        .map_err(|error| StoreError::damaged(name, Damage::Content(error.column())))?;
+    let bytes = [&[VERSION], sealer.seal(name.as_str(), &json).as_slice()].concat();
+    Ok(Some(SealedAgain { bytes, exp: envelope.exp }))
 }
 
 fn digested(kind: &str, text: &str) -> Name {
@@ -133,6 +156,10 @@ pub(super) fn schema() -> Name {
 
 pub(super) fn check() -> Name {
     Name::new("meta:check".to_owned())
+}
+
+pub(super) fn resealing() -> Name {
+    Name::new("meta:resealing".to_owned())
 }
 
 pub(super) fn client(id: &ClientId) -> Name {

@@ -1,8 +1,8 @@
-//! Verbs that keep the store itself in order: the checks at its opening, sweeps, counters, and whether it answers.
+//! Verbs that keep the store itself in order: the check of its schema, sweeps, counters, and whether it answers.
 
 use std::time::Duration;
 
-use super::schema::{self, CHECK, SCHEMA};
+use super::schema::{self, SCHEMA};
 use super::{OpenError, Store, StoreError};
 use crate::oauth::ShardId;
 use crate::time::Timestamp;
@@ -12,15 +12,6 @@ impl Store {
     pub(super) async fn check_schema(&self) -> Result<(), OpenError> {
         let found = self.read_or_begin(schema::schema(), &SCHEMA).await?;
         if found > SCHEMA { Err(OpenError::Schema { found, known: SCHEMA }) } else { Ok(()) }
-    }
-
-    /// Refuses a `secret_key` that does not open the check value; the first one to come writes it.
-    pub(super) async fn check_secret_key(&self) -> Result<(), OpenError> {
-        match self.read_or_begin(schema::check(), &CHECK.to_owned()).await {
-            Ok(check) if check == CHECK => Ok(()),
-            Ok(_) | Err(StoreError::Damaged { .. }) => Err(OpenError::SecretKey),
-            Err(other @ (StoreError::Away(_) | StoreError::Contended)) => Err(other.into()),
-        }
     }
 
     /// Drops log entries older than `older_than` and, on the embedded store, expired records. Called now and then.

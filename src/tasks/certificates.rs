@@ -15,10 +15,11 @@ use crate::time::Timestamp;
 const LOOK: Duration = Duration::from_secs(2);
 const DAY: Duration = Duration::from_hours(24);
 
-/// Watches in the background.
-#[must_use]
-pub fn watch_certificates(certificates: Arc<Certificates>, clock: Arc<dyn Clock>) -> Tasks {
-    Tasks { running: vec![tokio::spawn(watch(certificates, clock))] }
+impl Tasks {
+    /// Watches over the certificates, too.
+    pub fn watch_certificates(&mut self, certificates: Arc<Certificates>, clock: Arc<dyn Clock>) {
+        self.running.push(tokio::spawn(watch(certificates, clock)));
+    }
 }
 
 async fn watch(certificates: Arc<Certificates>, clock: Arc<dyn Clock>) {

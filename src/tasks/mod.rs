@@ -1,6 +1,9 @@
-//! What runs beside requests, on the control runtime: the revocation feed, the sweep, and the watch over certificates.
+//! What runs beside requests, on the control runtime: the revocation feed, the sweep, the key rings, sealing again under
+//! another `secret_key`, and the watch over certificates.
 
 mod certificates;
+mod keys;
+mod resealing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +13,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::gateway::Shared;
 use crate::store::{FeedPosition, StoreError};
-
-pub use certificates::watch_certificates;
 
 const POLL: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_mins(10);

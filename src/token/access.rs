@@ -57,6 +57,7 @@ pub struct Claims {
 /// it is for this service, and still wanted, is for the guard to say on every request.
 #[derive(Clone, Debug)]
 pub struct Verified {
+    key: KeyId,
     claims: Claims,
 }
 
@@ -65,6 +66,12 @@ impl Verified {
     #[must_use]
     pub const fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    /// The key that signed it.
+    #[must_use]
+    pub const fn key(&self) -> &KeyId {
+        &self.key
     }
 }
 
@@ -118,7 +125,7 @@ pub fn verify(token: &str, keys: &SigningKeys, issuer: &str, now: Timestamp) -> 
     }
     let claims = ReadClaims(json_object(parts.claims).ok_or(TokenError::Malformed)?);
     claims.check(issuer, now)?;
-    Ok(Verified { claims: claims.read()? })
+    Ok(Verified { key: key.id().clone(), claims: claims.read()? })
 }
 
 impl SigningKeys {

@@ -38,7 +38,7 @@ impl std::fmt::Debug for Remembered {
 }
 
 /// Verified tokens by their digest. A hit proves the signature, nothing else: the caller checks expiry, audience,
-/// access rules and revocation again.
+/// access rules, revocation, and whether the key is still trusted.
 pub struct TokenCache {
     entries: Cache<Digest, Arc<Remembered>>,
 }

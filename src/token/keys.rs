@@ -115,6 +115,12 @@ impl SigningKeys {
         &self.jwks
     }
 
+    /// Whether a key of that name is trusted.
+    #[must_use]
+    pub fn trusts(&self, id: &KeyId) -> bool {
+        self.named(id).is_some()
+    }
+
     pub(super) fn active(&self) -> Option<&SigningKey> {
         self.keys.first()
     }

@@ -45,6 +45,12 @@ impl RefreshKeys {
         Secret::new(format!("{id}.{grant}.{generation}.{}", tag.expose()))
     }
 
+    /// Whether the key that `token` names is here.
+    #[must_use]
+    pub fn knows(&self, token: &RefreshToken) -> bool {
+        self.keys.iter().any(|(id, _)| *id == token.key)
+    }
+
     /// Believes `token` if its MAC is right for this client and salt.
     #[must_use]
     pub fn check(&self, token: &RefreshToken, client: &ClientId, salt: &[u8; 16]) -> Option<Presented> {

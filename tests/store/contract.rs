@@ -14,6 +14,8 @@ use crate::faults::Faulty;
 use crate::fixtures::*;
 use crate::rig::Rig;
 
+pub(crate) use crate::resealing::*;
+
 pub(crate) async fn a_client_is_read_back_until_it_expires(rig: &Rig) {
     let saved = client("c_one", later(100));
     rig.store.save_client(&saved).await.unwrap();
@@ -295,6 +297,45 @@ pub(crate) async fn of_eight_fresh_key_rings_one_wins_and_all_get_it(rig: &Rig) 
     }
 }
 
+// V3, T15
+pub(crate) async fn of_eight_rotations_of_one_ring_one_wins(rig: &Rig) {
+    let kind = RingKind::Signing;
+    let first = key("k0", "material");
+    rig.store.load_ring(kind, &first).await.unwrap();
+    let mut rotations = JoinSet::new();
+    for index in 1..=8 {
+        let store = rig.another().await;
+        let first = first.clone();
+        rotations.spawn(async move {
+            let old = store.load_ring(kind, &first).await.unwrap();
+            assert_eq!(old.value, std::slice::from_ref(&first));
+            (store, old, vec![key(&format!("k{index}"), "material"), first])
+        });
+    }
+    let mut swaps = JoinSet::new();
+    for (store, old, new) in rotations.join_all().await {
+        swaps.spawn(async move { (store.swap_ring(kind, &old, new.clone()).await.unwrap(), new) });
+    }
+    let swapped = swaps.join_all().await;
+    let won: Vec<_> = swapped.iter().filter(|(swap, _)| *swap == Swap::Done).collect();
+    assert_eq!(won.len(), 1);
+    assert_eq!(rig.store.key_ring(kind, first).await.unwrap(), won[0].1);
+}
+
+pub(crate) async fn a_lost_answer_of_a_rotation_is_recognised_by_its_key(rig: &Rig) {
+    let faulty = Faulty::new(&rig.backend, Duration::ZERO);
+    let store = Store::with_backend(faulty.clone(), sealer()).await.unwrap();
+    let (first, second) = (key("k0", "material"), key("k1", "material"));
+    let old = store.load_ring(RingKind::Refresh, &first).await.unwrap();
+    faulty.lose_the_next_answer();
+    let new = vec![second.clone(), first.clone()];
+    let lost = store.swap_ring(RingKind::Refresh, &old, new.clone()).await.unwrap_err();
+    assert!(matches!(lost, StoreError::Away(_)), "{lost}");
+    assert_eq!(store.load_ring(RingKind::Refresh, &first).await.unwrap().value, new);
+    let again = store.swap_ring(RingKind::Refresh, &old, vec![first]).await.unwrap();
+    assert_eq!(again, Swap::Conflict, "what was read before is there no more");
+}
+
 pub(crate) async fn counters_count_within_their_window(rig: &Rig) {
     let minute = Duration::from_mins(1);
     let start = later(60 - NOW.seconds() % 60);
@@ -413,7 +454,7 @@ pub(crate) async fn another_secret_key_is_refused(rig: &Rig) {
     let refused = Store::with_backend(rig.backend.clone(), other).await.err().unwrap();
     assert_eq!(
         refused.to_string(),
-        "secret_key is not the one this store was made with; restore the old key, or start with an empty store"
+        "secret_key is not the one this store was made with; restore the old key, or write it as secret_key_previous beside the new one, or start with an empty store"
     );
     Store::with_backend(rig.backend.clone(), sealer()).await.expect("the right one still opens it");
 }

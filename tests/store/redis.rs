@@ -54,10 +54,18 @@ async fn everything_is_away(store: &Store) {
             async { store.ping().await.err() },
         )
     };
-    let results = tokio::join!(logins, others);
+    let one_key = key("k", "material");
+    let keys = async {
+        tokio::join!(
+            async { store.load_ring(RingKind::Session, &one_key).await.err() },
+            async { store.reseal().await.err() },
+            async { store.left_to_reseal().await.err() },
+        )
+    };
+    let results = tokio::join!(logins, others, keys);
     assert!(asked.elapsed() < PROMPTLY, "{:?}", asked.elapsed());
     let shown = format!("{results:?}");
-    assert_eq!(shown.matches("Some(Away(").count(), 19, "{shown}");
+    assert_eq!(shown.matches("Some(Away(").count(), 22, "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -146,6 +146,33 @@ impl Rig {
         (Self::over(config, yaml, clock, shared, folder).await, faulty)
     }
 
+    /// Several gateways over one store, as processes over one Redis: each of a configuration in which `{folder}` stands for
+    /// the store's folder. They have one clock.
+    pub async fn several<const N: usize>(yamls: [&str; N]) -> [Self; N] {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let yamls = yamls.map(|yaml| yaml.replace("{folder}", folder.path().to_str().unwrap()));
+        let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));
+        let control = tokio::runtime::Handle::current();
+        let first = Config::from_text(&yamls[0]).unwrap_or_else(|problems| panic!("{problems}"));
+        let backend = store::open_backend(&first.store, &control, clock.clone()).await.unwrap();
+        let mut rigs = Vec::new();
+        for yaml in yamls {
+            let config = Config::from_text(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+            let sealer = cli::serve::sealer(&config);
+            let store = Store::with_backend(Arc::clone(&backend), sealer).await.unwrap();
+            let shared = cli::serve::share_over(&config, store, clock.clone()).await.unwrap();
+            rigs.push(Self::over(config, yaml, Arc::clone(&clock), shared, Arc::clone(&folder)).await);
+        }
+        rigs.try_into().ok().unwrap()
+    }
+
+    /// Lets time pass, and reads the revocations as of then.
+    pub fn pass(&self, duration: Duration) {
+        self.clock.advance(duration);
+        let now = portcullis::clock::Clock::now(&*self.clock);
+        self.shared.revocations.update(&[], Duration::from_hours(24), now);
+    }
+
     async fn over(
         config: Config,
         yaml: String,

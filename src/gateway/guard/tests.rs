@@ -124,6 +124,17 @@ fn a_cached_token_expires_to_the_second() {
     assert_eq!(world.admit(&token, &service).unwrap_err(), Refusal::Token(TokenError::Expired));
 }
 
+// V3
+#[test]
+fn a_key_that_was_given_away_ends_a_cached_token() {
+    let (mut world, service) = (World::new(), testing::service());
+    let token = world.mint(&testing::claims());
+    world.admit(&token, &service).unwrap();
+    world.keys = crate::token::testing::keys(&["another"]);
+    let refusal = world.admit(&token, &service).unwrap_err();
+    assert!(matches!(refusal, Refusal::Token(TokenError::UnknownKey(Some(_)))), "{refusal}");
+}
+
 #[test]
 fn changed_access_rules_end_a_cached_token() {
     let (world, mut service) = (World::new(), testing::service());

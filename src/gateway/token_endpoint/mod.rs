@@ -12,7 +12,7 @@ use super::discovery::open_to_all;
 use super::exchange::{Exchange, noted};
 use super::form::{self, BodyReadError};
 use super::reply::{self, WireError};
-use super::{Body, Service};
+use super::{Body, Service, keys};
 use crate::oauth::{Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Resource, Scopes};
 use crate::secret;
 use crate::store::StoreError;
@@ -150,6 +150,7 @@ async fn answer(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<R
     };
     let issue = issue.map_err(|refused| audited(exchange, refused))?;
     keep_client(exchange, &client).await;
+    keys::before_signing(exchange.shared).await;
     let tokens = issue_tokens(exchange, &client, &issue)?;
     let note = Note {
         subject: Some(issue.grant.facts.user.subject.to_string()),

@@ -1,15 +1,18 @@
 //! `grant_type=refresh_token` (RFC 6749 §6): the MAC first, then the access rules, then the generations.
 
+use std::sync::Arc;
+
 use super::{Issue, Refused, resource};
 use crate::gateway::exchange::Exchange;
 use crate::gateway::grants::{self, Step};
+use crate::gateway::keys;
 use crate::oauth::{
     AttemptId, Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Refresh, RefreshError,
     RefreshOutcome, Resource, RevocationReason, Scopes,
 };
 use crate::secret;
 use crate::telemetry::{Audit, Event};
-use crate::token::RefreshToken;
+use crate::token::{RefreshKeys, RefreshToken};
 
 const ENDED: &str = "this grant has ended; sign in again";
 
@@ -18,6 +21,7 @@ struct Asked<'a> {
     exchange: &'a Exchange<'a>,
     client: &'a Client,
     token: RefreshToken,
+    keys: Arc<RefreshKeys>,
     scopes: Option<Scopes>,
     resource: Option<Resource>,
     attempt: AttemptId,
@@ -33,9 +37,11 @@ pub(super) async fn refresh(
     if !client.may_refresh() {
         return Err(Refused::MayNotRefresh);
     }
+    let token =
+        RefreshToken::parse(token).ok_or_else(|| Refused::grant("this is no refresh token of ours"))?;
     let asked = Asked {
-        token: RefreshToken::parse(token)
-            .ok_or_else(|| Refused::grant("this is no refresh token of ours"))?,
+        keys: keys::for_refresh_token(exchange.shared, &token).await,
+        token,
         scopes: parameters.get("scope").map(Scopes::parse),
         resource: resource(exchange, parameters)?,
         attempt: AttemptId::new(secret::random()),
@@ -52,8 +58,7 @@ impl Asked<'_> {
     fn decide(&self, grant: Grant) -> Step<Result<Issue, Refused>> {
         let now = self.exchange.now;
         let Some(salt) = grant.salt() else { return Step::Answer(Err(self.ended(grant))) };
-        let Some(presented) = self.exchange.shared.refresh.load().check(&self.token, &self.client.id, salt)
-        else {
+        let Some(presented) = self.keys.check(&self.token, &self.client.id, salt) else {
             return Step::Answer(Err(Refused::grant("this refresh token is not one of this client")));
         };
         // A service that is not configured here is no reason to end its grants: it may be back in a minute.

@@ -79,6 +79,7 @@ fn is_written_as<T: Record + std::fmt::Debug>(value: &T, exp: Option<Timestamp>,
 #[test]
 fn open_records_are_written_as_ever() {
     is_written_as(&SCHEMA, None, r#"{"value":1}"#);
+    is_written_as(&RESEALING, None, r#"{"value":1}"#);
     is_written_as(
         &client_value(),
         Some(Timestamp::from_seconds(1_800_086_400)),
@@ -138,6 +139,9 @@ fn sealed_records_are_read_as_ever() {
     assert_eq!(flow.exp, Some(NOW));
     let ring = opened::<Vec<StoredKey>>(&ring(RingKind::Signing), "AQEAAQIDBAUGBwgJCgvGb1r3JglsoGE/hPhKzhmOo+4Oqj/Ic9RpL7A1Il6KtzPyQkWVL9AR/4eHKxFBPjL8xQTZDPOaLfPzwgpBD5mfyTBO4A7F0nlwIXpQxSaD2PW3").value;
     assert_eq!((ring[0].id.as_str(), ring[0].material.as_str(), ring[0].created), ("k1", "material", NOW));
+    let two = ring_of_two();
+    let next = opened::<Vec<StoredKey>>(&super::ring(RingKind::Refresh), "AQEAAQIDBAUGBwgJCgvGb1r3JglsoGE/hPhKzhmOo+4Nqj/Ic9RpL7A1Il6KtzPsRlKfM91Sv4fIexdSLzbsglrKDvKSLfPzwgpBE4uR/SosMXYC1+EhR2Ic6hiVr3pKKeA33EnQpBg3u2jGena/QAOELtBRBuJtei98lfggJuKuWyxBW/WvRgquENHH0BatckM8GZVyHciMX2fP93m2m6CpK9fTxrnJV8w=").value;
+    assert_eq!(next, two, "with a key to come");
     assert_eq!(
         opened::<String>(
             &check(),
@@ -146,6 +150,37 @@ fn sealed_records_are_read_as_ever() {
         .value,
         CHECK
     );
+}
+
+/// A key to come, and the one of a store of before that still signs.
+fn ring_of_two() -> Vec<StoredKey> {
+    let key = |id: &str, material: &str, created, signs_from| StoredKey {
+        id: crate::oauth::KeyId::parse(id).unwrap(),
+        material: material.to_owned(),
+        created: Timestamp::from_seconds(created),
+        signs_from,
+    };
+    let begins = Timestamp::from_seconds(1_800_086_400);
+    vec![key("k2", "second", 1_800_000_000, Some(begins)), key("k1", "first", 1_792_224_000, None)]
+}
+
+// secret-key-changed
+#[test]
+fn a_record_sealed_again_says_the_same_and_ends_when_it_did() {
+    let new = Sealer::new(Key::new([0x43; 32])).with_previous(Key::new([0x42; 32]));
+    let (name, secret) = (flow(&Secret::new("state".to_owned())), flow_value());
+    let before = write(&name, &secret, Some(NOW), &sealer());
+    let SealedAgain { bytes: after, exp } = reseal(&name, &before, &new).unwrap().unwrap();
+    assert_eq!(exp, Some(NOW));
+    let only_new = Sealer::new(Key::new([0x43; 32]));
+    let read_again = read::<Flow>(&name, &after, &only_new).unwrap();
+    assert_eq!((format!("{:?}", read_again.value), read_again.exp), (format!("{secret:?}"), Some(NOW)));
+    assert!(reseal(&name, &after, &new).unwrap().is_none(), "once is enough");
+    let other = Sealer::new(Key::new([0x44; 32])).with_previous(Key::new([0x45; 32]));
+    assert!(matches!(reseal(&name, &before, &other), Err(StoreError::Damaged { .. })));
+    for wrong in [b"".as_slice(), b"\x02", &before[..before.len() - 1]] {
+        assert!(matches!(reseal(&name, wrong, &new), Err(StoreError::Damaged { .. })));
+    }
 }
 
 /// Reads the golden bytes, and what is written now.
@@ -172,6 +207,7 @@ fn names_are_digests_and_stay_as_they_are() {
     let names = [
         (schema(), "meta:schema"),
         (check(), "meta:check"),
+        (resealing(), "meta:resealing"),
         (client(&id), "client:ImiMe3elhNsReS57iopprrFJPcsLLcxbAVWGsV9PrJU"),
         (flow(&secret), "flow:Ny6zd0gCqNl7rdDzr9q796F--KH5ALOU25mkYLiTQGw"),
         (session(&secret), "session:Ny6zd0gCqNl7rdDzr9q796F--KH5ALOU25mkYLiTQGw"),
