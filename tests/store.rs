@@ -10,6 +10,8 @@ mod embedded;
 mod faults;
 #[path = "store/fixtures.rs"]
 mod fixtures;
+#[path = "store/queues.rs"]
+mod queues;
 #[path = "store/redis.rs"]
 mod redis_server;
 #[path = "store/rig.rs"]
@@ -63,4 +65,15 @@ contract! {
     a_newer_schema_is_refused
     a_damaged_record_is_told_as_such
     nothing_secret_is_readable_in_what_is_stored
+    at_the_limit_the_oldest_unused_client_goes_and_no_newcomer_is_refused
+    a_used_client_never_goes
+    a_client_that_somebody_signs_in_with_is_spared_for_as_long
+    strangers_that_begin_sign_ins_keep_no_more_than_twice_the_limit
+    of_an_eviction_and_a_first_use_at_the_same_moment_one_happens
+    many_newcomers_at_once_leave_no_more_than_the_limit
+    a_limit_may_change_between_two_starts
+    what_cannot_be_read_keeps_no_newcomer_out
+    at_the_limit_the_oldest_sign_in_goes
+    a_person_is_remembered_in_a_hundred_browsers
+    a_long_queue_is_no_slower_than_a_short_one
 }

@@ -33,3 +33,5 @@ mod start;
 mod tls;
 #[path = "wire/unauthenticated.rs"]
 mod unauthenticated;
+#[path = "wire/unwanted.rs"]
+mod unwanted;

@@ -10,6 +10,7 @@ mod consent;
 mod discovery;
 mod github;
 mod guard;
+mod limits;
 mod lost_answers;
 mod refresh;
 mod registration;

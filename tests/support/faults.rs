@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use portcullis::store::backend::{Append, Backend, Cursor, LogPage, Name, Prefix, Put, Reply, ScanPage};
@@ -13,6 +13,7 @@ use portcullis::time::Timestamp;
 pub(crate) struct Faulty {
     pub(crate) inner: Arc<dyn Backend>,
     pub(crate) lose: AtomicBool,
+    operations: AtomicU64,
     /// How far this store's clock is behind the real one, in milliseconds.
     pub(crate) behind: u64,
 }
@@ -20,11 +21,26 @@ pub(crate) struct Faulty {
 impl Faulty {
     pub(crate) fn new(inner: &Arc<dyn Backend>, behind: Duration) -> Arc<Self> {
         let behind = u64::try_from(behind.as_millis()).unwrap();
-        Arc::new(Self { inner: Arc::clone(inner), lose: AtomicBool::new(false), behind })
+        Arc::new(Self {
+            inner: Arc::clone(inner),
+            lose: AtomicBool::new(false),
+            operations: AtomicU64::new(0),
+            behind,
+        })
     }
 
     pub(crate) fn lose_the_next_answer(&self) {
         self.lose.store(true, Ordering::SeqCst);
+    }
+
+    /// How many records were read, written and counted so far.
+    pub(crate) fn operations(&self) -> u64 {
+        self.operations.load(Ordering::SeqCst)
+    }
+
+    fn operate(&self) -> &Arc<dyn Backend> {
+        self.operations.fetch_add(1, Ordering::SeqCst);
+        &self.inner
     }
 
     fn lossy<'a, T: Send + 'a>(&'a self, reply: Reply<'a, T>) -> Reply<'a, T> {
@@ -40,23 +56,23 @@ impl Faulty {
 
 impl Backend for Faulty {
     fn get<'a>(&'a self, name: &'a Name) -> Reply<'a, Option<Vec<u8>>> {
-        self.inner.get(name)
+        self.operate().get(name)
     }
 
     fn put(&self, put: Put) -> Reply<'_, Swap> {
-        self.lossy(self.inner.put(put))
+        self.lossy(self.operate().put(put))
     }
 
     fn take<'a>(&'a self, name: &'a Name) -> Reply<'a, Option<Vec<u8>>> {
-        self.lossy(self.inner.take(name))
+        self.lossy(self.operate().take(name))
     }
 
     fn delete<'a>(&'a self, name: &'a Name) -> Reply<'a, ()> {
-        self.inner.delete(name)
+        self.operate().delete(name)
     }
 
     fn increment<'a>(&'a self, name: &'a Name, expires: Timestamp) -> Reply<'a, u64> {
-        self.inner.increment(name, expires)
+        self.operate().increment(name, expires)
     }
 
     fn scan(&self, prefix: Prefix, cursor: Option<Cursor>) -> Reply<'_, ScanPage> {
