@@ -29,8 +29,7 @@ fn every_row_has_a_test_or_a_reason_and_the_table_says_which() {
     let mut later = later();
     if std::env::var_os(UPDATE).is_some() {
         later.retain(|id, _| !tests.contains_key(id));
-        let lines: String = later.iter().map(|(id, reason)| format!("{id} {reason}\n")).collect();
-        fs::write(root().join(LATER), format!("{}{lines}", head_of(LATER))).unwrap();
+        write_later(&later);
         fs::write(root().join(TABLE), table(&sections, &tests, &later)).unwrap();
     }
     let mut faults = Vec::new();
@@ -43,7 +42,7 @@ fn every_row_has_a_test_or_a_reason_and_the_table_says_which() {
         for (id, _) in &section.rows {
             match (tests.contains_key(*id), later.get(*id)) {
                 (false, None) => {
-                    faults.push(format!("{id} has no test: write `// {id}` above the one that proves it"))
+                    faults.push(format!("{id} has no test: write `// {id}` above the one that proves it"));
                 }
                 (true, Some(_)) => faults.push(format!("{id} has a test: take it out of {LATER}")),
                 (false, Some(reason)) if !reason.contains("issue *") && !OTHERS.contains(&section.name) => {
@@ -94,10 +93,13 @@ fn later() -> BTreeMap<String, String> {
     lines.map(pair).collect()
 }
 
-/// The comment at the beginning of a file.
-fn head_of(file: &str) -> String {
-    let text = fs::read_to_string(root().join(file)).unwrap();
-    text.lines().take_while(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect()
+/// Writes the reasons that are still needed under the comment that the file begins with.
+fn write_later(later: &BTreeMap<String, String>) {
+    let before = fs::read_to_string(root().join(LATER)).unwrap();
+    let mut lines: Vec<_> =
+        before.lines().take_while(|line| line.starts_with('#')).map(str::to_owned).collect();
+    lines.extend(later.iter().map(|(id, reason)| format!("{id} {reason}")));
+    fs::write(root().join(LATER), lines.join("\n") + "\n").unwrap();
 }
 
 /// Row → the tests that name it, `file::test`.
@@ -107,7 +109,8 @@ fn proofs() -> BTreeMap<String, Vec<String>> {
     for file in ["src", "tests"].into_iter().flat_map(|folder| files(&root().join(folder))) {
         let text = fs::read_to_string(&file).unwrap();
         let path = file.strip_prefix(root()).unwrap().display().to_string();
-        let language = if path.ends_with(".rs") { &RUST } else { &SCRIPT };
+        let is_rust = file.extension().is_some_and(|kind| kind == "rs");
+        let language = if is_rust { &RUST } else { &SCRIPT };
         for (test, ids) in named(&text, language, &contract) {
             for id in ids {
                 proofs.entry(id).or_default().insert(format!("{path}::{test}"));

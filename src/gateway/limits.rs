@@ -42,7 +42,7 @@ pub enum Limit {
     Revoke,
     /// `/introspect`.
     Introspect,
-    /// What a person does on our own pages: signs in there, disconnects a client, signs out.
+    /// Our own pages, and what a person does there: signs in, disconnects a client, signs out.
     Pages,
 }
 
@@ -116,14 +116,13 @@ impl Limit {
             Route::Callback => Some(Self::Callback),
             Route::Token => Some(Self::Token),
             Route::Revoke => Some(Self::Revoke),
-            Route::DevLogin => Some(Self::Pages),
+            Route::Home | Route::DevLogin => Some(Self::Pages),
             Route::ServerMetadata
             | Route::ResourceMetadata(_)
             | Route::NoDocument
             | Route::AuthorizeAtIssuer(_)
             | Route::Keys
             | Route::Stylesheet
-            | Route::Home
             | Route::Service(_)
             | Route::Nothing(_) => None,
         }
@@ -205,12 +204,11 @@ pub(super) fn admit(exchange: &Exchange<'_>, route: &Route<'_>) -> Result<(), Hi
 pub(super) async fn count(exchange: &Exchange<'_>, limit: Limit) -> Result<Result<(), Hit>, StoreError> {
     let Some(rate) = exchange.site.settings.limits.rate(limit) else { return Ok(Ok(())) };
     let name = shared_counter(&exchange.shared.sealer, limit, &exchange.network());
-    let counted = exchange.shared.store.count(&name, rate.period, exchange.now).await?;
-    // Twice the rate in one window is what a process of its own lets through: all at once, and what came back meanwhile.
-    if counted <= 2 * u64::from(rate.count.get()) {
+    let (window, most) = shared_window(rate);
+    if exchange.shared.store.count(&name, window, exchange.now).await? <= most {
         return Ok(Ok(()));
     }
-    let hit = Hit { limit, rate, wait: until_next_window(rate.period, exchange.now) };
+    let hit = Hit { limit, rate, wait: until_next_window(window, exchange.now) };
     tell(exchange, hit);
     Ok(Err(hit))
 }
@@ -236,6 +234,14 @@ fn tell(exchange: &Exchange<'_>, hit: Hit) {
 
 /// How many counters there are for one limit, whatever strangers do.
 const COUNTERS: u64 = 16_384;
+
+/// The windows that all processes share, and how many are let through in one: ten minutes at least, so that few are there at
+/// a time; and twice the rate, which is what a process of its own lets through: all at once, and what came back meanwhile.
+fn shared_window(rate: Rate) -> (Duration, u64) {
+    let window = rate.period.max(Duration::from_mins(10));
+    let (seconds, period) = (window.as_secs(), rate.period.as_secs().max(1));
+    (window, 2 * u64::from(rate.count.get()) * seconds / period)
+}
 
 /// The counter of a network. Networks are put together by a MAC, so that nobody can find one that shares another's. Two that
 /// do share one have one allowance for both: with a default of thousands neither notices the other, and whoever uses up
@@ -315,6 +321,19 @@ mod tests {
             shared_counter(&ours, Limit::SignIn, "192.0.2.1"),
             shared_counter(&ours, Limit::Register, "192.0.2.1")
         );
+    }
+
+    #[test]
+    fn all_processes_together_let_through_what_one_alone_may() {
+        let shared = |count, seconds| {
+            let (window, most) = shared_window(Rate::new(count, Duration::from_secs(seconds)));
+            (window.as_secs(), most)
+        };
+        assert_eq!(shared(20_000, 3600), (3600, 40_000));
+        assert_eq!(shared(1, 600), (600, 2));
+        assert_eq!(shared(10, 60), (600, 200));
+        assert_eq!(shared(1, 7 * 60), (600, 2));
+        assert_eq!(shared(1_000_000, 1), (600, 1_200_000_000));
     }
 
     #[test]

@@ -36,7 +36,7 @@
 //! | `grant`, `grants-of-…`, `revoked` | consents of people whom the access rules let in, by `limits.authorize` |
 //! | `pin`, `pins-of` | logins that the access rules name |
 //! | `ring` | keys, by their rotation |
-//! | `count` | 16,384 for each of two limits, in this window and the last |
+//! | `count` | 16,384 for each of two limits, in this window and those of the last twenty minutes |
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
