@@ -58,9 +58,13 @@ impl WireError for BodyReadError {
 ///
 /// # Errors
 /// [`BodyReadError`].
-pub(super) async fn read(body: RequestBody, most: usize) -> Result<Bytes, BodyReadError> {
-    let collected = tokio::time::timeout(LONGEST, Limited::new(body, most).collect()).await;
-    match collected.map_err(|_| BodyReadError::TooSlow)? {
+pub(super) async fn read(mut body: RequestBody, most: usize) -> Result<Bytes, BodyReadError> {
+    let collected = tokio::time::timeout(LONGEST, Limited::new(&mut body, most).collect()).await;
+    let Ok(collected) = collected else {
+        body.give_up();
+        return Err(BodyReadError::TooSlow);
+    };
+    match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(BodyReadError::TooLarge),
         Err(_) => Err(BodyReadError::BrokeOff),
