@@ -11,6 +11,8 @@ mod bodies;
 mod client;
 #[path = "wire/drain.rs"]
 mod drain;
+#[path = "wire/evicted.rs"]
+mod evicted;
 #[path = "wire/log.rs"]
 mod log;
 #[path = "wire/process.rs"]

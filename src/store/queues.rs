@@ -70,8 +70,10 @@ impl Store {
         let (name, busy) = (schema::flow(state), schema::busy(&flow.client));
         let place = Place { name: name.to_string(), beside: Some(busy.to_string()) };
         self.write(turn, &place, Some(flow.expires), Expect::Any).await?;
-        self.write(busy, &1, Some(flow.expires), Expect::Any).await?;
-        self.write(name, flow, Some(flow.expires), Expect::Any).await?;
+        tokio::try_join!(
+            self.write(busy, &1, Some(flow.expires), Expect::Any),
+            self.write(name, flow, Some(flow.expires), Expect::Any),
+        )?;
         self.leave(due).await
     }
 
