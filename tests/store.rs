@@ -69,7 +69,8 @@ contract! {
     a_used_client_never_goes
     a_client_that_somebody_signs_in_with_is_spared_for_as_long
     strangers_that_begin_sign_ins_keep_no_more_than_twice_the_limit
-    of_an_eviction_and_a_first_use_at_the_same_moment_one_happens
+    a_client_that_is_used_while_it_is_evicted_stays
+    a_client_that_is_evicted_while_it_is_used_is_told_to_have_gone
     many_newcomers_at_once_leave_no_more_than_the_limit
     a_limit_may_change_between_two_starts
     what_cannot_be_read_keeps_no_newcomer_out

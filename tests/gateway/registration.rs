@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use portcullis::clock::Clock;
+use portcullis::oauth::{Client, ClientId, Subject};
 use serde_json::{Value, json};
 
 use crate::support::rig::{Answer, ISSUER, REDIRECT, Rig, authorize_query, dev_yaml, encode, request};
@@ -195,6 +197,32 @@ async fn a_registration_is_used_from_the_consent_on_though_its_code_is_not_redee
     rig.register().await;
     rig.register().await;
     assert_eq!(rig.redeem(&client, &code, &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_consent_to_a_registration_that_has_just_made_room_grants_nothing() {
+    // G8, G10: no code goes to a client that could not redeem it.
+    let (rig, store) = Rig::forgetful_with("limits: { unused_clients: 1 }\n").await;
+    let used = rig.register().await;
+    let session = rig.sign_in(&authorize_query(&used), "alice").await.cookies();
+    let client = rig.register().await;
+    let page =
+        rig.get(&format!("/authorize?{}", encode(&authorize_query(&client))), &[("cookie", &session)]).await;
+    let (token, cookies) = (page.input("form_token"), format!("{session}; {}", page.cookies()));
+    let mut form = authorize_query(&client);
+    form.extend([("form_token", token.as_str()), ("decision", "approve")]);
+    let (records, now) = (rig.shared.store.clone(), rig.clock.now());
+    let known = records.client(&ClientId::parse(&client).unwrap(), now).await.unwrap().unwrap();
+    let newcomer = Client { id: ClientId::issue([7; 16]), ..known };
+    store.before_the_next_swap(async move {
+        assert_eq!(records.add_client(&newcomer, 1, now).await.unwrap().len(), 1);
+    });
+    let answer = rig.post("/authorize", &[("cookie", &cookies), ("origin", ISSUER)], &form).await;
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (400, ""));
+    assert!(answer.body.contains("client-unknown"), "{}", answer.body);
+    let alice = Subject::new("dev", "alice");
+    let grants = rig.shared.store.grants_of_user(&alice, now).await.unwrap();
+    assert_eq!(grants.iter().map(|grant| grant.client.as_str()).collect::<Vec<_>>(), [used]);
 }
 
 #[tokio::test]

@@ -6,10 +6,11 @@ use std::time::Duration;
 use portcullis::oauth::Client;
 use portcullis::secret::Digest;
 use portcullis::store::backend::{Expect, Name, Prefix, Put};
-use portcullis::store::{Session, Swap};
+use portcullis::store::{Session, Store, Swap};
 use tokio::task::JoinSet;
 
 use crate::contract::scan;
+use crate::faults::Faulty;
 use crate::fixtures::*;
 use crate::rig::Rig;
 
@@ -91,23 +92,31 @@ pub(crate) async fn strangers_that_begin_sign_ins_keep_no_more_than_twice_the_li
 }
 
 // G8
-pub(crate) async fn of_an_eviction_and_a_first_use_at_the_same_moment_one_happens(rig: &Rig) {
-    let (mut kept, mut gone) = (0, 0);
-    for round in 0..60 {
-        let (old, new) = (format!("c_old_{round}"), format!("c_new_{round}"));
-        rig.store.add_client(&fresh(&old), 1, NOW).await.unwrap();
-        let (id, newcomer) = (client_id(&old), fresh(&new));
-        let (used, evicted) = tokio::join!(
-            rig.store.keep_client(&id, later(200_000), NOW),
-            rig.store.add_client(&newcomer, 1, NOW)
-        );
-        let (used, evicted) = (used.unwrap(), evicted.unwrap());
-        assert_eq!(used, !evicted.contains(&id), "round {round}: one or the other");
-        assert_eq!(is_there(rig, &old).await, used, "round {round}: who was told that it is kept is there");
-        assert!(is_there(rig, &new).await);
-        if used { kept += 1 } else { gone += 1 }
-    }
-    assert_eq!(kept + gone, 60);
+pub(crate) async fn a_client_that_is_used_while_it_is_evicted_stays(rig: &Rig) {
+    let meddled = Faulty::new(&rig.backend, Duration::ZERO);
+    let store = Store::with_backend(meddled.clone(), sealer()).await.unwrap();
+    register(rig, 0..1, 1).await;
+    let other = rig.store.clone();
+    meddled.before_the_next_swap(async move {
+        assert!(other.keep_client(&client_id("c_0"), later(200_000), NOW).await.unwrap());
+    });
+    assert_eq!(store.add_client(&fresh("c_1"), 1, NOW).await.unwrap(), []);
+    let kept = rig.store.client(&client_id("c_0"), NOW).await.unwrap().unwrap();
+    assert_eq!(kept.expires, later(200_000));
+    assert!(is_there(rig, "c_1").await);
+}
+
+// G8
+pub(crate) async fn a_client_that_is_evicted_while_it_is_used_is_told_to_have_gone(rig: &Rig) {
+    let meddled = Faulty::new(&rig.backend, Duration::ZERO);
+    let store = Store::with_backend(meddled.clone(), sealer()).await.unwrap();
+    register(rig, 0..1, 1).await;
+    let other = rig.store.clone();
+    meddled.before_the_next_swap(async move {
+        assert_eq!(other.add_client(&fresh("c_1"), 1, NOW).await.unwrap(), [client_id("c_0")]);
+    });
+    assert!(!store.keep_client(&client_id("c_0"), later(200_000), NOW).await.unwrap());
+    assert!(!is_there(rig, "c_0").await, "and it does not come back");
 }
 
 // G8
@@ -185,8 +194,8 @@ pub(crate) async fn a_person_is_remembered_in_a_hundred_browsers(rig: &Rig) {
 
 /// The operations are as many whether the queue is short or long: a registration does not get slower.
 pub(crate) async fn a_long_queue_is_no_slower_than_a_short_one(rig: &Rig) {
-    let counted = crate::faults::Faulty::new(&rig.backend, Duration::ZERO);
-    let store = portcullis::store::Store::with_backend(counted.clone(), sealer()).await.unwrap();
+    let counted = Faulty::new(&rig.backend, Duration::ZERO);
+    let store = Store::with_backend(counted.clone(), sealer()).await.unwrap();
     let mut most = Vec::new();
     for (limit, numbers) in [(3, 0..6), (300, 6..620)] {
         let mut operations = 0;

@@ -1,19 +1,26 @@
 //! Backends that stand between the verbs and a real backend, and misbehave.
 
 use std::io;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portcullis::store::backend::{Append, Backend, Cursor, LogPage, Name, Prefix, Put, Reply, ScanPage};
+use portcullis::store::backend::{
+    Append, Backend, Cursor, Expect, LogPage, Name, Prefix, Put, Reply, ScanPage,
+};
 use portcullis::store::{StoreError, Swap};
 use portcullis::time::Timestamp;
+
+/// What somebody else does meanwhile.
+type Between = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Performs the next record write or take, and loses its answer. Or is an hour behind in its logs.
 pub(crate) struct Faulty {
     pub(crate) inner: Arc<dyn Backend>,
     pub(crate) lose: AtomicBool,
     operations: AtomicU64,
+    between: Mutex<Option<Between>>,
     /// How far this store's clock is behind the real one, in milliseconds.
     pub(crate) behind: u64,
 }
@@ -25,12 +32,18 @@ impl Faulty {
             inner: Arc::clone(inner),
             lose: AtomicBool::new(false),
             operations: AtomicU64::new(0),
+            between: Mutex::default(),
             behind,
         })
     }
 
     pub(crate) fn lose_the_next_answer(&self) {
         self.lose.store(true, Ordering::SeqCst);
+    }
+
+    /// Has somebody else do something just before the next compare-and-swap: after its reading.
+    pub(crate) fn before_the_next_swap(&self, other: impl Future<Output = ()> + Send + 'static) {
+        *self.between.lock().unwrap() = Some(Box::pin(other));
     }
 
     /// How many records were read, written and counted so far.
@@ -60,7 +73,14 @@ impl Backend for Faulty {
     }
 
     fn put(&self, put: Put) -> Reply<'_, Swap> {
-        self.lossy(self.operate().put(put))
+        let swaps = matches!(put.expect, Expect::Equal(_));
+        let between = if swaps { self.between.lock().unwrap().take() } else { None };
+        Box::pin(async move {
+            if let Some(between) = between {
+                between.await;
+            }
+            self.lossy(self.operate().put(put)).await
+        })
     }
 
     fn take<'a>(&'a self, name: &'a Name) -> Reply<'a, Option<Vec<u8>>> {
