@@ -10,6 +10,8 @@ mod embedded;
 mod faults;
 #[path = "store/fixtures.rs"]
 mod fixtures;
+#[path = "store/queues.rs"]
+mod queues;
 #[path = "store/redis.rs"]
 mod redis_server;
 #[path = "store/resealing.rs"]
@@ -73,4 +75,16 @@ contract! {
     a_newer_schema_is_refused
     a_damaged_record_is_told_as_such
     nothing_secret_is_readable_in_what_is_stored
+    at_the_limit_the_oldest_unused_client_goes_and_no_newcomer_is_refused
+    a_used_client_never_goes
+    a_client_that_somebody_signs_in_with_is_spared_for_as_long
+    strangers_that_begin_sign_ins_keep_no_more_than_twice_the_limit
+    a_client_that_is_used_while_it_is_evicted_stays
+    a_client_that_is_evicted_while_it_is_used_is_told_to_have_gone
+    many_newcomers_at_once_leave_no_more_than_the_limit
+    a_limit_may_change_between_two_starts
+    what_cannot_be_read_keeps_no_newcomer_out
+    at_the_limit_the_oldest_sign_in_goes
+    a_person_is_remembered_in_a_hundred_browsers
+    a_long_queue_is_no_slower_than_a_short_one
 }

@@ -11,6 +11,8 @@ mod bodies;
 mod client;
 #[path = "wire/drain.rs"]
 mod drain;
+#[path = "wire/evicted.rs"]
+mod evicted;
 #[path = "wire/keys.rs"]
 mod keys;
 #[path = "wire/log.rs"]
@@ -35,3 +37,5 @@ mod start;
 mod tls;
 #[path = "wire/unauthenticated.rs"]
 mod unauthenticated;
+#[path = "wire/unwanted.rs"]
+mod unwanted;

@@ -17,7 +17,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Checked, Config};
 use crate::fetch::Fetcher;
 use crate::gateway::{
-    Gateway, LastReload, Revocations, Shared, Site, load_refresh_keys, load_session_keys, load_signing_keys,
+    Buckets, Gateway, LastReload, Revocations, Shared, Site, load_refresh_keys, load_session_keys,
+    load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
 use crate::oauth::KeySchedule;
@@ -103,6 +104,7 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
         refresh: ArcSwap::from_pointee(load_refresh_keys(&store, now).await?),
         sessions: ArcSwap::from_pointee(load_session_keys(&store, now).await?),
         revocations: Revocations::new(),
+        limits: Buckets::new(),
         identity: identity(config)?,
         sealer: sealer(config),
         clock,

@@ -8,6 +8,7 @@ use super::Config;
 use super::access;
 use super::identity as identities;
 use super::issuer::{self, Issuer};
+use super::limits;
 use super::network::{self, Network};
 use super::problem::{Findings, Position};
 use super::raw::{File, Given, Service};
@@ -37,8 +38,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let rotate_keys = rotation(raw, findings);
     let origins = origins(raw.origins.as_ref(), findings);
     let redirects = redirects(raw, findings);
-    let registrations_per_hour =
-        positive(raw.registrations_per_hour.as_ref(), 1000, "registrations_per_hour", findings);
+    let limits = limits::check(raw, findings);
     let workers = workers(raw, findings);
     let (issuer, network, times) = (issuer?, network?, times?);
     let dev_identity = matches!(identity, Some(identity::Settings::Dev));
@@ -55,7 +55,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
             published_on_loopback: network.published_on_loopback,
             dev_identity,
             revocation_staleness: times.staleness,
-            registrations_per_hour: registrations_per_hour?,
+            limits: limits?,
         },
         store: store?,
         serve: serve::Settings {
@@ -266,7 +266,13 @@ fn positive_duration(
     Some(read)
 }
 
-fn positive(field: Option<&Given<u64>>, default: u64, name: &str, findings: &mut Findings) -> Option<u64> {
+/// A number's value, or `default` if it is absent; `None` if it is refused.
+pub(super) fn positive(
+    field: Option<&Given<u64>>,
+    default: u64,
+    name: &str,
+    findings: &mut Findings,
+) -> Option<u64> {
     let Some(given) = field else { return Some(default) };
     let number = given.value?;
     if number == 0 {

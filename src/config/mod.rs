@@ -10,6 +10,7 @@ mod check;
 mod expand;
 mod identity;
 mod issuer;
+mod limits;
 mod network;
 mod position;
 mod problem;

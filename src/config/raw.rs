@@ -48,7 +48,7 @@ pub(super) struct File {
     pub(super) revocation_staleness: Field<String>,
     pub(super) log: Field<Log>,
     pub(super) drain: Field<String>,
-    pub(super) registrations_per_hour: Field<u64>,
+    pub(super) limits: Field<Limits>,
     pub(super) workers: Field<u64>,
     pub(super) services: Field<BTreeMap<String, Given<Service>>>,
 }
@@ -133,6 +133,22 @@ pub(super) struct Keys {
 pub(super) struct Log {
     pub(super) format: Field<String>,
     pub(super) filter: Field<String>,
+}
+
+/// `limits`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) register: Field<String>,
+    pub(super) authorize: Field<String>,
+    pub(super) sign_in: Field<String>,
+    pub(super) callback: Field<String>,
+    pub(super) token: Field<String>,
+    pub(super) revoke: Field<String>,
+    pub(super) introspect: Field<String>,
+    pub(super) pages: Field<String>,
+    pub(super) unused_clients: Field<u64>,
+    pub(super) open_sign_ins: Field<u64>,
 }
 
 /// One of `services`, or a whole file in `services.d`.

@@ -68,7 +68,7 @@ pub(super) const FILE: &[Key] = &[
     key("revocation_staleness", Shape::Text),
     key("log", Shape::Section(&[key("format", Shape::Text), key("filter", Shape::Text)])),
     key("drain", Shape::Text),
-    key("registrations_per_hour", Shape::Number),
+    key("limits", Shape::Section(LIMITS)),
     key("workers", Shape::Number),
     key("services", Shape::Named(&Shape::Section(SERVICE))),
 ];
@@ -101,6 +101,19 @@ const ACCESS: &[Key] = &[
 
 const TOKENS: &[Key] =
     &[key("access", Shape::Text), key("refresh_idle", Shape::Text), key("refresh_absolute", Shape::Text)];
+
+const LIMITS: &[Key] = &[
+    key("register", Shape::Text),
+    key("authorize", Shape::Text),
+    key("sign_in", Shape::Text),
+    key("callback", Shape::Text),
+    key("token", Shape::Text),
+    key("revoke", Shape::Text),
+    key("introspect", Shape::Text),
+    key("pages", Shape::Text),
+    key("unused_clients", Shape::Number),
+    key("open_sign_ins", Shape::Number),
+];
 
 /// A service's keys.
 pub(super) const SERVICE: &[Key] = &[
@@ -364,6 +377,7 @@ mod tests {
         assert_eq!(fields::<raw::GitHub>(), usable(GITHUB));
         assert_eq!(fields::<raw::Access>(), usable(ACCESS));
         assert_eq!(fields::<raw::Tokens>(), usable(TOKENS));
+        assert_eq!(fields::<raw::Limits>(), usable(LIMITS));
         assert_eq!(fields::<raw::Tls>()[1..], usable(TLS)[..]);
     }
 

@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::exchange::Exchange;
 use super::{Arrival, Body, Settings, reply};
@@ -44,7 +43,7 @@ pub(super) fn client(settings: &Settings, arrival: &Arrival, headers: &HeaderMap
 
 /// Refuses what came in a way that the configuration does not allow: the `dev` identity behind a tunnel, plain
 /// http before a trusted proxy, a foreign Host at a port published on loopback.
-pub(super) fn refuse(exchange: &Exchange<'_>, request: &Request<Incoming>) -> Option<Response<Body>> {
+pub(super) fn refuse<B>(exchange: &Exchange<'_>, request: &Request<B>) -> Option<Response<Body>> {
     let settings = &exchange.site.settings;
     let headers = request.headers();
     if settings.dev_identity && FORWARDING.iter().any(|name| headers.contains_key(*name)) {

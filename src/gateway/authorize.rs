@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::header::ACCEPT;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::consent::{self, Decision};
 use super::cookies::Kind;
 use super::exchange::{Exchange, noted, refused_page};
 use super::form::{self, BodyReadError};
+use super::limits::{self, Hit};
 use super::reply::{self, WireError};
-use super::{Body, Service, Site, clients, registration};
+use super::{Body, Service, Site, clients};
 use crate::oauth::{
     AuthorizeError, AuthorizeRequest, Client, ErrorCode, OAuthError, Parameters, RedirectUri,
     redirect_with_error,
@@ -20,6 +20,7 @@ use crate::oauth::{
 use crate::pages::{self, Problem};
 use crate::store::{Session, StoreError};
 use crate::telemetry::Note;
+use crate::upstream::RequestBody;
 
 /// The parameters that an authorization request is made of: others are ignored, and not posted again.
 const KNOWN: [&str; 8] = [
@@ -49,7 +50,7 @@ pub(super) enum Refused {
     /// Told to the client (A4, A5, A10, A12).
     Client { redirect: RedirectUri, state: Option<String>, error: OAuthError, client: Box<Client> },
     /// Too many sign-ins were begun from this address.
-    TooMany,
+    Limit(Hit),
     /// The form is not from our page, or too old.
     Form { again: String },
     /// Another site posted the form (C4).
@@ -60,6 +61,12 @@ pub(super) enum Refused {
     Store(StoreError),
 }
 
+impl From<Hit> for Refused {
+    fn from(hit: Hit) -> Self {
+        Self::Limit(hit)
+    }
+}
+
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
@@ -67,7 +74,7 @@ impl From<StoreError> for Refused {
 }
 
 /// At the issuer.
-pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Response<Body> {
     let json = wants_json(request.headers());
     let answer = match *request.method() {
         Method::GET | Method::HEAD => show(exchange, &request).await,
@@ -95,7 +102,7 @@ pub(super) fn at_issuer<B>(site: &Site, only: Option<&Arc<Service>>, request: &R
     reply::redirect(StatusCode::FOUND, &format!("{}/authorize?{query}{resource}", site.settings.issuer))
 }
 
-async fn show(exchange: &Exchange<'_>, request: &Request<Incoming>) -> Result<Response<Body>, Refused> {
+async fn show(exchange: &Exchange<'_>, request: &Request<RequestBody>) -> Result<Response<Body>, Refused> {
     let query = request.uri().query().unwrap_or_default();
     let parameters = Parameters::parse(query.as_bytes()).map_err(|error| Refused::Body(error.into()))?;
     let asked = read(exchange, parameters).await?;
@@ -104,7 +111,7 @@ async fn show(exchange: &Exchange<'_>, request: &Request<Incoming>) -> Result<Re
     Ok(noted(shown, Note { client: Some(asked.client.id.to_string()), ..Note::default() }))
 }
 
-async fn submit(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+async fn submit(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Result<Response<Body>, Refused> {
     if !is_same_origin(request.headers(), &exchange.site.settings.issuer) {
         return Err(Refused::ForeignOrigin);
     }
@@ -186,15 +193,13 @@ fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> Response<Bod
             let url = redirect_with_error(&redirect, &error, state.as_deref(), issuer);
             // Nobody has decided anything yet: where a stranger may have registered the address, the person goes there
             // by a click or not at all (RFC 9700 §4.11.2).
-            if redirect.is_loopback() || is_used(&client) {
+            if redirect.is_loopback() || client.is_used() {
                 return to_client(&redirect, &url, client.metadata.client_name.as_deref());
             }
             let problem = Problem::bad_request(&error.description).with_link("Back to the application", &url);
             (StatusCode::BAD_REQUEST, error.code, problem)
         }
-        Refused::TooMany => {
-            (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TemporarilyUnavailable, Problem::rate_limited())
-        }
+        Refused::Limit(hit) => return limits::refuse(exchange, json, hit),
         Refused::Store(error) => {
             exchange.log(StatusCode::SERVICE_UNAVAILABLE, &error);
             (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TemporarilyUnavailable, Problem::store_away())
@@ -219,16 +224,7 @@ fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> Response<Bod
         let note = Note { reason: Some(problem.id), ..Note::default() };
         return noted(reply::json(status, &OAuthError::new(code, &problem.what)), note);
     }
-    let mut page = refused_page(exchange, status, &problem);
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        page.headers_mut().insert(RETRY_AFTER, HeaderValue::from(consent::FLOW_LIFE.as_secs()));
-    }
-    page
-}
-
-/// Whether somebody has signed in with this client: its registration then lives longer than an unused one.
-fn is_used(client: &Client) -> bool {
-    client.expires > client.issued_at.after(registration::UNUSED)
+    refused_page(exchange, status, &problem)
 }
 
 /// C4: a form that another site posted. Browsers send `Origin` with every POST; what sends none is no browser.
@@ -240,7 +236,8 @@ pub(super) fn is_same_origin(headers: &HeaderMap, issuer: &str) -> bool {
     is("origin", &[issuer]) && is("sec-fetch-site", &["same-origin", "none"])
 }
 
-fn wants_json(headers: &HeaderMap) -> bool {
+/// Whether a program asks, which reads no pages (A14).
+pub(super) fn wants_json(headers: &HeaderMap) -> bool {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     accept.contains("application/json") && !accept.contains("text/html")
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::authorize::to_client;
 use super::consent::{self, Approved, flow_name, flow_part};
@@ -20,6 +19,7 @@ use crate::policy::NotAllowed;
 use crate::secret::Secret;
 use crate::store::{Flow, Session, StoreError};
 use crate::telemetry::{Audit, Event};
+use crate::upstream::RequestBody;
 
 /// Why the browser is not sent on.
 enum Refused {
@@ -45,7 +45,7 @@ struct Resumed {
 }
 
 /// Finishes a sign-in.
-pub(super) async fn endpoint(exchange: &Exchange<'_>, request: &Request<Incoming>) -> Response<Body> {
+pub(super) async fn endpoint(exchange: &Exchange<'_>, request: &Request<RequestBody>) -> Response<Body> {
     if *request.method() != Method::GET {
         return reply::not_allowed("GET");
     }
@@ -141,13 +141,20 @@ async fn admit(
     let life = exchange.site.settings.session_life;
     let session = Session { facts: facts.clone(), expires: exchange.now.after(life) };
     let store = &exchange.shared.store;
-    patiently(deadline(), || store.save_session(&cookie, &session)).await?;
+    // A browser whose user nothing here lets in is not remembered: it would have to sign in anew in any case, and strangers could
+    // fill the store.
+    let lets_in = exchange.site.services().any(|service| service.access.admit(&facts).is_ok());
+    if lets_in {
+        patiently(deadline(), || store.save_session(&cookie, &session)).await?;
+    }
     let mut reply = match resumed.service.settings.access.admit(&facts) {
         Ok(()) => consent::grant(exchange, approved(resumed, facts)).await?,
         Err(refused) => not_allowed(exchange, resumed, (&facts, &refused), hidden.as_ref()),
     };
-    let jar = exchange.jar();
-    reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Session, "", &cookie, life));
+    if lets_in {
+        let jar = exchange.jar();
+        reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Session, "", &cookie, life));
+    }
     Ok(reply)
 }
 

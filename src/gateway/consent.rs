@@ -9,6 +9,7 @@ use super::authorize::{Asked, Refused, to_client};
 use super::cookies::Kind;
 use super::exchange::{Exchange, refused_page};
 use super::grants::{deadline, patiently};
+use super::limits::{self, Limit};
 use super::{Body, Service, reply};
 use crate::oauth::{
     Approval, AttemptId, Client, Code, Facts, Grant, GrantId, Parameters, RedirectUri, Resource,
@@ -33,8 +34,6 @@ pub(super) const FLOW_LIFE: Duration = Duration::from_mins(10);
 
 /// How far the clock of another process, which made the page, may be ahead.
 const SKEW: Duration = Duration::from_secs(30);
-/// Sign-ins that one network may begin in that time: a company behind one address stays far below.
-const SIGN_INS: u64 = 1000;
 /// Characters of a client's name that a page shows: a name, and no room for a letter of its own.
 const SHOWN_NAME: usize = 100;
 
@@ -166,10 +165,8 @@ pub(super) async fn sign_in(
     service: &Service,
     other_account: bool,
 ) -> Result<Response<Body>, Refused> {
-    let name = format!("sign-in:{}", exchange.network());
-    if exchange.shared.store.count(&name, FLOW_LIFE, exchange.now).await? > SIGN_INS {
-        return Err(Refused::TooMany);
-    }
+    limits::take(exchange, Limit::SignIn)?;
+    limits::count(exchange, Limit::SignIn).await??;
     let state = Secret::random();
     let cookie = Secret::random();
     let start = exchange.shared.identity.start(&state, other_account);
@@ -183,7 +180,8 @@ pub(super) async fn sign_in(
         verifier: start.verifier.expose().to_owned(),
         expires: exchange.now.after(FLOW_LIFE),
     };
-    exchange.shared.store.save_flow(&flow_name(&state, &cookie), &flow).await?;
+    let most = exchange.site.settings.limits.open_sign_ins;
+    exchange.shared.store.begin_flow(&flow_name(&state, &cookie), &flow, most).await?;
     let mut reply = reply::see_other(&start.url);
     let jar = exchange.jar();
     reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Flow, &flow_part(&state), &cookie, FLOW_LIFE));
@@ -209,6 +207,9 @@ pub(super) async fn grant(
     exchange: &Exchange<'_>,
     approved: Approved<'_>,
 ) -> Result<Response<Body>, StoreError> {
+    if !is_kept(exchange, approved.client).await? {
+        return Ok(refused_page(exchange, StatusCode::BAD_REQUEST, &Problem::unknown_client()));
+    }
     let lives = &exchange.site.settings.lives;
     let code = Code::issue(GrantId::new(secret::random()), secret::random());
     let subject = approved.approval.facts.user.subject.clone();
@@ -224,6 +225,16 @@ pub(super) async fn grant(
     let issuer = &exchange.site.settings.issuer;
     let url = redirect_with_code(&approved.redirect, code.text().expose(), approved.state, issuer);
     Ok(to_client(&approved.redirect, &url, approved.client.metadata.client_name.as_deref()))
+}
+
+/// A registration that somebody consents to is used from now on, and evicted no more; until its code is redeemed it is
+/// kept for another two days. False if it has just gone. Clients that did not register here are never evicted.
+async fn is_kept(exchange: &Exchange<'_>, client: &Client) -> Result<bool, StoreError> {
+    let until = exchange.now.after(2 * Client::UNUSED);
+    if !client.id.is_issued() {
+        return Ok(true);
+    }
+    patiently(deadline(), || exchange.shared.store.keep_client(&client.id, until, exchange.now)).await
 }
 
 /// Tells a person whom the rules do not let in who they are, what was tried, and the way back to the client.

@@ -1,16 +1,16 @@
 //! The page of the `dev` identity: any name, no password. The configuration check allows it on loopback only.
 
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::authorize::is_same_origin;
 use super::exchange::{Exchange, refused_page};
 use super::{Body, form, reply};
 use crate::oauth::Parameters;
 use crate::pages::{self, Problem};
+use crate::upstream::RequestBody;
 
 /// GET shows the page; POST sends the name back to `/callback` as a provider's code.
-pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Response<Body> {
     match *request.method() {
         Method::GET | Method::HEAD => {
             let query = Parameters::parse(request.uri().query().unwrap_or_default().as_bytes());
@@ -22,7 +22,7 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>
     }
 }
 
-async fn submit(exchange: &Exchange<'_>, request: Request<Incoming>) -> Response<Body> {
+async fn submit(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Response<Body> {
     let issuer = &exchange.site.settings.issuer;
     if !is_same_origin(request.headers(), issuer) {
         return refused_page(exchange, StatusCode::FORBIDDEN, &Problem::foreign_origin());

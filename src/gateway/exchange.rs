@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::body::Finish;
 use super::cookies::Jar;
@@ -35,12 +34,12 @@ pub(super) struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    pub(super) fn begin(
+    pub(super) fn begin<B>(
         site: &'a Site,
         shared: &'a Arc<Shared>,
         worker: &'a Worker,
         arrival: &Arrival,
-        request: &Request<Incoming>,
+        request: &Request<B>,
     ) -> Self {
         let address = address::client(&site.settings, arrival, request.headers());
         let inbound = request.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok());

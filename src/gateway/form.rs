@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 
 use super::reply::WireError;
 use crate::oauth::{ErrorCode, ParameterError, Parameters};
@@ -59,9 +58,13 @@ impl WireError for BodyReadError {
 ///
 /// # Errors
 /// [`BodyReadError`].
-pub(super) async fn read(body: Incoming, most: usize) -> Result<Bytes, BodyReadError> {
-    let collected = tokio::time::timeout(LONGEST, Limited::new(body, most).collect()).await;
-    match collected.map_err(|_| BodyReadError::TooSlow)? {
+pub(super) async fn read(mut body: RequestBody, most: usize) -> Result<Bytes, BodyReadError> {
+    let collected = tokio::time::timeout(LONGEST, Limited::new(&mut body, most).collect()).await;
+    let Ok(collected) = collected else {
+        body.give_up();
+        return Err(BodyReadError::TooSlow);
+    };
+    match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(BodyReadError::TooLarge),
         Err(_) => Err(BodyReadError::BrokeOff),
@@ -72,10 +75,11 @@ pub(super) async fn read(body: Incoming, most: usize) -> Result<Bytes, BodyReadE
 ///
 /// # Errors
 /// [`BodyReadError`].
-pub(super) async fn parameters(request: Request<Incoming>) -> Result<(HeaderMap, Parameters), BodyReadError> {
+pub(super) async fn parameters(
+    request: Request<RequestBody>,
+) -> Result<(HeaderMap, Parameters), BodyReadError> {
     let (parts, body) = request.into_parts();
     if !is_form(&parts.headers) {
-        drop(RequestBody::from(body));
         return Err(BodyReadError::NotForm);
     }
     let parameters = Parameters::parse(&read(body, MOST).await?)?;

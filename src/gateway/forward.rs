@@ -3,7 +3,6 @@
 use arc_swap::ArcSwap;
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
 
 use super::guard::Refusal;
 use super::headers::{self, Told, Unspeakable};
@@ -102,10 +101,10 @@ impl From<Unspeakable> for ForwardError {
 /// [`ForwardError`].
 pub(super) async fn forward(
     way: &Forwarding<'_>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Body>, ForwardError> {
     let cutter = way.cutter(life(request.method(), request.headers()));
-    let request = way.outward(request.map(RequestBody::from))?;
+    let request = way.outward(request)?;
     let requested = request.uri().clone();
     let answer = way.pool.send(&way.settings().upstream, request).await?;
     way.homeward(answer, &requested, cutter)

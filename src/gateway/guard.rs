@@ -217,7 +217,9 @@ impl Checks<'_> {
         if !claims.scopes.contains_all(&settings.scopes)
             && !settings.implies.expand(&claims.scopes).contains_all(&settings.scopes)
         {
-            return Err(Refusal::Scope { union: claims.scopes.union(&settings.scopes) });
+            return Err(Refusal::Scope {
+                union: claims.scopes.without_offline_access().union(&settings.scopes),
+            });
         }
         Ok(())
     }

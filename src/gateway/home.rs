@@ -1,7 +1,6 @@
 //! What a person finds who opens the issuer, or an address where nothing is.
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::exchange::{Exchange, refused_page};
 use super::site::Host;
@@ -26,7 +25,7 @@ pub(super) fn stylesheet<B>(request: &Request<B>) -> Response<Body> {
 }
 
 /// 404, naming the URLs that would have been right on this host (finding `wrong-url`).
-pub(super) fn nothing(exchange: &Exchange<'_>, host: &Host, request: &Request<Incoming>) -> Response<Body> {
+pub(super) fn nothing<B>(exchange: &Exchange<'_>, host: &Host, request: &Request<B>) -> Response<Body> {
     let urls: Vec<_> = host.urls().collect();
     if wants_html(request.headers()) {
         return refused_page(exchange, StatusCode::NOT_FOUND, &pages::Problem::wrong_url(&urls));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::exchange::{Exchange, noted};
 use super::forward::{ForwardError, Forwarding, forward};
@@ -28,14 +27,11 @@ use crate::upstream::RequestBody;
 pub(super) async fn endpoint(
     exchange: &Exchange<'_>,
     service: &Arc<Service>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Response<Body> {
     let origin = origin_of(exchange, service, request.headers());
     let mut answer = match origin {
-        Origin::Refused => {
-            drop(RequestBody::from(request.into_body()));
-            refused_origin(service)
-        }
+        Origin::Refused => refused_origin(service),
         Origin::Absent | Origin::Allowed(_) => guarded(exchange, service, request).await,
     };
     if let Origin::Allowed(origin) = origin {
@@ -69,15 +65,11 @@ fn origin_of(exchange: &Exchange<'_>, service: &Service, headers: &HeaderMap) ->
 async fn guarded(
     exchange: &Exchange<'_>,
     service: &Arc<Service>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Response<Body> {
     let admission = match admit(exchange, service, &request).await {
         Ok(admission) => admission,
-        Err(refusal) => {
-            let refused = refuse(exchange, service, &refusal, &request);
-            drop(RequestBody::from(request.into_body()));
-            return refused;
-        }
+        Err(refusal) => return refuse(exchange, service, &refusal, &request),
     };
     confirm(exchange, &admission);
     let note = Note {
@@ -113,7 +105,7 @@ async fn guarded(
 async fn admit(
     exchange: &Exchange<'_>,
     service: &Service,
-    request: &Request<Incoming>,
+    request: &Request<RequestBody>,
 ) -> Result<Admission, Refusal> {
     let decide = || {
         guard::admit(
@@ -166,7 +158,7 @@ fn refuse(
     exchange: &Exchange<'_>,
     service: &Service,
     refusal: &Refusal,
-    request: &Request<Incoming>,
+    request: &Request<RequestBody>,
 ) -> Response<Body> {
     let mut answer = challenge(service, refusal);
     let browses = *request.method() == Method::GET && home::wants_html(request.headers());

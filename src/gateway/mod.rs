@@ -21,6 +21,7 @@ mod headers;
 mod home;
 mod key_rings;
 mod keys;
+mod limits;
 mod mcp_endpoint;
 mod origin;
 mod paths;
@@ -51,7 +52,7 @@ use crate::seal::Sealer;
 use crate::store::Store;
 use crate::telemetry::Note;
 use crate::token::{RefreshKeys, SigningKeys, TokenCache};
-use crate::upstream;
+use crate::upstream::{self, RequestBody};
 
 use exchange::{Exchange, noted};
 use route::{Route, TargetError};
@@ -59,6 +60,7 @@ use route::{Route, TargetError};
 pub use body::{Body, BodyError, Finish};
 pub use key_rings::{KeyStatus, keep_keys, list_keys, rotate_keys};
 pub use keys::{KeyRingError, LastReload, load_refresh_keys, load_session_keys, load_signing_keys};
+pub use limits::{Buckets, Limit, Limits, Rate};
 pub use revocations::Revocations;
 pub use service::{Service, ServiceSettings, UserIdForm};
 pub use site::{Settings, Site};
@@ -77,6 +79,8 @@ pub struct Shared {
     pub sessions: ArcSwap<SessionSealer>,
     /// Which grants were revoked lately.
     pub revocations: Revocations,
+    /// How much each client address has asked lately.
+    pub limits: Buckets,
     /// Who signs people in.
     pub identity: Arc<dyn Identity>,
     /// Derives the form token's key.
@@ -143,6 +147,8 @@ impl Gateway {
         arrival: &Arrival,
         request: Request<Incoming>,
     ) -> Response<Body> {
+        // Whatever is answered, and by whom: a body that nobody has read is read out when it is dropped.
+        let request = request.map(RequestBody::from);
         let site = self.site.load_full();
         let exchange = Exchange::begin(&site, &self.shared, worker, arrival, &request);
         let reply = match address::refuse(&exchange, &request) {
@@ -160,7 +166,7 @@ impl Gateway {
 }
 
 /// One line a route.
-async fn answer(exchange: &Exchange<'_>, arrival: &Arrival, request: Request<Incoming>) -> Response<Body> {
+async fn answer(exchange: &Exchange<'_>, arrival: &Arrival, request: Request<RequestBody>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let target = match route::target(exchange.site, &parts, arrival.server_name.as_deref()) {
         Ok(target) => target,
@@ -170,6 +176,9 @@ async fn answer(exchange: &Exchange<'_>, arrival: &Arrival, request: Request<Inc
     let request = Request::from_parts(parts, body);
     if *request.method() == Method::OPTIONS {
         return discovery::preflight(exchange, &route, &request);
+    }
+    if let Err(hit) = limits::admit(exchange, &route) {
+        return limits::refuse(exchange, authorize::wants_json(request.headers()), hit);
     }
     match route {
         Route::ServerMetadata => discovery::server_metadata(exchange.site, &request),

@@ -3,26 +3,24 @@
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::Body;
 use super::discovery::open_to_all;
 use super::exchange::{Exchange, noted};
 use super::form::{self, BodyReadError};
+use super::limits::{self, Hit, Limit};
 use super::reply::{self, WireError};
 use crate::oauth::{
     Client, ClientId, ClientLimits, ClientMetadata, ErrorCode, OAuthError, RegistrationError, register,
 };
 use crate::secret;
 use crate::store::StoreError;
-use crate::telemetry::Note;
+use crate::telemetry::{Audit, Event, Note};
+use crate::upstream::RequestBody;
 
 /// Most bytes of a registration: real ones have less than a tenth of it.
 const MOST: usize = 16 * 1024;
-/// How long a registration lives that nobody uses.
-pub(super) const UNUSED: Duration = Duration::from_hours(24);
-const HOUR: Duration = Duration::from_hours(1);
 
 /// Why a registration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -32,10 +30,8 @@ enum Refused {
     #[error(transparent)]
     Registration(#[from] RegistrationError),
     /// 429 (G8).
-    #[error(
-        "too many registrations from this address; wait, or ask the operator to raise registrations_per_hour"
-    )]
-    TooMany,
+    #[error(transparent)]
+    Limit(#[from] Hit),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -45,7 +41,7 @@ impl WireError for Refused {
         match self {
             Self::Body(error) => error.status(),
             Self::Registration(_) => StatusCode::BAD_REQUEST,
-            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limit(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -54,14 +50,14 @@ impl WireError for Refused {
         match self {
             Self::Body(_) => ErrorCode::InvalidClientMetadata,
             Self::Registration(error) => OAuthError::from(error).code,
-            Self::TooMany | Self::Store(_) => ErrorCode::TemporarilyUnavailable,
+            Self::Limit(_) | Self::Store(_) => ErrorCode::TemporarilyUnavailable,
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Body(_) | Self::Registration(_) => None,
-            Self::TooMany => Some(HOUR),
+            Self::Limit(hit) => Some(hit.wait),
             Self::Store(_) => Some(reply::STORE_RETRY),
         }
     }
@@ -77,7 +73,7 @@ struct Registered<'a> {
 }
 
 /// Registers a client.
-pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Response<Body> {
     if *request.method() != Method::POST {
         return open_to_all(reply::not_allowed("POST, OPTIONS"));
     }
@@ -88,22 +84,27 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>
     open_to_all(reply)
 }
 
-async fn create(exchange: &Exchange<'_>, body: Incoming) -> Result<Client, Refused> {
+async fn create(exchange: &Exchange<'_>, body: RequestBody) -> Result<Client, Refused> {
     let settings = &exchange.site.settings;
     let store = &exchange.shared.store;
     let body = form::read(body, MOST).await?;
     let metadata = register(&body, &settings.redirects, ClientLimits::default())?;
-    let name = format!("register:{}", exchange.network());
-    if store.count(&name, HOUR, exchange.now).await? > settings.registrations_per_hour {
-        return Err(Refused::TooMany);
-    }
+    limits::count(exchange, Limit::Register).await??;
     let client = Client {
         id: ClientId::issue(secret::random()),
         metadata,
         issued_at: exchange.now,
-        expires: exchange.now.after(UNUSED),
+        expires: exchange.now.after(Client::UNUSED),
     };
-    store.save_client(&client).await?;
+    let evicted = store.add_client(&client, settings.limits.unused_clients, exchange.now).await?;
+    for id in &evicted {
+        exchange.audit(&Audit {
+            client: Some(id.as_str()),
+            by: Some("gateway"),
+            reason: Some("limits.unused_clients"),
+            ..Audit::of(Event::ClientEvicted)
+        });
+    }
     Ok(client)
 }
 

@@ -1,7 +1,6 @@
 //! `POST /revoke` (RFC 7009): either token ends its grant.
 
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::client_auth::{self, ClientError};
 use super::discovery::open_to_all;
@@ -15,6 +14,7 @@ use crate::secret;
 use crate::store::{RingKind, StoreError};
 use crate::telemetry::{Audit, Event};
 use crate::token::{RefreshToken, TokenError, Verified, verify};
+use crate::upstream::RequestBody;
 
 /// Why nothing is revoked.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ impl WireError for Refused {
 }
 
 /// Revokes a grant; 200 for a token that is not known (V1).
-pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Response<Body> {
     if *request.method() != Method::POST {
         return open_to_all(reply::not_allowed("POST, OPTIONS"));
     }
@@ -72,7 +72,7 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>
     open_to_all(reply)
 }
 
-async fn revoke(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<(), Refused> {
+async fn revoke(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Result<(), Refused> {
     let (headers, parameters) = form::parameters(request).await?;
     let client = client_auth::authenticate(exchange, &headers, &parameters).await?;
     let token = parameters.get("token").ok_or(Refused::Missing)?;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use url::{Position, Url};
 
-use super::{Service, ServiceSettings};
+use super::{Limits, Service, ServiceSettings};
 use crate::host::without_port;
 use crate::oauth::{
     AuthorizationServerMetadata, ProtectedResourceMetadata, RedirectPolicy, Resource, Scopes, TokenLives,
@@ -38,8 +38,8 @@ pub struct Settings {
     pub dev_identity: bool,
     /// How long the revocation feed may be away before tokens are not believed any more: 5 minutes.
     pub revocation_staleness: Duration,
-    /// Registrations an address may make an hour (G8).
-    pub registrations_per_hour: u64,
+    /// What an address may ask for, and how much of what strangers make is kept (G8).
+    pub limits: Limits,
 }
 
 /// Everything that is looked up on a request's way.
@@ -243,7 +243,7 @@ mod tests {
             published_on_loopback: false,
             dev_identity: false,
             revocation_staleness: Duration::from_mins(5),
-            registrations_per_hour: 60,
+            limits: Limits::default(),
         })
     }
 

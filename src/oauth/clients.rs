@@ -1,6 +1,8 @@
 //! Clients and their registration (RFC 7591). Registered clients are public: the answer says
 //! `token_endpoint_auth_method: none` whatever was asked, as RFC 7591 §3.2.1 allows.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -65,6 +67,18 @@ pub struct ClientMetadata {
     pub response_types: Vec<String>,
     /// `none`.
     pub token_endpoint_auth_method: String,
+}
+
+impl Client {
+    /// How long a registration lives that nobody uses.
+    pub const UNUSED: Duration = Duration::from_hours(24);
+
+    /// Whether somebody whom the access rules let in has allowed this client something: its registration then lives longer
+    /// than an unused one.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.expires > self.issued_at.after(Self::UNUSED)
+    }
 }
 
 /// Bounds on what one registration may hold (G8).

@@ -29,6 +29,12 @@ impl ClientId {
         fits.then(|| Self(text.to_owned()))
     }
 
+    /// Whether it has the form of those that [`Self::issue`] makes: a registered client's.
+    #[must_use]
+    pub fn is_issued(&self) -> bool {
+        self.0.strip_prefix("c_").is_some_and(|random| secret::base64url::<16>(random).is_some())
+    }
+
     /// The id as it goes over the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {

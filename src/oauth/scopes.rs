@@ -62,6 +62,12 @@ impl Scopes {
         Self(self.0.intersection(&other.0).cloned().collect())
     }
 
+    /// All but `offline_access`, which a client may ask for and no challenge may (D5).
+    #[must_use]
+    pub fn without_offline_access(&self) -> Self {
+        self.iter().filter(|scope| scope.as_str() != "offline_access").cloned().collect()
+    }
+
     /// The scopes in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {

@@ -156,13 +156,23 @@ impl Problem {
         )
     }
 
-    /// Too many sign-ins from this address.
+    /// Too many requests from this address. `wait` is in seconds; `limit` and `rate` are what the operator has to look at.
     #[must_use]
-    pub fn rate_limited() -> Self {
+    pub fn rate_limited(wait: u64, limit: &str, rate: &str) -> Self {
+        let wait = match wait {
+            ..=1 => "a second".to_owned(),
+            2..120 => format!("{wait} seconds"),
+            _ => format!("{} minutes", wait.div_ceil(60)),
+        };
         Self::new(
             "rate-limited",
-            "Too many sign-ins were begun from your network.",
-            &["Wait ten minutes, then connect again from the application."],
+            "Too many requests came from your network.",
+            &[
+                &format!("Wait {wait}, then reload this page, or connect again from the application."),
+                &format!(
+                    "If many people share your network, ask the operator to raise limits.{limit}, which is {rate}."
+                ),
+            ],
         )
     }
 

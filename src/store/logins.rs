@@ -27,7 +27,8 @@ impl Store {
         Ok(self.read(&schema::client(id), now).await?.map(|loaded| loaded.value))
     }
 
-    /// Lets a client's record live until `until` at least: a used registration outlives its grants.
+    /// Lets a client's record live until `until` at least: a used registration outlives its grants. Whether there is such a
+    /// client: an unused one may have been evicted just before.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -36,27 +37,19 @@ impl Store {
         id: &ClientId,
         until: Timestamp,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let name = schema::client(id);
         // Every conflict means that somebody else got further, so this ends.
         while let Some(old) = self.read::<Client>(&name, now).await? {
             if old.value.expires >= until {
-                break;
+                return Ok(true);
             }
             let new = Client { expires: until, ..old.value };
             if self.write(name.clone(), &new, Some(until), Expect::Equal(old.bytes)).await? == Swap::Done {
-                break;
+                return Ok(true);
             }
         }
-        Ok(())
-    }
-
-    /// Stores a flow under the digest of its `state`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn save_flow(&self, state: &Secret, flow: &Flow) -> Result<(), StoreError> {
-        self.write(schema::flow(state), flow, Some(flow.expires), Expect::Any).await.map(drop)
+        Ok(false)
     }
 
     /// Takes a flow: the second caller gets `None` (C7, C8).
@@ -68,14 +61,6 @@ impl Store {
         let name = schema::flow(state);
         let Some(bytes) = self.backend.take(&name).await? else { return Ok(None) };
         Ok(schema::read(&name, &bytes, &self.sealer)?.at(now))
-    }
-
-    /// Stores a browser session under the digest of its cookie.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn save_session(&self, cookie: &Secret, session: &Session) -> Result<(), StoreError> {
-        self.write(schema::session(cookie), session, Some(session.expires), Expect::Any).await.map(drop)
     }
 
     /// Reads a browser session.

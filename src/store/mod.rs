@@ -6,6 +6,7 @@ mod embedded;
 mod grants;
 mod keys;
 mod logins;
+mod queues;
 mod redis;
 mod resealing;
 mod schema;

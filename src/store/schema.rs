@@ -8,7 +8,10 @@
 //! | `meta:resealing` | [`RESEALING`] | record | when nothing is left that a `secret_key` of before sealed |
 //! | `client:<digest of id>` | [`Client`] | record | `client.expires` |
 //! | `flow:<digest of state>` | [`Flow`] | sealed | `flow.expires` |
+//! | `busy:<digest of client id>` | somebody is signing in with it | record | `flow.expires` |
 //! | `session:<digest of cookie>` | [`Session`] | record | `session.expires` |
+//! | `turns:clients`, `turns:flows`, `turns:sessions-of:<digest of subject>` | how many came | number | never |
+//! | `turn:<one of those>:<number>` | [`Place`] | record | with what stands there |
 //! | `grant:<grant id>`, in its shard | [`Grant`] | record | [`Grant::expires`] |
 //! | `revoked:<shard>`, in its shard | [`Revocation`] | log | entries by `sweep` |
 //! | `grants-of-user:<digest of subject>` | grant ids | log, a hint | entries with the longest grant |
@@ -20,6 +23,21 @@
 //!
 //! A record is a version byte and JSON `{"exp":…,"value":…}`, `exp` absent where there is no end. A sealed record is the
 //! same inside [`Sealer::seal`] under its name, behind a version byte; which kinds are sealed says [`SEALED`]. A log's entries are text.
+//!
+//! What bounds each kind, so that nothing a stranger can do grows the store without bound:
+//!
+//! | kind | at most |
+//! |---|---|
+//! | `client` that nobody has used | twice `limits.unused_clients`, for a day, 16 KB each |
+//! | `client` that is used | one for each time a person whom the access rules let in has consented |
+//! | `flow`, `busy` | `limits.open_sign_ins`, for ten minutes, 6 KB each |
+//! | `session` | 100 for each person whom the access rules let in |
+//! | `turns` | two, and one for each such person |
+//! | `turn` | one for each record that stands in its queue |
+//! | `grant`, `grants-of-…`, `revoked` | consents of people whom the access rules let in, by `limits.authorize` |
+//! | `pin`, `pins-of` | logins that the access rules name |
+//! | `ring` | keys, by their rotation |
+//! | `count` | 16,384 for each of two limits, in this window and those of the last twenty minutes |
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -53,6 +71,7 @@ impl Record for Client {}
 impl Record for Session {}
 impl Record for Grant {}
 impl Record for Pin {}
+impl Record for Place {}
 impl Record for String {}
 impl Record for Flow {}
 impl Record for Vec<StoredKey> {}
@@ -64,6 +83,33 @@ pub(super) struct Pin {
     pub(super) login: String,
     /// Who signed in with it first.
     pub(super) subject: Subject,
+}
+
+/// A line in which records stand, each at its number.
+pub(super) enum Queue<'a> {
+    /// Registrations that nobody has used.
+    Clients,
+    /// Sign-ins that nobody has finished.
+    Flows,
+    /// The browsers of one person.
+    SessionsOf(&'a Subject),
+}
+
+/// What stands at one number of a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    /// The record that came with this number.
+    pub(super) name: String,
+    /// One that goes with it: an older client that was spared, the mark that a flow's client is busy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) beside: Option<String>,
+}
+
+impl Place {
+    /// The records, the newest first.
+    pub(super) fn names(self) -> Vec<Name> {
+        [Some(self.name), self.beside].into_iter().flatten().map(Name::new).collect()
+    }
 }
 
 /// A record as read: what it says, and when that ends.
@@ -168,6 +214,28 @@ pub(super) fn client(id: &ClientId) -> Name {
 
 pub(super) fn flow(state: &Secret) -> Name {
     digested("flow", state.expose())
+}
+
+/// The mark that somebody is signing in with a client.
+pub(super) fn busy(id: &ClientId) -> Name {
+    digested("busy", id.as_str())
+}
+
+/// The last number that a queue has given.
+pub(super) fn turns(queue: &Queue<'_>) -> Name {
+    Name::new(format!("turns:{}", queue_name(queue)))
+}
+
+pub(super) fn place(queue: &Queue<'_>, number: u64) -> Name {
+    Name::new(format!("turn:{}:{number}", queue_name(queue)))
+}
+
+fn queue_name(queue: &Queue<'_>) -> String {
+    match queue {
+        Queue::Clients => "clients".to_owned(),
+        Queue::Flows => "flows".to_owned(),
+        Queue::SessionsOf(subject) => digested("sessions-of", subject.as_str()).to_string(),
+    }
 }
 
 pub(super) fn session(cookie: &Secret) -> Name {

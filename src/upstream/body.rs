@@ -26,6 +26,14 @@ impl From<Incoming> for RequestBody {
     }
 }
 
+impl RequestBody {
+    /// Drops it without reading it out: nothing more is expected of this client (RFC 9110 §15.5.9), and its connection is
+    /// closed.
+    pub fn give_up(mut self) {
+        self.0 = None;
+    }
+}
+
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let unread = self.0.take().filter(|incoming| !incoming.is_end_stream());

@@ -45,6 +45,7 @@ def server_suite(bench: Bench, name: str, url: str, revision: str) -> tuple[Chec
     return checks, process.child.returncode
 
 
+# P13
 @case(timeout=180, store=["embedded"], revision=["2025-11-25", "2026-07-28"])
 def the_server_suite_sees_no_difference_through_the_gateway(bench: Bench, store: str, revision: str) -> None:
     upstream = bench.shared.upstream("everything")

@@ -84,6 +84,34 @@ async fn nothing_is_decided_without_the_page_s_own_form() {
 }
 
 #[tokio::test]
+async fn a_consent_is_for_exactly_what_the_page_showed() {
+    // C10, A5, A11: whoever changes what is asked for asks again, a session or not.
+    let rig = Rig::dev().await;
+    let client = rig.register().await;
+    let session = rig.sign_in(&authorize_query(&client), "alice").await.cookies();
+    for cookies in ["", session.as_str()] {
+        let (_, opened) = open(&rig, &client, cookies).await;
+        for (name, changed) in [
+            ("redirect_uri", "http://localhost:9999/callback"),
+            ("scope", "mcp offline_access"),
+            ("state", "another"),
+            ("resource", "http://localhost:8080/"),
+            ("code_challenge", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+        ] {
+            let mut form = authorize_query(&client);
+            form.retain(|(parameter, _)| *parameter != name);
+            form.extend([(name, changed), ("form_token", opened.token.as_str()), ("decision", "approve")]);
+            let answer =
+                rig.post("/authorize", &[("cookie", &opened.cookie), ("origin", ISSUER)], &form).await;
+            assert_eq!((answer.status.as_u16(), answer.header("location")), (400, ""), "{name}");
+            assert!(answer.body.contains("Start again"), "{name}: {}", answer.body);
+        }
+        let answer = decide(&rig, &client, &opened, "approve", &[("origin", ISSUER)]).await;
+        assert_eq!(answer.status, 303, "as it was shown");
+    }
+}
+
+#[tokio::test]
 async fn a_form_posted_by_another_site_is_refused() {
     // C4
     let rig = Rig::dev().await;

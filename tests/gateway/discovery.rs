@@ -114,6 +114,65 @@ async fn every_host_serves_the_one_true_server_document() {
 }
 
 #[tokio::test]
+async fn on_a_service_host_clients_register_and_ask_for_tokens_in_place() {
+    // D18
+    let rig = Rig::with(TWO_HOSTS).await;
+    let host = ("host", "fetch.example.com");
+    let body = json!({ "redirect_uris": ["http://127.0.0.1/cb"] }).to_string();
+    let json = ("content-type", "application/json");
+    let registered = rig.send(request("POST", "/register", &[host, json], body)).await;
+    assert_eq!((registered.status.as_u16(), registered.header("access-control-allow-origin")), (201, "*"));
+    let client = registered.json()["client_id"].as_str().unwrap().to_owned();
+    let form = [("grant_type", "authorization_code"), ("client_id", &client), ("code", "x")];
+    let known = rig.post("/token", &[host], &form).await;
+    assert_eq!((known.status.as_u16(), known.json()["error"].as_str()), (400, Some("invalid_grant")));
+    let unknown = rig.post("/token", &[host], &[("client_id", "c_x")]).await;
+    assert_eq!((unknown.status.as_u16(), unknown.json()["error"].as_str()), (401, Some("invalid_client")));
+    for elsewhere in ["/callback", "/revoke", "/jwks"] {
+        assert_eq!(rig.get(elsewhere, &[host]).await.status, 404, "{elsewhere} is the issuer's alone");
+    }
+}
+
+#[tokio::test]
+async fn the_document_that_a_challenge_names_is_there_and_is_the_services() {
+    // D1, D3, D20
+    let rig = Rig::with(TWO_HOSTS).await;
+    for (host, path) in
+        [("fetch.example.com", "/mcp"), ("tools.example.com", "/one/mcp"), ("tools.example.com", "/two/mcp")]
+    {
+        for asked in [path.to_owned(), format!("{path}/deeper?x=y")] {
+            let refused = rig.get(&asked, &[("host", host)]).await;
+            let challenge = refused.header("www-authenticate");
+            let named = challenge.split('"').nth(1).unwrap();
+            assert_eq!(named, format!("https://{host}/.well-known/oauth-protected-resource{path}"));
+            let target = named.strip_prefix(&format!("https://{host}")).unwrap();
+            let document = rig.get(target, &[("host", host)]).await.json();
+            assert_eq!(document["resource"], format!("https://{host}{path}"));
+            assert_eq!(document["authorization_servers"], json!(["https://auth.example.com"]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_stay_with_https_except_on_loopback() {
+    // X4
+    let rig = Rig::with(TWO_HOSTS).await;
+    for (host, path) in [
+        ("auth.example.com", "/"),
+        ("auth.example.com", "/authorize"),
+        ("auth.example.com", "/token"),
+        ("fetch.example.com", "/mcp"),
+        ("fetch.example.com", "/a%2Fb"),
+        ("foreign.example.com", "/"),
+    ] {
+        let answer = rig.get(path, &[("host", host)]).await;
+        assert_eq!(answer.header("strict-transport-security"), "max-age=31536000", "{host}{path}");
+    }
+    // There it would lock other servers of the same machine out.
+    assert_eq!(Rig::dev().await.get("/", &[]).await.header("strict-transport-security"), "");
+}
+
+#[tokio::test]
 async fn on_a_service_host_authorize_leads_to_the_issuer_with_the_resource_filled_in() {
     // D18
     let rig = Rig::with(TWO_HOSTS).await;

@@ -189,9 +189,18 @@ async fn a_token_for_one_service_is_none_for_another() {
 
 #[tokio::test]
 async fn a_foreign_origin_is_refused_and_our_own_and_loopback_pass() {
+    // P3, R10
     let rig = Rig::dev().await;
+    let client = rig.register().await;
+    let bearer = format!("Bearer {}", rig.tokens(&client, "alice").await["access_token"].as_str().unwrap());
     for origin in ["https://evil.example", "null"] {
-        assert_eq!(with(&rig, &[("origin", origin)]).await.status, 403, "{origin}");
+        for headers in
+            [vec![("origin", origin)], vec![("origin", origin), ("authorization", bearer.as_str())]]
+        {
+            let refused = with(&rig, &headers).await;
+            assert_eq!((refused.status.as_u16(), refused.header("www-authenticate")), (403, ""), "{origin}");
+            assert!(!refused.body.contains("insufficient_scope"), "{refused:?}");
+        }
     }
     for origin in ["http://localhost:8080", "http://localhost:6274", "http://127.0.0.1:6274"] {
         let answer = with(&rig, &[("origin", origin)]).await;

@@ -11,6 +11,7 @@ mod discovery;
 mod github;
 mod guard;
 mod keys;
+mod limits;
 mod lost_answers;
 mod refresh;
 mod registration;

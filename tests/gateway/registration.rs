@@ -1,8 +1,17 @@
 //! `POST /register`: G1–G8.
 
+use std::time::Duration;
+
+use portcullis::clock::Clock;
+use portcullis::oauth::{Client, ClientId, Subject};
 use serde_json::{Value, json};
 
-use crate::support::rig::{Answer, REDIRECT, Rig, request};
+use crate::support::rig::{Answer, ISSUER, REDIRECT, Rig, authorize_query, dev_yaml, encode, request};
+
+/// The demo's configuration and more.
+async fn with(more: &str) -> Rig {
+    Rig::with(&format!("{}{more}\n", dev_yaml(([127, 0, 0, 1], 9).into()))).await
+}
 
 async fn register(rig: &Rig, body: &str) -> Answer {
     rig.send(request("POST", "/register", &[("content-type", "application/json")], body.to_owned())).await
@@ -134,19 +143,108 @@ async fn a_registration_has_bounds() {
     assert_eq!((huge.status.as_u16(), &huge.json()["error"]), (413, &json!("invalid_client_metadata")));
 }
 
-#[tokio::test]
-async fn an_address_that_registers_without_end_is_told_to_wait() {
-    // G8
-    let yaml = crate::support::rig::dev_yaml(([127, 0, 0, 1], 9).into()) + "registrations_per_hour: 2\n";
-    let rig = Rig::with(&yaml).await;
-    let body = json!({ "redirect_uris": [REDIRECT] }).to_string();
-    for _ in 0..2 {
-        assert_eq!(register(&rig, &body).await.status, 201);
+/// Whether the authorization endpoint and the token endpoint still know a client.
+async fn is_known(rig: &Rig, client: &str) -> bool {
+    let page = rig.get(&format!("/authorize?{}", encode(&authorize_query(client))), &[]).await;
+    let token = rig.refresh(client, "x", &[]).await;
+    match (page.status.as_u16(), token.status.as_u16()) {
+        (200, 400) => true,
+        (400, 401) => {
+            assert!(page.body.contains("client-unknown") && page.header("location").is_empty(), "{page:?}");
+            assert_eq!(token.json()["error"], "invalid_client");
+            false
+        }
+        _ => panic!("{page:?} {token:?}"),
     }
-    let refused = register(&rig, &body).await;
-    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, "3600"));
-    rig.clock.advance(std::time::Duration::from_hours(1));
-    assert_eq!(register(&rig, &body).await.status, 201);
+}
+
+#[tokio::test]
+async fn at_the_limit_the_oldest_unused_registration_makes_room_and_no_other() {
+    // G8, G10
+    let rig = with("limits: { unused_clients: 3 }").await;
+    let (used, oldest, signing_in) = (rig.register().await, rig.register().await, rig.register().await);
+    rig.tokens(&used, "alice").await;
+    let opened = approve(&rig, &signing_in).await;
+    let newest = [rig.register().await, rig.register().await, rig.register().await];
+    assert!(is_known(&rig, &used).await, "somebody uses it");
+    assert!(!is_known(&rig, &oldest).await, "it made room");
+    assert!(is_known(&rig, &signing_in).await, "somebody is on the way back to it");
+    for client in &newest {
+        assert!(is_known(&rig, client).await);
+    }
+    let back = rig.get(&opened.0, &[("cookie", &opened.1)]).await;
+    let code = back.location("code").unwrap_or_else(|| panic!("{back:?}"));
+    assert_eq!(rig.redeem(&signing_in, &code, &[]).await.status, 200);
+}
+
+/// Consents, up to the identity provider: where it will send the browser, and with which cookies.
+async fn approve(rig: &Rig, client: &str) -> (String, String) {
+    let page = rig.get(&format!("/authorize?{}", encode(&authorize_query(client))), &[]).await;
+    let token = page.input("form_token");
+    let mut form = authorize_query(client);
+    form.extend([("form_token", token.as_str()), ("decision", "approve")]);
+    let sent = rig.post("/authorize", &[("cookie", &page.cookies()), ("origin", ISSUER)], &form).await;
+    let state = sent.location("state").unwrap();
+    (format!("/callback?{}", encode(&[("code", "alice"), ("state", &state)])), sent.cookies())
+}
+
+#[tokio::test]
+async fn a_registration_is_used_from_the_consent_on_though_its_code_is_not_redeemed_yet() {
+    // G8
+    let rig = with("limits: { unused_clients: 1 }").await;
+    let client = rig.register().await;
+    let code = rig.code(&client, "alice").await;
+    rig.register().await;
+    rig.register().await;
+    assert_eq!(rig.redeem(&client, &code, &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_consent_to_a_registration_that_has_just_made_room_grants_nothing() {
+    // G8, G10: no code goes to a client that could not redeem it.
+    let (rig, store) = Rig::forgetful_with("limits: { unused_clients: 1 }\n").await;
+    let used = rig.register().await;
+    let session = rig.sign_in(&authorize_query(&used), "alice").await.cookies();
+    let client = rig.register().await;
+    let page =
+        rig.get(&format!("/authorize?{}", encode(&authorize_query(&client))), &[("cookie", &session)]).await;
+    let (token, cookies) = (page.input("form_token"), format!("{session}; {}", page.cookies()));
+    let mut form = authorize_query(&client);
+    form.extend([("form_token", token.as_str()), ("decision", "approve")]);
+    let (records, now) = (rig.shared.store.clone(), rig.clock.now());
+    let known = records.client(&ClientId::parse(&client).unwrap(), now).await.unwrap().unwrap();
+    let newcomer = Client { id: ClientId::issue([7; 16]), ..known };
+    store.before_the_next_swap(async move {
+        assert_eq!(records.add_client(&newcomer, 1, now).await.unwrap().len(), 1);
+    });
+    let answer = rig.post("/authorize", &[("cookie", &cookies), ("origin", ISSUER)], &form).await;
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (400, ""));
+    assert!(answer.body.contains("client-unknown"), "{}", answer.body);
+    let alice = Subject::new("dev", "alice");
+    let grants = rig.shared.store.grants_of_user(&alice, now).await.unwrap();
+    assert_eq!(grants.iter().map(|grant| grant.client.as_str()).collect::<Vec<_>>(), [used]);
+}
+
+#[tokio::test]
+async fn a_used_registration_outlives_every_one_of_its_grants() {
+    // G8
+    let rig = Rig::dev().await;
+    let client = rig.register().await;
+    let tokens = rig.tokens(&client, "alice").await;
+    let mut newest = tokens["refresh_token"].as_str().unwrap().to_owned();
+    // A grant that is refreshed now and then ends after 365 days. Its client is known to the end, and longer.
+    for days in [89, 60, 1, 89, 80, 45] {
+        rig.clock.advance(Duration::from_hours(24 * days));
+        let refreshed = rig.refresh(&client, &newest, &[]).await;
+        assert_eq!(refreshed.status, 200, "{refreshed:?}");
+        newest = refreshed.json()["refresh_token"].as_str().unwrap().to_owned();
+    }
+    rig.clock.advance(Duration::from_hours(24));
+    let ended = rig.refresh(&client, &newest, &[]).await;
+    assert_eq!((ended.status.as_u16(), &ended.json()["error"]), (400, &json!("invalid_grant")));
+    assert!(is_known(&rig, &client).await);
+    rig.clock.advance(Duration::from_hours(24 * 181));
+    assert!(!is_known(&rig, &client).await, "one without grants ends too");
 }
 
 #[tokio::test]

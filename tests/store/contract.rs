@@ -14,6 +14,7 @@ use crate::faults::Faulty;
 use crate::fixtures::*;
 use crate::rig::Rig;
 
+pub(crate) use crate::queues::*;
 pub(crate) use crate::resealing::*;
 
 pub(crate) async fn a_client_is_read_back_until_it_expires(rig: &Rig) {
@@ -61,7 +62,7 @@ pub(crate) async fn a_flow_is_taken_once_of_32_at_once(rig: &Rig) {
     for round in 0..8 {
         let state = secret(&format!("state {round}"));
         let saved = flow(Some("theirs"), "verifier", later(600));
-        rig.store.save_flow(&state, &saved).await.unwrap();
+        rig.store.begin_flow(&state, &saved, 1000).await.unwrap();
         let mut takers = JoinSet::new();
         for _ in 0..32 {
             let (store, state) = (rig.store.clone(), state.clone());
@@ -77,8 +78,8 @@ pub(crate) async fn a_flow_is_taken_once_of_32_at_once(rig: &Rig) {
 // C7
 pub(crate) async fn a_flow_ends_by_the_time_passed_in(rig: &Rig) {
     let (first, second) = (secret("one"), secret("two"));
-    rig.store.save_flow(&first, &flow(None, "verifier", later(600))).await.unwrap();
-    rig.store.save_flow(&second, &flow(None, "verifier", later(600))).await.unwrap();
+    rig.store.begin_flow(&first, &flow(None, "verifier", later(600)), 1000).await.unwrap();
+    rig.store.begin_flow(&second, &flow(None, "verifier", later(600)), 1000).await.unwrap();
     assert!(rig.store.take_flow(&first, later(599)).await.unwrap().is_some());
     assert!(rig.store.take_flow(&second, later(600)).await.unwrap().is_none());
     assert!(rig.store.take_flow(&secret("three"), NOW).await.unwrap().is_none(), "unknown");
@@ -386,7 +387,7 @@ pub(crate) async fn save_clients(store: &Store, count: usize) {
     }
 }
 
-async fn scan(rig: &Rig, prefix: Prefix) -> HashSet<String> {
+pub(crate) async fn scan(rig: &Rig, prefix: Prefix) -> HashSet<String> {
     let mut found = HashSet::new();
     let mut cursor = None;
     loop {
@@ -442,7 +443,7 @@ pub(crate) async fn a_lost_answer_of_a_take_is_never_a_second_use(rig: &Rig) {
     let faulty = Faulty::new(&rig.backend, Duration::ZERO);
     let store = Store::with_backend(faulty.clone(), sealer()).await.unwrap();
     let state = secret("state");
-    store.save_flow(&state, &flow(None, "verifier", later(600))).await.unwrap();
+    store.begin_flow(&state, &flow(None, "verifier", later(600)), 1000).await.unwrap();
     faulty.lose_the_next_answer();
     let lost = store.take_flow(&state, NOW).await.unwrap_err();
     assert!(matches!(lost, StoreError::Away(_)), "{lost}");
@@ -473,7 +474,7 @@ async fn overwrite(rig: &Rig, name: Name, bytes: &[u8]) {
 pub(crate) async fn a_damaged_record_is_told_as_such(rig: &Rig) {
     let client_name = Name::new(format!("client:{}", Digest::of(b"c_one").to_base64url()));
     let flow_name = Name::new(format!("flow:{}", secret("one").digest().to_base64url()));
-    rig.store.save_flow(&secret("two"), &flow(None, "verifier", later(600))).await.unwrap();
+    rig.store.begin_flow(&secret("two"), &flow(None, "verifier", later(600)), 1000).await.unwrap();
     let two = Name::new(format!("flow:{}", secret("two").digest().to_base64url()));
     let sealed = rig.backend.get(&two).await.unwrap().unwrap();
     let mut flipped = sealed.clone();
@@ -516,7 +517,7 @@ pub(crate) async fn nothing_secret_is_readable_in_what_is_stored(rig: &Rig) {
     let [code, state, cookie, verifier, material] = planted;
     let (theirs, name) = ("planted-client-state", "planted login, which is no secret");
     rig.store.begin_grant(&pending("c_one", "1", code), &lives()).await.unwrap();
-    rig.store.save_flow(&secret(state), &flow(Some(theirs), verifier, later(600))).await.unwrap();
+    rig.store.begin_flow(&secret(state), &flow(Some(theirs), verifier, later(600)), 1000).await.unwrap();
     let mut visible = session(later(600));
     visible.facts.user.login = name.to_owned();
     rig.store.save_session(&secret(cookie), &visible).await.unwrap();

@@ -32,7 +32,7 @@ async fn everything_is_away(store: &Store) {
             async { store.save_client(&one).await.err() },
             async { store.client(&id, NOW).await.err() },
             async { store.keep_client(&id, later(900), NOW).await.err() },
-            async { store.save_flow(&state, &two).await.err() },
+            async { store.begin_flow(&state, &two, 1000).await.err() },
             async { store.take_flow(&state, NOW).await.err() },
             async { store.save_session(&state, &three).await.err() },
             async { store.session(&state, NOW).await.err() },

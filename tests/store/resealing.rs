@@ -51,7 +51,10 @@ async fn fill(store: &Store, flows: usize) {
 
 async fn save(store: &Store, index: usize) {
     let state = secret(&format!("state {index}"));
-    store.save_flow(&state, &flow(Some("theirs"), &format!("verifier {index}"), later(600))).await.unwrap();
+    store
+        .begin_flow(&state, &flow(Some("theirs"), &format!("verifier {index}"), later(600)), 1000)
+        .await
+        .unwrap();
 }
 
 /// Goes on until nothing is left; how many were sealed again.

@@ -130,10 +130,23 @@ impl Rig {
         Self::over(config, yaml, clock, shared, folder).await
     }
 
+    /// Another process over the same store.
+    pub async fn beside(&self) -> Self {
+        let config = Config::from_text(&self.yaml).unwrap();
+        let (clock, folder) = (Arc::clone(&self.clock), Arc::clone(&self.folder));
+        let shared = cli::serve::share_over(&config, self.shared.store.clone(), clock.clone()).await.unwrap();
+        Self::over(config, self.yaml.clone(), clock, shared, folder).await
+    }
+
     /// A gateway whose store can be told to lose an answer after the deed.
     pub async fn forgetful() -> (Self, Arc<Faulty>) {
+        Self::forgetful_with("").await
+    }
+
+    /// The same with further lines of configuration; its store counts what it is asked.
+    pub async fn forgetful_with(more: &str) -> (Self, Arc<Faulty>) {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let yaml = dev_yaml(SocketAddr::from(([127, 0, 0, 1], 9)))
+        let yaml = (dev_yaml(SocketAddr::from(([127, 0, 0, 1], 9))) + more)
             .replace("{folder}", folder.path().to_str().unwrap());
         let config = Config::from_text(&yaml).unwrap();
         let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));

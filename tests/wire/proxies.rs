@@ -132,3 +132,65 @@ async fn the_dev_identity_lets_nobody_in_through_a_proxy() {
     }
     assert_eq!(upstream.connections(), 0);
 }
+
+/// Asks the token endpoint from an address of loopback; status and Retry-After.
+async fn token(source: [u8; 4], to: SocketAddr, forwarded: &str) -> (u16, bool) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((IpAddr::from(source), 0).into()).unwrap();
+    let mut stream = socket.connect(to).await.unwrap();
+    let asked = format!(
+        "POST /token HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nX-Forwarded-For: {forwarded}\r\n\
+         X-Real-IP: {forwarded}\r\nForwarded: for={forwarded}\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    let answer = read_raw(&mut stream).await;
+    let [status] = answer.statuses()[..] else { panic!("{answer:?}") };
+    (status, answer.text.contains("retry-after: 1800\r\n"))
+}
+
+#[tokio::test]
+async fn a_limit_is_for_one_client_whatever_it_says_of_itself_and_behind_a_proxy_too() {
+    // G8
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let yaml = behind_a_proxy(upstream.address, "127.0.0.1:{port}") + "limits: { token: 2/h }\n";
+    let process = place.start(&yaml);
+    let to = place.address();
+    let reached = |answer: (u16, bool)| match answer {
+        (400, false) => false,
+        (429, true) => true,
+        other => panic!("{other:?}"),
+    };
+    for (number, forged) in
+        ["198.51.100.1", "198.51.100.2", "198.51.100.3", "2001:db8:9::1"].iter().enumerate()
+    {
+        assert_eq!(
+            reached(token(OTHER, to, forged).await),
+            number >= 2,
+            "{forged} says a peer that nobody trusts"
+        );
+    }
+    for (forwarded, over) in [
+        ("203.0.113.9", false),
+        ("192.0.2.66, 203.0.113.9", false),
+        ("192.0.2.67, 203.0.113.9", true),
+        ("192.0.2.68, 203.0.113.9:4711, 10.1.2.3", true),
+        ("203.0.113.10", false),
+        ("198.51.100.1", false),
+        ("2001:db8::1", false),
+        ("2001:db8::ffff:2", false),
+        ("2001:db8::3", true),
+        ("2001:db8:0:1::1", false),
+    ] {
+        assert_eq!(reached(token(PROXY, to, forwarded).await), over, "{forwarded}");
+    }
+    for _ in 0..20 {
+        token(OTHER, to, "198.51.100.9").await;
+    }
+    let hit = process.line(|line| line["event"] == "limit_hit" && line["address"] == "2001:db8::3").await;
+    assert_eq!((&hit["target"], &hit["reason"]), (&"audit".into(), &"limits.token = 2/h".into()));
+    let log = process.log();
+    let told = |address: &str| {
+        log.lines().filter(|line| line.contains("limit_hit") && line.contains(address)).count()
+    };
+    assert_eq!((told("\"127.0.0.2\""), told("203.0.113.9\"")), (1, 1), "once a minute: {log}");
+}

@@ -105,8 +105,8 @@ async fn no_http2_or_tls_request_reaches_the_server_without_a_token() {
     assert_eq!(upstream.connections(), 0);
 }
 
-/// Reads one whole answer with a Content-Length; its status.
-async fn one_answer(stream: &mut tokio::net::TcpStream) -> u16 {
+/// Reads one whole answer with a Content-Length, or 204; its status.
+pub(crate) async fn one_answer(stream: &mut tokio::net::TcpStream) -> u16 {
     let mut read = Vec::new();
     let head_end = loop {
         let mut byte = [0];
@@ -118,9 +118,11 @@ async fn one_answer(stream: &mut tokio::net::TcpStream) -> u16 {
         }
     };
     let length = head_end.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length.unwrap().parse().unwrap()];
+    let status = head_end.split(' ').nth(1).unwrap().parse().unwrap();
+    let length = if status == 204 { 0 } else { length.unwrap().parse().unwrap() };
+    let mut body = vec![0; length];
     stream.read_exact(&mut body).await.unwrap();
-    head_end.split(' ').nth(1).unwrap().parse().unwrap()
+    status
 }
 
 #[tokio::test]

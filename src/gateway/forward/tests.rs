@@ -64,7 +64,7 @@ impl Front {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<hyper::body::Incoming>) -> Response<Body> {
         let way = Forwarding {
             told: Told {
                 service: &self.service,
@@ -77,7 +77,7 @@ impl Front {
             revocations: &self.revocations,
             now: self.now,
         };
-        match forward(&way, request).await {
+        match forward(&way, request.map(RequestBody::from)).await {
             Ok(answer) => answer.map(|body| body.on_end(Box::new(Finished(Arc::clone(&self.finished))))),
             Err(error) => {
                 let text = format!("{error} {:?}", error.finding());

@@ -164,11 +164,11 @@ fn while_revocations_are_not_known_nothing_is_admitted() {
     assert_eq!(world.admit(&token, &service).unwrap_err(), Refusal::Stale);
 }
 
-// R7, R8
+// R7, R8, D5: what was granted may have `offline_access` in it, which belongs in no challenge.
 #[test]
 fn a_missing_scope_asks_for_granted_and_needed_together() {
     let mut claims = testing::claims();
-    claims.scopes = Scopes::parse("todo:list mcp");
+    claims.scopes = Scopes::parse("todo:list mcp offline_access");
     let refusal = World::new().verdict(&claims, &testing::service()).unwrap_err();
     assert_eq!(refusal, Refusal::Scope { union: Scopes::parse("mcp todo:list todo:read") });
     assert_eq!(refusal.status(), StatusCode::FORBIDDEN);

@@ -4,7 +4,6 @@ mod code;
 mod refresh;
 
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::client_auth::{self, ClientError};
@@ -18,6 +17,7 @@ use crate::secret;
 use crate::store::StoreError;
 use crate::telemetry::{Audit, Event, Note};
 use crate::token::{Claims, KeyError};
+use crate::upstream::RequestBody;
 
 /// Why there are no tokens.
 #[derive(Debug, thiserror::Error)]
@@ -133,14 +133,14 @@ impl Issue {
 }
 
 /// Answers a token request.
-pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Response<Body> {
     if *request.method() != Method::POST {
         return open_to_all(reply::not_allowed("POST, OPTIONS"));
     }
     open_to_all(answer(exchange, request).await.unwrap_or_else(|refused| reply::error(exchange, &refused)))
 }
 
-async fn answer(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+async fn answer(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Result<Response<Body>, Refused> {
     let (headers, parameters) = form::parameters(request).await?;
     let client = client_auth::authenticate(exchange, &headers, &parameters).await?;
     let issue = match parameters.get("grant_type").ok_or(Refused::Missing("grant_type"))? {

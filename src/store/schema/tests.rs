@@ -92,6 +92,10 @@ fn open_records_are_written_as_ever() {
     );
     let pin = Pin { login: "octocat".to_owned(), subject: Subject::new("github", "583231") };
     is_written_as(&pin, None, r#"{"value":{"login":"octocat","subject":"github:583231"}}"#);
+    let alone = Place { name: "client:x".to_owned(), beside: None };
+    is_written_as(&alone, Some(NOW), r#"{"exp":1800000000,"value":{"name":"client:x"}}"#);
+    let two = Place { name: "flow:x".to_owned(), beside: Some("busy:y".to_owned()) };
+    is_written_as(&two, Some(NOW), r#"{"exp":1800000000,"value":{"name":"flow:x","beside":"busy:y"}}"#);
 }
 
 #[test]
@@ -210,6 +214,13 @@ fn names_are_digests_and_stay_as_they_are() {
         (resealing(), "meta:resealing"),
         (client(&id), "client:ImiMe3elhNsReS57iopprrFJPcsLLcxbAVWGsV9PrJU"),
         (flow(&secret), "flow:Ny6zd0gCqNl7rdDzr9q796F--KH5ALOU25mkYLiTQGw"),
+        (busy(&id), "busy:ImiMe3elhNsReS57iopprrFJPcsLLcxbAVWGsV9PrJU"),
+        (turns(&Queue::Clients), "turns:clients"),
+        (place(&Queue::Flows, 12), "turn:flows:12"),
+        (
+            place(&Queue::SessionsOf(&user), 1),
+            "turn:sessions-of:T8xoK0yOVleX3HPfpiIF9zHJpo-9px7B-fhvX-YFG58:1",
+        ),
         (session(&secret), "session:Ny6zd0gCqNl7rdDzr9q796F--KH5ALOU25mkYLiTQGw"),
         (grant(grant_id), "grant:BwcHBwcHBwcHBwcHBwcHBw"),
         (revoked(grant_id.shard()), "revoked:07"),
