@@ -15,9 +15,9 @@ use super::{check, port};
 use crate::certs::Certificates;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Checked, Config};
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetcher, PublicFetcher};
 use crate::gateway::{
-    Buckets, Gateway, LastReload, Revocations, Shared, Site, load_refresh_keys, load_session_keys,
+    Buckets, Documents, Gateway, LastReload, Revocations, Shared, Site, load_refresh_keys, load_session_keys,
     load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
@@ -105,6 +105,7 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
         sessions: ArcSwap::from_pointee(load_session_keys(&store, now).await?),
         revocations: Revocations::new(),
         limits: Buckets::new(),
+        documents: Documents::new(Arc::new(PublicFetcher::new())),
         identity: identity(config)?,
         sealer: sealer(config),
         clock,

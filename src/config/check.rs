@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::access;
+use super::documents;
 use super::identity as identities;
 use super::issuer::{self, Issuer};
 use super::limits;
@@ -39,6 +40,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let origins = origins(raw.origins.as_ref(), findings);
     let redirects = redirects(raw, findings);
     let limits = limits::check(raw, findings);
+    let documents = documents::check(raw, findings);
     let workers = workers(raw, findings);
     let (issuer, network, times) = (issuer?, network?, times?);
     let dev_identity = matches!(identity, Some(identity::Settings::Dev));
@@ -56,6 +58,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
             dev_identity,
             revocation_staleness: times.staleness,
             limits: limits?,
+            documents: documents?,
         },
         store: store?,
         serve: serve::Settings {

@@ -49,6 +49,7 @@ pub(super) struct File {
     pub(super) log: Field<Log>,
     pub(super) drain: Field<String>,
     pub(super) limits: Field<Limits>,
+    pub(super) clients: Field<Clients>,
     pub(super) workers: Field<u64>,
     pub(super) services: Field<BTreeMap<String, Given<Service>>>,
 }
@@ -149,6 +150,24 @@ pub(super) struct Limits {
     pub(super) pages: Field<String>,
     pub(super) unused_clients: Field<u64>,
     pub(super) open_sign_ins: Field<u64>,
+}
+
+/// `clients`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Clients {
+    pub(super) documents: Field<Documents>,
+}
+
+/// `clients.documents`: a word, or these keys.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Documents {
+    /// What stands there instead of keys.
+    pub(super) word: Field<String>,
+    pub(super) allow: Field<Texts>,
+    pub(super) deny: Field<Texts>,
+    pub(super) max_bytes: Field<u64>,
 }
 
 /// One of `services`, or a whole file in `services.d`.

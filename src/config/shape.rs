@@ -69,6 +69,7 @@ pub(super) const FILE: &[Key] = &[
     key("log", Shape::Section(&[key("format", Shape::Text), key("filter", Shape::Text)])),
     key("drain", Shape::Text),
     key("limits", Shape::Section(LIMITS)),
+    key("clients", Shape::Section(&[key("documents", Shape::WordOr(DOCUMENTS))])),
     key("workers", Shape::Number),
     key("services", Shape::Named(&Shape::Section(SERVICE))),
 ];
@@ -114,6 +115,7 @@ const LIMITS: &[Key] = &[
     key("unused_clients", Shape::Number),
     key("open_sign_ins", Shape::Number),
 ];
+const DOCUMENTS: &[Key] = &[key("allow", TEXTS), key("deny", TEXTS), key("max_bytes", Shape::Number)];
 
 /// A service's keys.
 pub(super) const SERVICE: &[Key] = &[

@@ -12,6 +12,7 @@ mod consent;
 mod cookies;
 mod dev_login;
 mod discovery;
+mod documents;
 mod exchange;
 mod form;
 mod forward;
@@ -58,6 +59,7 @@ use exchange::{Exchange, noted};
 use route::{Route, TargetError};
 
 pub use body::{Body, BodyError, Finish};
+pub use documents::{DocumentSource, Documents};
 pub use key_rings::{KeyStatus, keep_keys, list_keys, rotate_keys};
 pub use keys::{KeyRingError, LastReload, load_refresh_keys, load_session_keys, load_signing_keys};
 pub use limits::{Buckets, Limit, Limits, Rate};
@@ -81,6 +83,8 @@ pub struct Shared {
     pub revocations: Revocations,
     /// How much each client address has asked lately.
     pub limits: Buckets,
+    /// What clients say of themselves at URLs of theirs.
+    pub documents: Documents,
     /// Who signs people in.
     pub identity: Arc<dyn Identity>,
     /// Derives the form token's key.

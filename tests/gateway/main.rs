@@ -8,6 +8,7 @@ mod support;
 mod authorize;
 mod consent;
 mod discovery;
+mod documents;
 mod github;
 mod guard;
 mod keys;
