@@ -16,7 +16,7 @@ const TABLE: &[(&str, &str)] = &[
     ("seal", "secret"),
     ("oauth", "secret time"),
     ("mcp", "seal secret"),
-    ("policy", "oauth"),
+    ("policy", "oauth time"),
     ("token", "oauth seal secret time"),
     ("store", "clock oauth seal secret time"),
     ("fetch", "host"),

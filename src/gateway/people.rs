@@ -25,5 +25,5 @@ pub(super) async fn facts(exchange: &Exchange<'_>, signed_in: SignedIn) -> Resul
         }
     }
     let pinned = patiently(deadline(), || store.pins(&user.subject)).await?;
-    Ok(Facts { user, pinned, orgs })
+    Ok(Facts { user, pinned, orgs, teams: Vec::new() })
 }

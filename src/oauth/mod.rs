@@ -34,4 +34,4 @@ pub use redirect::{NEVER_PRIVATE, RESERVED, RedirectError, RedirectPolicy, Redir
 pub use refresh::{Presented, Refresh, RefreshError, RefreshOutcome};
 pub use resources::{Resource, ResourceError};
 pub use scopes::{Hierarchy, Scope, Scopes};
-pub use users::{Facts, User};
+pub use users::{Facts, Known, Membership, Standing, User};

@@ -9,6 +9,7 @@ mod logins;
 mod redis;
 mod schema;
 mod upkeep;
+mod users;
 
 use std::io;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use crate::secret::Secret;
 use crate::time::Timestamp;
 
 pub use schema::SCHEMA;
+pub use users::{UserRecord, UserToken};
 
 /// How long after its end a record may stay: clocks differ.
 pub const COLLECT_AFTER: Duration = Duration::from_mins(10);
@@ -128,6 +130,17 @@ pub enum OpenError {
         "secret_key is not the one this store was made with; restore the old key, or start with an empty store"
     )]
     SecretKey,
+    /// Its users are those of another identity provider, where the same ids are other people.
+    #[error(
+        "the users in this store are those of {found}, and web_url says {configured}, where the same ids are other people; \
+         restore identity.github.web_url, or start with an empty store"
+    )]
+    Provider {
+        /// The store's.
+        found: String,
+        /// The configuration's.
+        configured: String,
+    },
     /// A newer Portcullis wrote it.
     #[error("the store has schema {found}, this version knows {known}; upgrade portcullis")]
     Schema {

@@ -5,6 +5,7 @@
 //! |---|---|---|---|
 //! | `meta:schema` | [`SCHEMA`] | record | never |
 //! | `meta:check` | [`CHECK`] | sealed | never |
+//! | `meta:provider` | [`Provider`] | record | never |
 //! | `client:<digest of id>` | [`Client`] | record | `client.expires` |
 //! | `flow:<digest of state>` | [`Flow`] | sealed | `flow.expires` |
 //! | `session:<digest of cookie>` | [`Session`] | record | `session.expires` |
@@ -12,9 +13,11 @@
 //! | `revoked:<shard>`, in its shard | [`Revocation`] | log | entries by `sweep` |
 //! | `grants-of-user:<digest of subject>` | grant ids | log, a hint | entries with the longest grant |
 //! | `grants-of-client:<digest of id>` | grant ids | log, a hint | entries with the longest grant |
+//! | `user:<digest of subject>` | [`UserRecord`] | sealed | `record.expires` |
 //! | `pin:<digest of login>` | [`Pin`] | record | never |
 //! | `pins-of:<digest of subject>` | logins | log, a hint | never |
 //! | `ring:signing`, `ring:refresh`, `ring:session` | [`StoredKey`]s | sealed | never |
+//! | `lease:<digest of name>` | [`Lease`] | record | when the lease does |
 //! | `count:<digest of name>:<window>` | a counter | number | with its window |
 //!
 //! A record is a version byte and JSON `{"exp":…,"value":…}`, `exp` absent where there is no end. A sealed record is the
@@ -24,7 +27,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::backend::Name;
-use super::{Damage, Flow, Revocation, RingKind, Session, StoreError, StoredKey};
+use super::{Damage, Flow, Revocation, RingKind, Session, StoreError, StoredKey, UserRecord};
 use crate::oauth::{Client, ClientId, Grant, GrantId, ShardId, Subject};
 use crate::seal::Sealer;
 use crate::secret::{Digest, Secret};
@@ -50,10 +53,15 @@ impl Record for Client {}
 impl Record for Session {}
 impl Record for Grant {}
 impl Record for Pin {}
+impl Record for Provider {}
+impl Record for Lease {}
 impl Record for String {
     const SEALED: bool = true;
 }
 impl Record for Flow {
+    const SEALED: bool = true;
+}
+impl Record for UserRecord {
     const SEALED: bool = true;
 }
 impl Record for Vec<StoredKey> {
@@ -67,6 +75,20 @@ pub(super) struct Pin {
     pub(super) login: String,
     /// Who signed in with it first.
     pub(super) subject: Subject,
+}
+
+/// Whose users the subjects of this store are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Provider {
+    /// The origin of the identity provider's pages: `https://github.com`.
+    pub(super) origin: String,
+}
+
+/// What only one process may do for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Lease {
+    /// Random: whose it is, so that no two write the same bytes.
+    pub(super) holder: String,
 }
 
 /// A record as read: what it says, and when that ends.
@@ -161,6 +183,18 @@ pub(super) fn grants_of_user(subject: &Subject) -> Name {
 
 pub(super) fn grants_of_client(id: &ClientId) -> Name {
     digested("grants-of-client", id.as_str())
+}
+
+pub(super) fn provider() -> Name {
+    Name::new("meta:provider".to_owned())
+}
+
+pub(super) fn user(subject: &Subject) -> Name {
+    digested("user", subject.as_str())
+}
+
+pub(super) fn lease(what: &str) -> Name {
+    digested("lease", what)
 }
 
 pub(super) fn pin(login: &str) -> Name {
