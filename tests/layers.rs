@@ -20,7 +20,7 @@ const TABLE: &[(&str, &str)] = &[
     ("token", "oauth seal secret time"),
     ("store", "clock oauth seal secret time"),
     ("fetch", "host"),
-    ("identity", "fetch oauth secret"),
+    ("identity", "fetch oauth secret time"),
     ("upstream", ""),
     ("certs", "secret time"),
     ("pages", ""),

@@ -16,7 +16,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Checked, Config};
 use crate::fetch::Fetcher;
 use crate::gateway::{
-    Gateway, LastReload, Revocations, Shared, Site, load_refresh_keys, load_session_keys, load_signing_keys,
+    Gateway, LastReload, Revocations, Shared, Site, Watch, load_refresh_keys, load_session_keys,
+    load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
 use crate::seal::Sealer;
@@ -89,6 +90,9 @@ pub async fn share(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Sha
 /// Whatever keeps the gateway from starting.
 pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) -> anyhow::Result<Shared> {
     let now = clock.now();
+    if let identity::Settings::GitHub(github) = &config.identity {
+        store.bind_provider(&github.web.origin().ascii_serialization()).await?;
+    }
     Ok(Shared {
         signing: ArcSwap::from_pointee(load_signing_keys(&store, now).await?),
         last_reload: LastReload::default(),
@@ -96,6 +100,7 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
         sessions: ArcSwap::from_pointee(load_session_keys(&store, now).await?),
         revocations: Revocations::new(),
         identity: identity(config)?,
+        watch: Watch::default(),
         sealer: Sealer::new(config.secret_key.clone()),
         clock,
         control: tokio::runtime::Handle::current(),

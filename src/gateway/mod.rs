@@ -35,6 +35,7 @@ mod streams;
 #[cfg(test)]
 mod testing;
 mod token_endpoint;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,6 +61,7 @@ pub use keys::{KeyRingError, LastReload, load_refresh_keys, load_session_keys, l
 pub use revocations::Revocations;
 pub use service::{Service, ServiceSettings, UserIdForm};
 pub use site::{Settings, Site};
+pub use watch::Watch;
 
 /// What survives a reload and is shared by all workers.
 pub struct Shared {
@@ -77,6 +79,8 @@ pub struct Shared {
     pub revocations: Revocations,
     /// Who signs people in.
     pub identity: Arc<dyn Identity>,
+    /// About whom it is being asked again.
+    pub watch: Watch,
     /// Derives the form token's key.
     pub sealer: Sealer,
     /// The present moment.

@@ -16,3 +16,4 @@ mod registration;
 mod revoke;
 mod targets;
 mod tokens;
+mod watch;
