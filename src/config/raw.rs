@@ -40,6 +40,8 @@ pub(super) struct File {
     pub(super) published_on_loopback: Field<bool>,
     pub(super) identity: Field<Identity>,
     pub(super) access: Field<Access>,
+    pub(super) access_recheck: Field<String>,
+    pub(super) access_grace: Field<String>,
     pub(super) origins: Field<Texts>,
     pub(super) redirect_schemes: Field<Texts>,
     pub(super) tokens: Field<Tokens>,
@@ -110,6 +112,7 @@ pub(super) struct Dev {}
 pub(super) struct Access {
     pub(super) users: Field<Texts>,
     pub(super) orgs: Field<Texts>,
+    pub(super) teams: Field<Texts>,
 }
 
 /// `tokens`.

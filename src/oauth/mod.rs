@@ -40,4 +40,4 @@ pub use refresh::{Presented, Refresh, RefreshError, RefreshOutcome};
 pub use resources::{Resource, ResourceError};
 pub use rings::{GRACE, KeyPlace, KeySchedule, KeyState, LEAD, Ring, Rotation, StoredKey, WAIT};
 pub use scopes::{Hierarchy, Scope, Scopes};
-pub use users::{Facts, User};
+pub use users::{Facts, Known, Membership, Standing, User};

@@ -20,3 +20,4 @@ mod revoke;
 mod secret_key;
 mod targets;
 mod tokens;
+mod watch;

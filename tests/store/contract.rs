@@ -323,6 +323,69 @@ pub(crate) async fn a_login_pinned_by_many_at_once_has_one_owner(rig: &Rig) {
     }
 }
 
+// F3
+pub(crate) async fn a_forgotten_login_goes_to_the_next_who_signs_in(rig: &Rig) {
+    let (first, second) = (subject("1"), subject("2"));
+    assert_eq!(rig.store.forget_login("octocat").await.unwrap(), None, "nobody has it");
+    rig.store.pin_login("octocat", &first).await.unwrap();
+    rig.store.pin_login("hubot", &first).await.unwrap();
+    assert_eq!(rig.store.forget_login("OctoCat").await.unwrap(), Some(first.clone()));
+    assert_eq!(rig.store.pins(&first).await.unwrap(), ["hubot"], "the other stays");
+    assert_eq!(rig.store.pin_login("octocat", &second).await.unwrap(), second);
+    assert_eq!(rig.store.pins(&second).await.unwrap(), ["octocat"]);
+    assert_eq!(rig.store.pins(&first).await.unwrap(), ["hubot"]);
+}
+
+pub(crate) async fn the_newest_sign_in_of_a_user_wins_and_a_later_swap_does_not_undo_it(rig: &Rig) {
+    let (first, second) = (user("1", "gho_one", later(600)), user("1", "gho_two", later(900)));
+    assert!(rig.store.user(&subject("1"), NOW).await.unwrap().is_none());
+    rig.store.save_user(&first).await.unwrap();
+    let read = rig.store.user(&subject("1"), NOW).await.unwrap().unwrap();
+    assert_eq!(read.value, first);
+    rig.store.save_user(&second).await.unwrap();
+    let without = portcullis::store::UserRecord { token: None, ..first };
+    assert_eq!(rig.store.swap_user(&read, &without).await.unwrap(), Swap::Conflict);
+    let read = rig.another().await.user(&subject("1"), NOW).await.unwrap().unwrap();
+    assert_eq!(read.value, second);
+    assert_eq!(rig.store.swap_user(&read, &without).await.unwrap(), Swap::Done);
+    assert_eq!(rig.store.user(&subject("1"), NOW).await.unwrap().unwrap().value, without);
+    assert!(rig.store.user(&subject("2"), NOW).await.unwrap().is_none(), "another user");
+}
+
+pub(crate) async fn a_user_s_record_ends_by_the_time_passed_in(rig: &Rig) {
+    rig.store.save_user(&user("1", "gho_one", later(600))).await.unwrap();
+    assert!(rig.store.user(&subject("1"), later(599)).await.unwrap().is_some());
+    assert!(rig.store.user(&subject("1"), later(600)).await.unwrap().is_none());
+}
+
+pub(crate) async fn of_32_that_want_a_lease_one_has_it_until_it_ends(rig: &Rig) {
+    for (now, until) in [(0, 60), (60, 120)] {
+        let mut wanting = JoinSet::new();
+        for _ in 0..32 {
+            let store = rig.store.clone();
+            wanting.spawn(async move { store.lease("renew 1", later(until), later(now)).await.unwrap() });
+        }
+        let mine = wanting.join_all().await.into_iter().filter(|mine| *mine).count();
+        assert_eq!(mine, 1, "from {now} on");
+        let again = rig.another().await.lease("renew 1", later(until + 60), later(until - 1)).await.unwrap();
+        assert!(!again, "it has not ended");
+    }
+    assert!(rig.store.lease("renew 2", later(60), NOW).await.unwrap(), "another one");
+}
+
+// F6
+pub(crate) async fn the_users_of_another_provider_are_refused(rig: &Rig) {
+    rig.store.bind_provider("https://github.com").await.unwrap();
+    rig.another().await.bind_provider("https://github.com").await.unwrap();
+    let refused = rig.store.bind_provider("https://git.example.com").await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the users in this store are those of https://github.com, and web_url says https://git.example.com, where the same \
+         ids are other people; restore identity.github.web_url, or start with an empty store"
+    );
+    rig.store.bind_provider("https://github.com").await.unwrap();
+}
+
 pub(crate) async fn of_eight_fresh_key_rings_one_wins_and_all_get_it(rig: &Rig) {
     for kind in [RingKind::Signing, RingKind::Refresh, RingKind::Session] {
         let mut openers = JoinSet::new();
@@ -562,13 +625,14 @@ pub(crate) async fn nothing_secret_is_readable_in_what_is_stored(rig: &Rig) {
     visible.facts.user.login = name.to_owned();
     rig.store.save_session(&secret(cookie), &visible).await.unwrap();
     rig.store.key_ring(RingKind::Signing, key("k", material)).await.unwrap();
+    rig.store.save_user(&user("1", "planted-token", later(600))).await.unwrap();
     rig.store.count("planted-counter", Duration::from_mins(1), NOW).await.unwrap();
     revoke_one(&rig.store).await;
 
     let dump = rig.dump().await;
     let holds = |text: &str| dump.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(holds(name) && holds("ring:signing"), "the dump is a dump of the store");
-    for text in planted.into_iter().chain([theirs, "planted-counter"]) {
+    for text in planted.into_iter().chain([theirs, "planted-counter", "planted-token"]) {
         assert!(!holds(text), "{text} is readable");
     }
 }

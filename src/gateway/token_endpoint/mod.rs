@@ -3,6 +3,8 @@
 mod code;
 mod refresh;
 
+use std::time::Duration;
+
 use http::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
@@ -10,9 +12,11 @@ use super::client_auth::{self, ClientError};
 use super::discovery::open_to_all;
 use super::exchange::{Exchange, noted};
 use super::form::{self, BodyReadError};
-use super::reply::{self, WireError};
+use super::reply::{self, STORE_RETRY, WireError};
 use super::{Body, Service, keys};
-use crate::oauth::{Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Resource, Scopes};
+use crate::oauth::{
+    Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Resource, RevocationReason, Scopes,
+};
 use crate::secret;
 use crate::store::StoreError;
 use crate::telemetry::{Audit, Event, Note};
@@ -41,6 +45,9 @@ enum Refused {
     Revoked(OAuthError, Box<Grant>),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The identity provider has been away for too long to believe its last answer; when to try again (T12).
+    #[error("the identity provider cannot say just now whether this user may still come in; try again later")]
+    Unconfirmed(Duration),
     #[error(transparent)]
     Key(#[from] KeyError),
 }
@@ -50,7 +57,7 @@ impl WireError for Refused {
         match self {
             Self::Body(error) => error.status(),
             Self::Client(error) => error.status(),
-            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::Unconfirmed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Key(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Missing(_) | Self::GrantType | Self::MayNotRefresh | Self::Rule(_) | Self::Revoked(..) => {
                 StatusCode::BAD_REQUEST
@@ -66,8 +73,23 @@ impl WireError for Refused {
             Self::GrantType => ErrorCode::UnsupportedGrantType,
             Self::MayNotRefresh => ErrorCode::UnauthorizedClient,
             Self::Rule(error) | Self::Revoked(error, _) => error.code,
-            Self::Store(_) => ErrorCode::TemporarilyUnavailable,
+            Self::Store(_) | Self::Unconfirmed(_) => ErrorCode::TemporarilyUnavailable,
             Self::Key(_) => ErrorCode::ServerError,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unconfirmed(wait) => Some(*wait),
+            Self::Client(error) => error.retry_after(),
+            Self::Store(_) => Some(STORE_RETRY),
+            Self::Body(_)
+            | Self::Missing(_)
+            | Self::GrantType
+            | Self::MayNotRefresh
+            | Self::Rule(_)
+            | Self::Revoked(..)
+            | Self::Key(_) => None,
         }
     }
 
@@ -81,6 +103,7 @@ impl WireError for Refused {
             | Self::Rule(_)
             | Self::Revoked(..)
             | Self::Store(_)
+            | Self::Unconfirmed(_)
             | Self::Key(_) => false,
         }
     }
@@ -221,9 +244,27 @@ fn audited(exchange: &Exchange<'_>, refused: Refused) -> Refused {
             client: Some(grant.client.as_str()),
             grant: Some(grant.id),
             resource: Some(grant.resource.as_str()),
+            by: ended_by(grant),
             reason: Some(&error.description),
             ..Audit::of(Event::GrantRevoked)
         });
     }
     refused
+}
+
+/// Who ended a grant, in the audit log's words.
+fn ended_by(grant: &Grant) -> Option<&'static str> {
+    match grant.state {
+        GrantState::Revoked { reason, .. } => Some(match reason {
+            RevocationReason::AccessLost => "access rules",
+            RevocationReason::CodeReused | RevocationReason::RefreshReused => "gateway",
+            RevocationReason::Client | RevocationReason::ClientDeleted => "client",
+            RevocationReason::Person => "person",
+            RevocationReason::Operator => "operator",
+        }),
+        GrantState::Pending { .. }
+        | GrantState::Active { .. }
+        | GrantState::Issued { .. }
+        | GrantState::Dead { .. } => None,
+    }
 }
