@@ -1,5 +1,6 @@
 //! `POST /token` (RFC 6749 §3.2): a code or a refresh token becomes an access token.
 
+mod audit;
 mod code;
 mod refresh;
 
@@ -16,7 +17,7 @@ use super::{Body, Service};
 use crate::oauth::{Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Resource, Scopes};
 use crate::secret;
 use crate::store::StoreError;
-use crate::telemetry::{Audit, Event, Note};
+use crate::telemetry::{Event, Note};
 use crate::token::{Claims, KeyError};
 
 /// Why there are no tokens.
@@ -117,13 +118,17 @@ struct Issue {
     generation: u64,
     salt: [u8; 16],
     scopes: Scopes,
+    /// What the operator is told of it once it is answered.
+    events: &'static [Event],
 }
 
 impl Issue {
     /// The newest tokens of `grant`.
     fn of(scopes: Scopes, grant: Grant) -> Result<Self, Refused> {
         match grant.state {
-            GrantState::Active { salt, generation, .. } => Ok(Self { grant, generation, salt, scopes }),
+            GrantState::Active { salt, generation, .. } => {
+                Ok(Self { grant, generation, salt, scopes, events: &[Event::TokenIssued] })
+            }
             GrantState::Pending { .. }
             | GrantState::Issued { .. }
             | GrantState::Revoked { .. }
@@ -143,14 +148,17 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<Incoming>
 async fn answer(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
     let (headers, parameters) = form::parameters(request).await?;
     let client = client_auth::authenticate(exchange, &headers, &parameters).await?;
-    let issue = match parameters.get("grant_type").ok_or(Refused::Missing("grant_type"))? {
-        "authorization_code" => code::redeem(exchange, &client, &parameters).await,
-        "refresh_token" => refresh::refresh(exchange, &client, &parameters).await,
-        _ => Err(Refused::GrantType),
+    let told = |refused| audit::refused(exchange, &client, refused);
+    let issue = match parameters.get("grant_type") {
+        Some("authorization_code") => code::redeem(exchange, &client, &parameters).await,
+        Some("refresh_token") => refresh::refresh(exchange, &client, &parameters).await,
+        Some(_) => Err(Refused::GrantType),
+        None => Err(Refused::Missing("grant_type")),
     };
-    let issue = issue.map_err(|refused| audited(exchange, refused))?;
+    let issue = issue.map_err(told)?;
     keep_client(exchange, &client).await;
-    let tokens = issue_tokens(exchange, &client, &issue)?;
+    let tokens = issue_tokens(exchange, &client, &issue).map_err(told)?;
+    audit::issued(exchange, &issue);
     let note = Note {
         subject: Some(issue.grant.facts.user.subject.to_string()),
         client: Some(client.id.to_string()),
@@ -210,19 +218,4 @@ fn claims(exchange: &Exchange<'_>, service: &Service, issue: &Issue) -> Claims {
         login: user.login.clone(),
         email: user.email.clone().filter(|_| service.settings.forward_email),
     }
-}
-
-/// A grant that was ended is told to the operator as well as to the client.
-fn audited(exchange: &Exchange<'_>, refused: Refused) -> Refused {
-    if let Refused::Revoked(error, grant) = &refused {
-        exchange.audit(&Audit {
-            subject: Some(grant.facts.user.subject.as_str()),
-            client: Some(grant.client.as_str()),
-            grant: Some(grant.id),
-            resource: Some(grant.resource.as_str()),
-            reason: Some(&error.description),
-            ..Audit::of(Event::GrantRevoked)
-        });
-    }
-    refused
 }

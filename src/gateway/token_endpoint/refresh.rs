@@ -1,14 +1,13 @@
 //! `grant_type=refresh_token` (RFC 6749 §6): the MAC first, then the access rules, then the generations.
 
-use super::{Issue, Refused, resource};
+use super::{Issue, Refused, audit, resource};
 use crate::gateway::exchange::Exchange;
 use crate::gateway::grants::{self, Step};
 use crate::oauth::{
     AttemptId, Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Refresh, RefreshError,
-    RefreshOutcome, Resource, RevocationReason, Scopes,
+    RefreshFact, RefreshOutcome, Resource, RevocationReason, Scopes,
 };
 use crate::secret;
-use crate::telemetry::{Audit, Event};
 use crate::token::RefreshToken;
 
 const ENDED: &str = "this grant has ended; sign in again";
@@ -44,12 +43,14 @@ pub(super) async fn refresh(
     };
     let target = (asked.token.grant(), exchange.now);
     let lives = &exchange.site.settings.lives;
-    let decided = grants::decide(exchange.shared, lives, target, |grant| asked.decide(grant));
+    let mut decided_before = None;
+    let decided =
+        grants::decide(exchange.shared, lives, target, |grant| asked.decide(grant, &mut decided_before));
     decided.await?.unwrap_or_else(|| Err(Refused::grant("this grant is unknown or has ended; sign in again")))
 }
 
 impl Asked<'_> {
-    fn decide(&self, grant: Grant) -> Step<Result<Issue, Refused>> {
+    fn decide(&self, grant: Grant, before: &mut Option<RefreshFact>) -> Step<Result<Issue, Refused>> {
         let now = self.exchange.now;
         let Some(salt) = grant.salt() else { return Step::Answer(Err(self.ended(grant))) };
         let Some(presented) = self.exchange.shared.refresh.load().check(&self.token, &self.client.id, salt)
@@ -75,21 +76,8 @@ impl Asked<'_> {
             resource: self.resource.clone(),
         };
         match grant.refresh(&refresh, self.attempt, &self.exchange.site.settings.lives, now) {
-            Ok(outcome) => self.advanced(outcome),
+            Ok(outcome) => advanced(outcome, before),
             Err(error) => refused(error),
-        }
-    }
-
-    fn advanced(&self, outcome: RefreshOutcome) -> Step<Result<Issue, Refused>> {
-        let RefreshOutcome { grant, write, scopes, generation, store_lost_write } = outcome;
-        if store_lost_write {
-            self.exchange.audit(&Audit { grant: Some(grant.id), ..Audit::of(Event::StoreLostWrite) });
-        }
-        let record = write.then(|| Box::new(grant.clone()));
-        let issue = Issue::of(scopes, grant).map(|issue| Issue { generation, ..issue });
-        match record {
-            Some(record) => Step::Write(record, issue),
-            None => Step::Answer(issue),
         }
     }
 
@@ -112,6 +100,24 @@ impl Asked<'_> {
             | GrantState::Revoked { .. }
             | GrantState::Dead { .. } => Refused::grant(ENDED),
         }
+    }
+}
+
+/// A refresh that succeeds. `before` is what this attempt has decided so far: of a commit whose answer from the store was
+/// lost, the record says only that it is ours.
+fn advanced(outcome: RefreshOutcome, before: &mut Option<RefreshFact>) -> Step<Result<Issue, Refused>> {
+    let RefreshOutcome { grant, scopes, generation, fact } = outcome;
+    let record = fact.writes().then(|| Box::new(grant.clone()));
+    let fact = match fact {
+        RefreshFact::Ours => before.unwrap_or(fact),
+        RefreshFact::Advanced | RefreshFact::LostWrite | RefreshFact::Replayed => fact,
+    };
+    *before = Some(fact);
+    let issue = Issue::of(scopes, grant);
+    let issue = issue.map(|issue| Issue { generation, events: audit::of_refresh(fact), ..issue });
+    match record {
+        Some(record) => Step::Write(record, issue),
+        None => Step::Answer(issue),
     }
 }
 
