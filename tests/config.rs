@@ -95,7 +95,7 @@ fn the_reference_is_good_and_explains_every_key() {
     let text = std::fs::read_to_string(root().join("config/portcullis.yaml")).unwrap();
     let checked = Fake::complete().read(text.clone()).unwrap();
     assert_eq!(checked.config.gateway.services.len(), 2);
-    assert_eq!(checked.remarks, ["p.yaml:137:3: `weather` is public: nobody signs in, everybody gets in"]);
+    assert_eq!(checked.remarks, ["p.yaml:148:3: `weather` is public: nobody signs in, everybody gets in"]);
     // Each key stands there as a key, or commented out where it excludes another one.
     for key in keys() {
         let stands = text.lines().any(|line| {

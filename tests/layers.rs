@@ -25,7 +25,10 @@ const TABLE: &[(&str, &str)] = &[
     ("certs", "secret time"),
     ("pages", ""),
     ("telemetry", "oauth secret"),
-    ("gateway", "clock host identity mcp oauth pages policy seal secret store telemetry time token upstream"),
+    (
+        "gateway",
+        "clock fetch host identity mcp oauth pages policy seal secret store telemetry time token upstream",
+    ),
     ("tasks", "gateway store"),
     ("serve", "gateway telemetry"),
     ("config", "certs gateway identity oauth policy secret serve store telemetry upstream"),

@@ -14,9 +14,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{check, port};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Checked, Config};
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetcher, PublicFetcher};
 use crate::gateway::{
-    Gateway, LastReload, Revocations, Shared, Site, load_refresh_keys, load_session_keys, load_signing_keys,
+    Documents, Gateway, LastReload, Revocations, Shared, Site, load_refresh_keys, load_session_keys,
+    load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
 use crate::seal::Sealer;
@@ -95,6 +96,7 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
         refresh: ArcSwap::from_pointee(load_refresh_keys(&store, now).await?),
         sessions: ArcSwap::from_pointee(load_session_keys(&store, now).await?),
         revocations: Revocations::new(),
+        documents: Documents::new(Arc::new(PublicFetcher::new())),
         identity: identity(config)?,
         sealer: Sealer::new(config.secret_key.clone()),
         clock,

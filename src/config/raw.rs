@@ -46,6 +46,7 @@ pub(super) struct File {
     pub(super) log: Field<Log>,
     pub(super) drain: Field<String>,
     pub(super) registrations_per_hour: Field<u64>,
+    pub(super) clients: Field<Clients>,
     pub(super) workers: Field<u64>,
     pub(super) services: Field<BTreeMap<String, Given<Service>>>,
 }
@@ -123,6 +124,24 @@ pub(super) struct Tokens {
 pub(super) struct Log {
     pub(super) format: Field<String>,
     pub(super) filter: Field<String>,
+}
+
+/// `clients`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Clients {
+    pub(super) documents: Field<Documents>,
+}
+
+/// `clients.documents`: a word, or these keys.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Documents {
+    /// What stands there instead of keys.
+    pub(super) word: Field<String>,
+    pub(super) allow: Field<Texts>,
+    pub(super) deny: Field<Texts>,
+    pub(super) max_bytes: Field<u64>,
 }
 
 /// One of `services`, or a whole file in `services.d`.

@@ -66,6 +66,7 @@ pub(super) const FILE: &[Key] = &[
     key("log", Shape::Section(&[key("format", Shape::Text), key("filter", Shape::Text)])),
     key("drain", Shape::Text),
     key("registrations_per_hour", Shape::Number),
+    key("clients", Shape::Section(&[key("documents", Shape::WordOr(DOCUMENTS))])),
     key("workers", Shape::Number),
     key("services", Shape::Named(&Shape::Section(SERVICE))),
 ];
@@ -98,6 +99,8 @@ const ACCESS: &[Key] = &[
 
 const TOKENS: &[Key] =
     &[key("access", Shape::Text), key("refresh_idle", Shape::Text), key("refresh_absolute", Shape::Text)];
+
+const DOCUMENTS: &[Key] = &[key("allow", TEXTS), key("deny", TEXTS), key("max_bytes", Shape::Number)];
 
 /// A service's keys.
 pub(super) const SERVICE: &[Key] = &[

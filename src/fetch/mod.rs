@@ -2,6 +2,12 @@
 //! size cap and a time limit over everything from the name's resolution to the last byte. Redirects are
 //! never followed: an answer that points elsewhere is the caller's to judge. Plain http goes to this
 //! machine only, for tests and for whatever is put between us and a provider here.
+//!
+//! [`Fetcher`] goes where the configuration says; [`PublicFetcher`] goes where a stranger says, and so nowhere but to
+//! the public internet.
+
+mod addresses;
+mod public;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,6 +21,9 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::host::is_loopback_name;
+
+pub use addresses::is_public;
+pub use public::{PublicError, PublicFetcher};
 
 /// What we call ourselves. GitHub refuses requests without a `User-Agent`.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("portcullis/", env!("CARGO_PKG_VERSION")));

@@ -12,9 +12,9 @@ use super::cookies::Kind;
 use super::exchange::{Exchange, noted, refused_page};
 use super::form::{self, BodyReadError};
 use super::reply::{self, WireError};
-use super::{Body, Service, Site, clients, registration};
+use super::{Body, Service, Site, clients, documents, registration};
 use crate::oauth::{
-    AuthorizeError, AuthorizeRequest, Client, ErrorCode, OAuthError, Parameters, RedirectUri,
+    AuthorizeError, AuthorizeRequest, Client, ClientId, ErrorCode, OAuthError, Parameters, RedirectUri,
     redirect_with_error,
 };
 use crate::pages::{self, Problem};
@@ -36,6 +36,8 @@ const KNOWN: [&str; 8] = [
 /// A request by a client we know, for a redirect URI that is the client's.
 pub(super) struct Asked {
     pub(super) client: Client,
+    /// The domain that vouches for it, if one does.
+    pub(super) verified: Option<String>,
     pub(super) request: AuthorizeRequest,
     pub(super) parameters: Parameters,
 }
@@ -44,6 +46,8 @@ pub(super) struct Asked {
 pub(super) enum Refused {
     /// No client of that id (A1, A14).
     UnknownClient,
+    /// The client's metadata document cannot be used (M1–M9).
+    Document { id: ClientId, fault: Arc<documents::Fault> },
     /// The redirect URI is missing or foreign (A1).
     Redirect { client: Option<String>, redirect_uri: Option<String> },
     /// Told to the client (A4, A5, A10, A12).
@@ -126,8 +130,14 @@ async fn submit(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<R
                 &asked.client,
             )
         }
-        Decision::Approve(service) => consent::approve(exchange, asked, &service, session).await?,
-        Decision::OtherAccount(service) => consent::sign_in(exchange, &asked, &service, true).await?,
+        Decision::Approve(service) => {
+            clients::remember(exchange, &asked).await?;
+            consent::approve(exchange, asked, &service, session).await?
+        }
+        Decision::OtherAccount(service) => {
+            clients::remember(exchange, &asked).await?;
+            consent::sign_in(exchange, &asked, &service, true).await?
+        }
     };
     Ok(noted(reply, Note { client: Some(client), ..Note::default() }))
 }
@@ -135,9 +145,9 @@ async fn submit(exchange: &Exchange<'_>, request: Request<Incoming>) -> Result<R
 /// Reads a request from scratch, for GET and for POST alike.
 async fn read(exchange: &Exchange<'_>, parameters: Parameters) -> Result<Asked, Refused> {
     let id = AuthorizeRequest::client_id(&parameters).ok_or(Refused::UnknownClient)?;
-    let client = clients::find(exchange, &id).await?.ok_or(Refused::UnknownClient)?;
+    let clients::Asking { client, verified } = clients::asking(exchange, &id).await?;
     match AuthorizeRequest::read(&parameters, &client, &exchange.site.resources) {
-        Ok(request) => Ok(Asked { client, request, parameters: parameters.only(&KNOWN) }),
+        Ok(request) => Ok(Asked { client, verified, request, parameters: parameters.only(&KNOWN) }),
         Err(AuthorizeError::Page { redirect_uri }) => {
             Err(Refused::Redirect { client: client.metadata.client_name, redirect_uri })
         }
@@ -200,6 +210,7 @@ fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> Response<Bod
             (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TemporarilyUnavailable, Problem::store_away())
         }
         Refused::Body(error) => (error.status(), error.code(), Problem::unreadable(&error.to_string())),
+        Refused::Document { id, fault } => return documents::refuse(exchange, &id, &fault, json),
         Refused::UnknownClient => {
             (StatusCode::BAD_REQUEST, ErrorCode::InvalidClient, Problem::unknown_client())
         }

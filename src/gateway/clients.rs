@@ -1,13 +1,58 @@
-//! Which client an id is.
+//! Which client an id is: the one place that says so.
 
+use super::authorize::{Asked, Refused};
+use super::documents;
 use super::exchange::Exchange;
-use crate::oauth::{Client, ClientId};
+use super::registration;
+use crate::oauth::{Client, ClientId, DocumentUrl};
 use crate::store::StoreError;
 
-/// The client of an id; `None` if nobody has it (any more).
+/// The client of an id; `None` if nobody has it (any more). Asks nobody but our own store: a client that named a
+/// metadata document is found as it was when somebody last approved it, for as long as such clients are accepted.
 ///
 /// # Errors
 /// [`StoreError`].
 pub(super) async fn find(exchange: &Exchange<'_>, id: &ClientId) -> Result<Option<Client>, StoreError> {
+    if DocumentUrl::is_meant_by(id) && !documents::admits(exchange.site, id) {
+        return Ok(None);
+    }
     exchange.shared.store.client(id, exchange.now).await
+}
+
+/// A client that asks for authorization, as it is at this moment.
+pub(super) struct Asking {
+    pub(super) client: Client,
+    /// The domain that vouches for it by its metadata document.
+    pub(super) verified: Option<String>,
+}
+
+/// The client of an id at `/authorize`, the only place where a metadata document is fetched. What the store knows of such
+/// a client is no answer here, since the document may have changed.
+///
+/// # Errors
+/// [`Refused`].
+pub(super) async fn asking(exchange: &Exchange<'_>, id: &ClientId) -> Result<Asking, Refused> {
+    if !DocumentUrl::is_meant_by(id) {
+        let client = find(exchange, id).await?.ok_or(Refused::UnknownClient)?;
+        return Ok(Asking { client, verified: None });
+    }
+    let (metadata, url) = documents::find(exchange, id).await?;
+    let client = Client {
+        id: id.clone(),
+        metadata,
+        issued_at: exchange.now,
+        expires: exchange.now.after(registration::UNUSED),
+    };
+    Ok(Asking { client, verified: Some(url.host().to_owned()) })
+}
+
+/// Writes down what a client's document says, once a person has approved it: the endpoints that come next find it there.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) async fn remember(exchange: &Exchange<'_>, asked: &Asked) -> Result<(), StoreError> {
+    match asked.verified {
+        Some(_) => exchange.shared.store.renew_client(&asked.client, exchange.now).await,
+        None => Ok(()),
+    }
 }

@@ -76,6 +76,7 @@ pub(super) fn page(
     });
     let shown = pages::consent(&Consent {
         client_name: name.as_deref(),
+        verified: asked.verified.as_deref(),
         redirect_shown: &asked.request.redirect.shown(),
         is_loopback: asked.request.redirect.is_loopback(),
         services: &choices.collect::<Vec<_>>(),

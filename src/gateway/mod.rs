@@ -12,6 +12,7 @@ mod consent;
 mod cookies;
 mod dev_login;
 mod discovery;
+mod documents;
 mod exchange;
 mod form;
 mod forward;
@@ -56,6 +57,7 @@ use exchange::{Exchange, noted};
 use route::{Route, TargetError};
 
 pub use body::{Body, BodyError, Finish};
+pub use documents::{DocumentSource, Documents};
 pub use keys::{KeyRingError, LastReload, load_refresh_keys, load_session_keys, load_signing_keys};
 pub use revocations::Revocations;
 pub use service::{Service, ServiceSettings, UserIdForm};
@@ -75,6 +77,8 @@ pub struct Shared {
     pub sessions: ArcSwap<SessionSealer>,
     /// Which grants were revoked lately.
     pub revocations: Revocations,
+    /// What clients say of themselves at URLs of theirs.
+    pub documents: Documents,
     /// Who signs people in.
     pub identity: Arc<dyn Identity>,
     /// Derives the form token's key.

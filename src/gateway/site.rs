@@ -12,7 +12,8 @@ use url::{Position, Url};
 use super::{Service, ServiceSettings};
 use crate::host::without_port;
 use crate::oauth::{
-    AuthorizationServerMetadata, ProtectedResourceMetadata, RedirectPolicy, Resource, Scopes, TokenLives,
+    AuthorizationServerMetadata, DocumentRules, ProtectedResourceMetadata, RedirectPolicy, Resource, Scopes,
+    TokenLives,
 };
 
 /// What the configuration says of the gateway, checked.
@@ -40,6 +41,8 @@ pub struct Settings {
     pub revocation_staleness: Duration,
     /// Registrations an address may make an hour (G8).
     pub registrations_per_hour: u64,
+    /// Whose metadata documents are accepted; `None` for nobody's (M9).
+    pub documents: Option<DocumentRules>,
 }
 
 /// Everything that is looked up on a request's way.
@@ -87,6 +90,7 @@ impl Site {
             services.iter().fold(Scopes::default(), |all, service| all.union(&service.known_scopes()));
         let issuer = Url::parse(&settings.issuer).expect("the issuer was checked to be an origin");
         let metadata = AuthorizationServerMetadata::new(&settings.issuer, &scopes, &resources);
+        let metadata = if settings.documents.is_some() { metadata.with_documents() } else { metadata };
         let mut site = Self {
             issuer_host: authority(&issuer).to_owned(),
             server_metadata: json(&metadata),
@@ -120,6 +124,11 @@ impl Site {
         let bare = named.strip_suffix(":443").or_else(|| named.strip_suffix(":80"));
         let found = self.hosts.get_key_value(&named).or_else(|| self.hosts.get_key_value(bare?));
         found.map(|(name, host)| (name.as_str(), host))
+    }
+
+    /// Whether a host name, whatever the port, is one of ours.
+    pub(super) fn is_ours(&self, name: &str) -> bool {
+        self.hosts.keys().any(|authority| without_port(authority) == name)
     }
 
     /// The service of a canonical resource.
@@ -244,6 +253,7 @@ mod tests {
             dev_identity: false,
             revocation_staleness: Duration::from_mins(5),
             registrations_per_hour: 60,
+            documents: None,
         })
     }
 

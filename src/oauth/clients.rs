@@ -1,6 +1,7 @@
 //! Clients and their registration (RFC 7591). Registered clients are public: the answer says
 //! `token_endpoint_auth_method: none` whatever was asked, as RFC 7591 §3.2.1 allows.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -125,7 +126,7 @@ pub fn register(
     policy: &RedirectPolicy,
     limits: ClientLimits,
 ) -> Result<ClientMetadata, RegistrationError> {
-    let asked = Asked::read(body)?;
+    let asked: Asked = read_object(body)?;
     let texts = Texts { limit: limits.text };
     Ok(ClientMetadata {
         redirect_uris: redirect_uris(asked.redirect_uris, policy, limits)?,
@@ -208,21 +209,20 @@ struct Asked {
     _token_endpoint_auth_method: Option<String>,
 }
 
-impl Asked {
-    fn read(body: &[u8]) -> Result<Self, RegistrationError> {
-        // serde would take an array for a struct's members in order.
-        if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(metadata("body", "must be a JSON object"));
-        }
-        let mut json = serde_json::Deserializer::from_slice(body);
-        let asked: Self = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let path = error.path().to_string();
-            let member = if error.inner().is_data() && path != "." { &path } else { "body" };
-            metadata(member, &error.inner().to_string())
-        })?;
-        json.end().map_err(|error| metadata("body", &error.to_string()))?;
-        Ok(asked)
+/// The members of a JSON object that `T` knows.
+pub(super) fn read_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, RegistrationError> {
+    // serde would take an array for a struct's members in order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(metadata("body", "must be a JSON object"));
     }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let read: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let member = if error.inner().is_data() && path != "." { &path } else { "body" };
+        metadata(member, &error.inner().to_string())
+    })?;
+    json.end().map_err(|error| metadata("body", &error.to_string()))?;
+    Ok(read)
 }
 
 fn metadata(member: &str, expected: &str) -> RegistrationError {

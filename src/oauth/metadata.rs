@@ -18,6 +18,8 @@ pub struct AuthorizationServerMetadata {
     revocation_endpoint_auth_methods_supported: [&'static str; 1],
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    client_id_metadata_document_supported: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     protected_resources: Vec<String>,
 }
@@ -66,8 +68,18 @@ impl AuthorizationServerMetadata {
             revocation_endpoint_auth_methods_supported: ["none"],
             code_challenge_methods_supported: ["S256"],
             authorization_response_iss_parameter_supported: true,
+            client_id_metadata_document_supported: false,
             protected_resources: resources.iter().map(Resource::to_string).collect(),
         }
+    }
+}
+
+impl AuthorizationServerMetadata {
+    /// Says that a client may name itself by the URL of its metadata document (D14).
+    #[must_use]
+    pub const fn with_documents(mut self) -> Self {
+        self.client_id_metadata_document_supported = true;
+        self
     }
 }
 
@@ -155,6 +167,15 @@ mod tests {
                 "protected_resources": ["https://fetch.example.com/mcp"],
             })
         );
+    }
+
+    // D14
+    #[test]
+    fn metadata_documents_are_advertised_only_where_they_are_read() {
+        let plain = AuthorizationServerMetadata::new("https://b.example", &Scopes::default(), &[]);
+        let member = |document| to_value(document).unwrap()["client_id_metadata_document_supported"].clone();
+        assert_eq!(member(plain.clone()), json!(null));
+        assert_eq!(member(plain.with_documents()), json!(true));
     }
 
     // D3, D4, D5, D6, D7

@@ -3,6 +3,7 @@
 
 mod authorize;
 mod clients;
+mod documents;
 mod error;
 mod grants;
 mod ids;
@@ -21,6 +22,9 @@ pub use authorize::{
     AuthorizeError, AuthorizeRequest, ResourceChoice, redirect_with_code, redirect_with_error,
 };
 pub use clients::{Client, ClientLimits, ClientMetadata, RegistrationError, register};
+pub use documents::{
+    DocumentError, DocumentRules, DocumentUrl, DocumentUrlError, HostPattern, read_document,
+};
 pub use error::{ErrorCode, OAuthError};
 pub use grants::{
     Approval, Code, Grant, GrantState, Issuance, Redeemed, Redemption, RedemptionError, RevocationReason,

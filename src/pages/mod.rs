@@ -33,6 +33,8 @@ impl Page {
 pub struct Consent<'a> {
     /// As registered: anybody can claim any name.
     pub client_name: Option<&'a str>,
+    /// The domain that vouches for the client by its metadata document; without one anybody may have registered it.
+    pub verified: Option<&'a str>,
     /// The host, or private-use scheme, that the answer goes to.
     pub redirect_shown: &'a str,
     /// Whether that is a program on the person's own machine (C3).
@@ -112,6 +114,7 @@ mod tests {
     fn shown(name: &str) -> String {
         let page = consent(&Consent {
             client_name: Some(name),
+            verified: None,
             redirect_shown: "127.0.0.1",
             is_loopback: true,
             services: &[Choice {

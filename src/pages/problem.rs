@@ -56,6 +56,17 @@ impl Problem {
         )
     }
 
+    /// The metadata document that the client names itself by cannot be used. `host` is where it is, `why` a clause,
+    /// `next` what can be done.
+    #[must_use]
+    pub fn client_document(host: Option<&str>, why: &str, next: &[&str]) -> Self {
+        let what = match host {
+            Some(host) => format!("The application's description of itself at {host} cannot be used: {why}."),
+            None => format!("The application does not say properly who it is: {why}."),
+        };
+        Self::new("client-document", &what, next)
+    }
+
     /// The redirect URI is not one of the client's.
     #[must_use]
     pub fn redirect_mismatch(client: Option<&str>, redirect_uri: Option<&str>) -> Self {

@@ -51,6 +51,36 @@ impl Store {
         Ok(())
     }
 
+    /// Writes what the document of a client says now. A record that is there keeps its first day, and its life if that is
+    /// longer: grants of other people hang on it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn renew_client(&self, client: &Client, now: Timestamp) -> Result<(), StoreError> {
+        let name = schema::client(&client.id);
+        // Every conflict means that somebody else got further, so this ends.
+        loop {
+            let (new, expect) = match self.read::<Client>(&name, now).await? {
+                // One that has ended may still be there, to be collected.
+                None => (client.clone(), Expect::Any),
+                Some(old) => {
+                    let new = Client {
+                        issued_at: old.value.issued_at,
+                        expires: old.value.expires.max(client.expires),
+                        ..client.clone()
+                    };
+                    if new == old.value {
+                        return Ok(());
+                    }
+                    (new, Expect::Equal(old.bytes))
+                }
+            };
+            if self.write(name.clone(), &new, Some(new.expires), expect).await? == Swap::Done {
+                return Ok(());
+            }
+        }
+    }
+
     /// Stores a flow under the digest of its `state`.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::rig::{ISSUER, RESOURCE, Rig, request};
 
-const TWO_HOSTS: &str = "issuer: https://auth.example.com
+pub(crate) const TWO_HOSTS: &str = "issuer: https://auth.example.com
 secret_key: 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a
 store: file:{folder}/portcullis.db
 listen: { http: \"localhost:8080\" }
@@ -52,7 +52,7 @@ async fn the_root_document_is_there_only_where_a_service_lives_alone() {
 
 #[tokio::test]
 async fn the_server_document_is_exactly_this() {
-    // D8, D9, D11, D12, D13, D15, D5
+    // D8, D9, D11, D12, D13, D14, D15, D5
     let rig = Rig::dev().await;
     let answer = rig.get("/.well-known/oauth-authorization-server", &[]).await;
     assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/json"));
@@ -73,6 +73,7 @@ async fn the_server_document_is_exactly_this() {
             "revocation_endpoint_auth_methods_supported": ["none"],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true,
+            "client_id_metadata_document_supported": true,
             "protected_resources": [RESOURCE],
         })
     );

@@ -9,6 +9,7 @@ mod audit;
 mod authorize;
 mod consent;
 mod discovery;
+mod documents;
 mod github;
 mod guard;
 mod lost_answers;

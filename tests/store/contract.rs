@@ -54,6 +54,46 @@ pub(crate) async fn a_client_kept_by_many_at_once_lives_as_long_as_the_longest_a
     assert_eq!(kept.expires, later(231));
 }
 
+// C10, M6
+pub(crate) async fn a_renewed_client_says_the_new_and_lives_no_shorter(rig: &Rig) {
+    let first = client("https://app.example.com/c", later(100));
+    rig.store.renew_client(&first, NOW).await.unwrap();
+    assert_eq!(rig.store.client(&first.id, NOW).await.unwrap(), Some(first.clone()));
+    rig.store.keep_client(&first.id, later(900), NOW).await.unwrap();
+
+    let mut second = Client { issued_at: later(50), expires: later(150), ..first.clone() };
+    second.metadata.client_name = Some("Renamed".to_owned());
+    rig.store.renew_client(&second, later(50)).await.unwrap();
+    let wanted = Client { issued_at: first.issued_at, expires: later(900), ..second.clone() };
+    assert_eq!(rig.store.client(&first.id, later(899)).await.unwrap(), Some(wanted));
+
+    let third = Client { issued_at: later(950), expires: later(1000), ..second };
+    rig.store.renew_client(&third, later(950)).await.unwrap();
+    assert_eq!(rig.store.client(&first.id, later(999)).await.unwrap(), Some(third), "one that had ended");
+    assert_eq!(rig.store.client(&first.id, later(1000)).await.unwrap(), None);
+}
+
+pub(crate) async fn a_client_renewed_and_kept_by_many_at_once_lives_as_long_as_the_longest_asked(rig: &Rig) {
+    rig.store.renew_client(&client("c_one", later(100)), NOW).await.unwrap();
+    let mut keepers = JoinSet::new();
+    for index in 0..32 {
+        let store = rig.store.clone();
+        keepers.spawn(async move {
+            let until = later(200 + index);
+            if index % 2 == 0 {
+                store.renew_client(&client("c_one", until), NOW).await
+            } else {
+                store.keep_client(&client_id("c_one"), until, NOW).await
+            }
+        });
+    }
+    for kept in keepers.join_all().await {
+        kept.unwrap();
+    }
+    let kept = rig.store.client(&client_id("c_one"), NOW).await.unwrap().unwrap();
+    assert_eq!(kept.expires, later(231));
+}
+
 // C7, C8
 pub(crate) async fn a_flow_is_taken_once_of_32_at_once(rig: &Rig) {
     for round in 0..8 {

@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use portcullis::clock::StoppedClock;
 use portcullis::config::Config;
-use portcullis::gateway::{Arrival, Gateway, Shared, Site, Worker};
+use portcullis::gateway::{Arrival, DocumentSource, Documents, Gateway, Shared, Site, Worker};
 use portcullis::seal::Sealer;
 use portcullis::store::{self, Store};
 use portcullis::time::Timestamp;
@@ -127,6 +127,16 @@ impl Rig {
     async fn start(yaml: String, clock: Arc<StoppedClock>, folder: Arc<tempfile::TempDir>) -> Self {
         let config = Config::from_text(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
         let shared = share(&config, &clock).await;
+        Self::over(config, yaml, clock, shared, folder).await
+    }
+
+    /// A gateway that gets clients' metadata documents from `source` instead of from the internet.
+    pub async fn with_documents(yaml: &str, source: Arc<dyn DocumentSource>) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let yaml = yaml.replace("{folder}", folder.path().to_str().unwrap());
+        let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));
+        let config = Config::from_text(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+        let shared = Shared { documents: Documents::new(source), ..share(&config, &clock).await };
         Self::over(config, yaml, clock, shared, folder).await
     }
 

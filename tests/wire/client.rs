@@ -124,7 +124,7 @@ impl Client {
     }
 
     /// The browser's part.
-    async fn code(&self, client: &str, name: &str, secrets: &mut Vec<String>) -> String {
+    pub(crate) async fn code(&self, client: &str, name: &str, secrets: &mut Vec<String>) -> String {
         let resource = format!("{}/mcp", self.issuer);
         let query = [
             ("response_type", "code"),
