@@ -1,4 +1,4 @@
-//! Choices that a seed repeats (SplitMix64, by Sebastiano Vigna).
+//! Choices that a seed repeats (`SplitMix64`, by Sebastiano Vigna).
 
 pub(crate) struct Chance(u64);
 
