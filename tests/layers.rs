@@ -28,7 +28,7 @@ const TABLE: &[(&str, &str)] = &[
     ("gateway", "clock host identity mcp oauth pages policy seal secret store telemetry time token upstream"),
     ("tasks", "gateway store"),
     ("serve", "gateway telemetry"),
-    ("config", "certs gateway identity oauth policy secret serve store telemetry upstream"),
+    ("config", "certs gateway identity oauth policy secret serve store telemetry time token upstream"),
     ("echo", ""),
     ("cli", ANYTHING),
     ("main", ""),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::access;
+use super::clients;
 use super::identity as identities;
 use super::issuer::{self, Issuer};
 use super::network::{self, Network};
@@ -37,6 +38,8 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let redirects = redirects(raw, findings);
     let registrations_per_hour =
         positive(raw.registrations_per_hour.as_ref(), 1000, "registrations_per_hour", findings);
+    let clients =
+        clients::check(raw, here, clients::Around { services: &services, redirects: &redirects }, findings);
     let workers = workers(raw, findings);
     let (issuer, network, times) = (issuer?, network?, times?);
     let dev_identity = matches!(identity, Some(identity::Settings::Dev));
@@ -54,6 +57,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
             dev_identity,
             revocation_staleness: times.staleness,
             registrations_per_hour: registrations_per_hour?,
+            clients: clients?,
         },
         store: store?,
         serve: serve::Settings {

@@ -7,6 +7,7 @@
 
 mod access;
 mod check;
+mod clients;
 mod expand;
 mod identity;
 mod issuer;

@@ -46,6 +46,7 @@ pub(super) struct File {
     pub(super) log: Field<Log>,
     pub(super) drain: Field<String>,
     pub(super) registrations_per_hour: Field<u64>,
+    pub(super) clients: Field<Clients>,
     pub(super) workers: Field<u64>,
     pub(super) services: Field<BTreeMap<String, Given<Service>>>,
 }
@@ -123,6 +124,28 @@ pub(super) struct Tokens {
 pub(super) struct Log {
     pub(super) format: Field<String>,
     pub(super) filter: Field<String>,
+}
+
+/// `clients`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Clients {
+    pub(super) registered: Field<BTreeMap<String, Given<RegisteredClient>>>,
+}
+
+/// One of `clients.registered`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RegisteredClient {
+    pub(super) name: Field<String>,
+    pub(super) redirect_uris: Field<Texts>,
+    pub(super) grant_types: Field<Texts>,
+    pub(super) secret: Field<String>,
+    pub(super) secret_file: Field<String>,
+    pub(super) jwks: Field<serde_json::Value>,
+    pub(super) jwks_file: Field<String>,
+    pub(super) services: Field<BTreeMap<String, Given<Texts>>>,
+    pub(super) introspect: Field<bool>,
 }
 
 /// One of `services`, or a whole file in `services.d`.

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use url::{Position, Url};
 
-use super::{Service, ServiceSettings};
+use super::configured::Configured;
+use super::{ClientSettings, Service, ServiceSettings};
 use crate::host::without_port;
 use crate::oauth::{
     AuthorizationServerMetadata, ProtectedResourceMetadata, RedirectPolicy, Resource, Scopes, TokenLives,
@@ -40,6 +41,8 @@ pub struct Settings {
     pub revocation_staleness: Duration,
     /// Registrations an address may make an hour (G8).
     pub registrations_per_hour: u64,
+    /// Every configured client.
+    pub clients: Vec<ClientSettings>,
 }
 
 /// Everything that is looked up on a request's way.
@@ -50,6 +53,8 @@ pub struct Site {
     pub(super) issuer_host: String,
     /// The canonical URLs of all services that need a token.
     pub(super) resources: Vec<Resource>,
+    /// The clients of the configuration.
+    pub(super) configured: Configured,
     /// RFC 8414, the same bytes on every host.
     pub(super) server_metadata: Bytes,
     /// Lower-case logins that some access rule names.
@@ -78,8 +83,12 @@ impl Site {
     /// If the issuer is no URL: settings were not checked.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let services: Vec<_> =
-            settings.services.iter().map(|one| Arc::new(Service::new(one.clone()))).collect();
+        let configured = Configured::new(&settings.clients);
+        let service = |one: &ServiceSettings| Service {
+            clients: configured.of_service(one),
+            ..Service::new(one.clone())
+        };
+        let services: Vec<_> = settings.services.iter().map(|one| Arc::new(service(one))).collect();
         // A public service needs no token, so none can be asked for.
         let protected = services.iter().filter(|service| !service.settings.public);
         let resources: Vec<_> = protected.map(|service| service.settings.resource.clone()).collect();
@@ -87,7 +96,9 @@ impl Site {
             services.iter().fold(Scopes::default(), |all, service| all.union(&service.known_scopes()));
         let issuer = Url::parse(&settings.issuer).expect("the issuer was checked to be an origin");
         let metadata = AuthorizationServerMetadata::new(&settings.issuer, &scopes, &resources);
+        let metadata = metadata.with_clients(configured.advertised());
         let mut site = Self {
+            configured,
             issuer_host: authority(&issuer).to_owned(),
             server_metadata: json(&metadata),
             logins: settings
@@ -244,6 +255,7 @@ mod tests {
             dev_identity: false,
             revocation_staleness: Duration::from_mins(5),
             registrations_per_hour: 60,
+            clients: Vec::new(),
         })
     }
 

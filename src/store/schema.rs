@@ -6,6 +6,7 @@
 //! | `meta:schema` | [`SCHEMA`] | record | never |
 //! | `meta:check` | [`CHECK`] | sealed | never |
 //! | `client:<digest of id>` | [`Client`] | record | `client.expires` |
+//! | `assertion:<digest of client id and jti>` | [`AttemptId`] | record | when the assertion does |
 //! | `flow:<digest of state>` | [`Flow`] | sealed | `flow.expires` |
 //! | `session:<digest of cookie>` | [`Session`] | record | `session.expires` |
 //! | `grant:<grant id>`, in its shard | [`Grant`] | record | [`Grant::expires`] |
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::Name;
 use super::{Damage, Flow, Revocation, RingKind, Session, StoreError, StoredKey};
-use crate::oauth::{Client, ClientId, Grant, GrantId, ShardId, Subject};
+use crate::oauth::{AttemptId, Client, ClientId, Grant, GrantId, ShardId, Subject};
 use crate::seal::Sealer;
 use crate::secret::{Digest, Secret};
 use crate::time::Timestamp;
@@ -47,6 +48,7 @@ pub(super) trait Record: Serialize + DeserializeOwned {
 
 impl Record for u32 {}
 impl Record for Client {}
+impl Record for AttemptId {}
 impl Record for Session {}
 impl Record for Grant {}
 impl Record for Pin {}
@@ -137,6 +139,11 @@ pub(super) fn check() -> Name {
 
 pub(super) fn client(id: &ClientId) -> Name {
     digested("client", id.as_str())
+}
+
+/// A client id has no space in it, so two pairs never are one name.
+pub(super) fn assertion(client: &ClientId, token_id: &str) -> Name {
+    digested("assertion", &format!("{client} {token_id}"))
 }
 
 pub(super) fn flow(state: &Secret) -> Name {

@@ -31,7 +31,7 @@ pub(super) async fn refresh(
 ) -> Result<Issue, Refused> {
     let token = parameters.get("refresh_token").ok_or(Refused::Missing("refresh_token"))?;
     if !client.may_refresh() {
-        return Err(Refused::MayNotRefresh);
+        return Err(Refused::MayNot("refresh_token"));
     }
     let asked = Asked {
         token: RefreshToken::parse(token)
