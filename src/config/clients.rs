@@ -201,7 +201,8 @@ impl One<'_> {
                 format!("`{id}` may use no service on its own; write services: {{ SERVICE: [SCOPE] }}");
             findings.refuse(self.at, text);
         }
-        if let (Some(given), false) = (&raw.services, grants.alone) {
+        let services = raw.services.as_ref().filter(|given| given.value.is_some());
+        if let (Some(given), false) = (services, grants.alone) {
             let text = "`services` without the grant type client_credentials; add it, or take them away";
             findings.refuse(given.at, text);
         }

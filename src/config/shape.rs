@@ -174,7 +174,7 @@ impl Reader<'_> {
                 Value::Mapping(std::iter::once(("word".into(), word)).collect())
             }
             (Shape::Named(shape), Kind::Map(entries)) => self.named(*shape, entries),
-            (Shape::Json, Kind::Map(_)) => self.json(name, node),
+            (Shape::Json, Kind::Map(_)) => self.json(name, node).unwrap_or(Value::Null),
             (Shape::Several(shape), Kind::List(items)) => {
                 Value::Sequence(items.iter().map(|item| self.given(name, *shape, item)).collect())
             }
@@ -221,15 +221,21 @@ impl Reader<'_> {
         Value::Mapping(entries.iter().map(given).collect())
     }
 
-    /// `node` as JSON has it: every scalar is a text. What is refused inside is null, and said here.
-    fn json(&mut self, name: &str, node: &Node) -> Value {
+    /// `node` as JSON has it: every scalar is a text. `None` if something in it was refused, so that nothing more is said of it.
+    fn json(&mut self, name: &str, node: &Node) -> Option<Value> {
         match &node.kind {
-            Kind::Null | Kind::Refused => Value::Null,
-            Kind::Scalar(scalar) => self.scalar(name, Shape::Text, scalar, node).unwrap_or(Value::Null),
-            Kind::List(items) => items.iter().map(|item| self.json(name, item)).collect(),
+            Kind::Null => Some(Value::Null),
+            Kind::Refused => None,
+            Kind::Scalar(scalar) => self.scalar(name, Shape::Text, scalar, node),
+            Kind::List(items) => {
+                let items: Vec<_> = items.iter().map(|item| self.json(name, item)).collect();
+                items.into_iter().collect()
+            }
             Kind::Map(entries) => {
-                let pair = |entry: &Entry| (entry.key.clone().into(), self.json(&entry.key, &entry.value));
-                Value::Mapping(entries.iter().map(pair).collect())
+                let pair =
+                    |entry: &Entry| Some((entry.key.clone().into(), self.json(&entry.key, &entry.value)?));
+                let pairs: Vec<_> = entries.iter().map(pair).collect();
+                pairs.into_iter().collect::<Option<Mapping>>().map(Value::Mapping)
             }
         }
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::rig::{ISSUER, RESOURCE, Rig, request};
 
-const TWO_HOSTS: &str = "issuer: https://auth.example.com
+pub(crate) const TWO_HOSTS: &str = "issuer: https://auth.example.com
 secret_key: 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a
 store: file:{folder}/portcullis.db
 listen: { http: \"localhost:8080\" }

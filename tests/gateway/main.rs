@@ -6,10 +6,15 @@
 mod support;
 
 mod authorize;
+mod client_auth;
+mod client_configuration;
+mod client_credentials;
+mod clients;
 mod consent;
 mod discovery;
 mod github;
 mod guard;
+mod introspection;
 mod lost_answers;
 mod refresh;
 mod registration;

@@ -132,9 +132,14 @@ impl Rig {
 
     /// A gateway whose store can be told to lose an answer after the deed.
     pub async fn forgetful() -> (Self, Arc<Faulty>) {
+        Self::forgetful_with(&dev_yaml(SocketAddr::from(([127, 0, 0, 1], 9)))).await
+    }
+
+    /// The same of another configuration.
+    pub async fn forgetful_with(yaml: &str) -> (Self, Arc<Faulty>) {
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let yaml = dev_yaml(SocketAddr::from(([127, 0, 0, 1], 9)))
-            .replace("{folder}", folder.path().to_str().unwrap());
+        let yaml = yaml.replace("{folder}", folder.path().to_str().unwrap());
         let config = Config::from_text(&yaml).unwrap();
         let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));
         let control = tokio::runtime::Handle::current();

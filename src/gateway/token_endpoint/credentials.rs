@@ -87,14 +87,12 @@ fn facts(client: &Client) -> Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::reply::WireError;
     use crate::gateway::testing::service;
 
     fn granted(listed: &str, asked: Option<&str>) -> Result<String, &'static str> {
         let granted = grantable(&service(), &Scopes::parse(listed), asked);
-        granted.map(|scopes| scopes.to_string()).map_err(|error| match error {
-            Refused::Rule(error) => error.code.as_str(),
-            other => panic!("{other}"),
-        })
+        granted.map(|scopes| scopes.to_string()).map_err(|error| error.code().as_str())
     }
 
     #[test]
