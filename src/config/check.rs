@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::access;
+use super::admin;
 use super::documents;
 use super::identity as identities;
 use super::issuer::{self, Issuer};
@@ -25,6 +26,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let secret_key = secrets::key(raw, here, findings);
     let secret_key_previous = secrets::previous_key(raw, secret_key.as_ref(), here, findings);
     let store = secrets::store(raw, here, findings);
+    let admin = admin::check(raw, store.as_ref(), here, findings);
     let network = network::check(raw, issuer.as_ref(), here, findings);
     let identity = identities::check(raw, here, findings);
     identities::check_dev(raw, issuer.as_ref(), network.as_ref(), findings);
@@ -61,6 +63,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
             documents: documents?,
         },
         store: store?,
+        admin: admin?,
         serve: serve::Settings {
             listen: network.listen,
             redirect: network.redirect,

@@ -8,7 +8,7 @@ mod refresh;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use access::{AccessToken, Claims, TokenError, Verified, verify};
+pub use access::{AccessToken, Check, Claims, Finding, TokenError, Verified, claimed, inspect, verify};
 pub use cache::{Remembered, TokenCache};
 pub use keys::{KeyError, SigningKey, SigningKeys};
 pub use refresh::{RefreshKeys, RefreshToken};

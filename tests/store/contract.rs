@@ -243,7 +243,7 @@ pub(crate) async fn a_revocation_is_in_the_feed_if_and_only_if_its_swap_won(rig:
     let read = rig.store.grant(grant.id, NOW).await.unwrap().unwrap();
     let won = rig.store.swap_grant(&read, &revoked(&grant, later(2)), &lives()).await.unwrap();
     assert_eq!(won, Swap::Done);
-    let entry = Revocation { grant: grant.id, at: later(2) };
+    let entry = Revocation { grant: grant.id, at: later(2), until: None };
     assert_eq!(rig.store.revocations(None).await.unwrap().0, [entry]);
     let state = rig.store.grant(grant.id, NOW).await.unwrap().unwrap().value.state;
     assert!(matches!(state, GrantState::Revoked { .. }), "its tombstone stays");
@@ -255,7 +255,7 @@ async fn revoke_one(store: &Store) -> Revocation {
     store.begin_grant(&grant, &lives()).await.unwrap();
     let read = store.grant(grant.id, NOW).await.unwrap().unwrap();
     store.swap_grant(&read, &revoked(&grant, NOW), &lives()).await.unwrap();
-    Revocation { grant: grant.id, at: NOW }
+    Revocation { grant: grant.id, at: NOW, until: None }
 }
 
 pub(crate) async fn another_handle_sees_a_revocation_and_readings_overlap(rig: &Rig) {

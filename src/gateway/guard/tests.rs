@@ -150,7 +150,7 @@ fn a_revoked_grant_ends_a_cached_token_at_once() {
     let (world, service) = (World::new(), testing::service());
     let token = world.mint(&testing::claims());
     world.admit(&token, &service).unwrap();
-    world.revocations.insert(Revocation { grant: testing::claims().grant, at: NOW });
+    world.revocations.insert(Revocation { grant: testing::claims().grant, at: NOW, until: None });
     assert_eq!(world.admit(&token, &service).unwrap_err(), Refusal::Revoked);
 }
 
