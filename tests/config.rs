@@ -320,11 +320,32 @@ fn github_is_asked_for_no_more_than_is_needed() {
     };
     assert_eq!(wants(minimal(FILES)), (false, false));
     assert_eq!(wants(minimal(FILES).replace("users: octocat", "orgs: Example")), (true, false));
+    assert_eq!(wants(minimal(FILES).replace("users: octocat", "teams: Example/Core")), (true, false));
     assert_eq!(wants(minimal(FILES).replace("/mcp }", "/mcp, forward_email: true }")), (false, true));
     let unused = minimal(FILES)
         .replace("users: octocat", "orgs: example")
         .replace("/mcp }", "/mcp, access: { users: a } }");
     assert_eq!(wants(unused), (false, false), "no service has the rule with the organisation");
+}
+
+#[test]
+fn github_s_answers_hold_for_ten_minutes_and_without_it_for_a_day() {
+    let freshness = |more: &str| {
+        let config = Fake::default().read(minimal(&format!("{FILES}\n{more}"))).unwrap().config;
+        (config.gateway.freshness.recheck.as_secs(), config.gateway.freshness.grace.as_secs())
+    };
+    assert_eq!(freshness(""), (600, 86_400));
+    assert_eq!(freshness("access_recheck: 1m"), (60, 86_400));
+    assert_eq!(freshness("access_recheck: 24h\naccess_grace: 30d"), (86_400, 2_592_000));
+    assert_eq!(freshness("access_recheck: 5m\naccess_grace: 5m"), (300, 300));
+}
+
+#[test]
+fn teams_are_an_organisation_and_a_slug_in_lower_case() {
+    let text =
+        minimal(FILES).replace("users: octocat", "teams: [Example/Core-Team_1, example/core-team_1, a/b]");
+    let config = Fake::default().read(text).unwrap().config;
+    assert_eq!(config.gateway.services[0].access.teams, ["example/core-team_1", "a/b"]);
 }
 
 #[test]

@@ -11,13 +11,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use portcullis::fetch::{Bounds, Fetcher};
-use portcullis::identity::{GitHub, GitHubSettings, Identity, IdentityError, SignedIn};
+use portcullis::identity::{
+    Asked, GitHub, GitHubSettings, Hidden, Identity, IdentityError, Person, ProviderToken, SignedIn,
+};
 use portcullis::oauth::Subject;
 use portcullis::secret::Secret;
+use portcullis::time::Timestamp;
 use support::github::{CLIENT_SECRET, Failure, FakeGitHub, Hiding, Membership, Seen};
 use url::Url;
 
 const ISSUER: &str = "https://auth.example.com";
+const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const TOKEN: &str = "/login/oauth/access_token";
 
 /// GitHub with one person, octocat (583231), who approves everything.
@@ -53,10 +57,32 @@ async fn authorize(github: &GitHub) -> (Secret, Secret) {
     (Secret::new(parameters["code"].clone()), start.verifier)
 }
 
-async fn sign_in(github: &GitHub, orgs: &[&str]) -> Result<SignedIn, IdentityError> {
+/// Organisations, and teams with a slash in them.
+fn asked(names: &[&str]) -> Asked {
+    let names = names.iter().map(|&name| name.to_owned());
+    let (teams, orgs) = names.partition(|name| name.contains('/'));
+    Asked { orgs, teams }
+}
+
+async fn sign_in(github: &GitHub, orgs: &[&str]) -> Result<Person, IdentityError> {
     let (code, verifier) = authorize(github).await;
-    let orgs: Vec<String> = orgs.iter().map(|&org| org.to_owned()).collect();
-    github.finish(&code, &verifier, &orgs).await
+    finish(github, &code, &verifier, orgs).await
+}
+
+async fn finish(
+    github: &GitHub,
+    code: &Secret,
+    verifier: &Secret,
+    orgs: &[&str],
+) -> Result<Person, IdentityError> {
+    let orgs = Asked { orgs: orgs.iter().map(|&org| org.to_owned()).collect(), teams: Vec::new() };
+    github.finish(code, verifier, &orgs, NOW).await.map(|signed_in| signed_in.person)
+}
+
+/// Signs in; who, and the token.
+async fn signed_in(github: &GitHub, names: &[&str]) -> SignedIn {
+    let (code, verifier) = authorize(github).await;
+    github.finish(&code, &verifier, &asked(names), NOW).await.unwrap()
 }
 
 fn header<'a>(seen: &'a Seen, name: &str) -> &'a str {
@@ -89,19 +115,19 @@ async fn f1_a_wrong_client_secret_or_id_is_told_as_such() {
     assert_eq!(sign_in(&client(wrong_secret), &[]).await, Err(IdentityError::Credentials));
     let (code, verifier) = authorize(&client(fake.settings())).await;
     let wrong_id = client(GitHubSettings { client_id: "Iv1.unknown".into(), ..fake.settings() });
-    assert_eq!(wrong_id.finish(&code, &verifier, &[]).await, Err(IdentityError::Credentials));
+    assert_eq!(finish(&wrong_id, &code, &verifier, &[]).await, Err(IdentityError::Credentials));
 }
 
 #[tokio::test]
 async fn f1_a_code_works_once_and_for_ten_minutes() {
     let (fake, github) = world().await;
     let (code, verifier) = authorize(&github).await;
-    github.finish(&code, &verifier, &[]).await.unwrap();
-    assert_eq!(github.finish(&code, &verifier, &[]).await, Err(IdentityError::Code));
+    finish(&github, &code, &verifier, &[]).await.unwrap();
+    assert_eq!(finish(&github, &code, &verifier, &[]).await, Err(IdentityError::Code));
 
     let (code, verifier) = authorize(&github).await;
     fake.advance(Duration::from_secs(601));
-    assert_eq!(github.finish(&code, &verifier, &[]).await, Err(IdentityError::Code));
+    assert_eq!(finish(&github, &code, &verifier, &[]).await, Err(IdentityError::Code));
 }
 
 #[tokio::test]
@@ -150,7 +176,7 @@ async fn f2_a_code_without_its_own_verifier_is_worthless() {
     let (_fake, github) = world().await;
     let (code, _) = authorize(&github).await;
     let (_, another) = authorize(&github).await;
-    assert_eq!(github.finish(&code, &another, &[]).await, Err(IdentityError::Code));
+    assert_eq!(finish(&github, &code, &another, &[]).await, Err(IdentityError::Code));
 }
 
 #[tokio::test]
@@ -248,7 +274,8 @@ async fn f4_what_an_organisation_hides_is_told_beside_what_was_found() {
     let url = Some("https://github.com/orgs/acme/sso?authorization_request=AZSCKtL4U8".into());
     let explained = IdentityError::SingleSignOn { org: "acme".into(), url };
     let signed_in = sign_in(&github, &["acme", "no-such-org", "open"]).await.unwrap();
-    assert_eq!((signed_in.orgs, signed_in.hidden), (vec!["open".to_owned()], Some(explained)));
+    let hidden = vec![Hidden { of: "acme".into(), why: explained }];
+    assert_eq!((signed_in.orgs, signed_in.hidden), (vec!["open".to_owned()], hidden));
 }
 
 #[tokio::test]
@@ -258,8 +285,111 @@ async fn f4_an_organisation_that_restricts_applications_is_named() {
     fake.hide("acme", Hiding::AppRestrictions);
     assert_eq!(
         sign_in(&github, &["acme"]).await.unwrap().hidden,
-        Some(IdentityError::Restricted { org: "acme".into() })
+        [Hidden { of: "acme".into(), why: IdentityError::Restricted { org: "acme".into() } }]
     );
+}
+
+#[tokio::test]
+async fn f4_a_team_is_asked_about_by_the_login_of_now_and_only_its_active_members_count() {
+    let (fake, github) = world().await;
+    fake.org("Acme");
+    fake.team_member("octocat", "Acme", "core", Membership::Active);
+    fake.team_member("octocat", "Acme", "invited", Membership::Pending);
+    let teams = ["acme/core", "acme/invited", "acme/other", "nobody/core"];
+    let first = signed_in(&github, &teams).await;
+    assert_eq!((first.person.orgs, first.person.teams), (vec![], vec!["acme/core".to_owned()]));
+    assert!(first.person.hidden.is_empty());
+    fake.rename("octocat", "hubot");
+    let again = github.recheck(&first.token, &asked(&teams)).await.unwrap();
+    assert_eq!((again.user.login.as_str(), again.teams), ("hubot", vec!["acme/core".to_owned()]));
+    assert_eq!(fake.requests_to("/api/v3/orgs/acme/teams/core/memberships/octocat").len(), 1);
+    assert_eq!(fake.requests_to("/api/v3/orgs/acme/teams/core/memberships/hubot").len(), 1);
+}
+
+#[tokio::test]
+async fn f4_a_team_of_an_organisation_that_hides_itself_is_explained() {
+    let (fake, github) = world().await;
+    fake.org("acme");
+    fake.team_member("octocat", "acme", "core", Membership::Active);
+    fake.hide("acme", Hiding::SingleSignOn);
+    let person = signed_in(&github, &["acme/core"]).await.person;
+    let [Hidden { of, why: IdentityError::SingleSignOn { org, url: Some(_) } }] = person.hidden.as_slice()
+    else {
+        panic!("{person:?}")
+    };
+    assert_eq!((person.teams.len(), of.as_str(), org.as_str()), (0, "acme/core", "acme"));
+    fake.hide("acme", Hiding::AppRestrictions);
+    let person = signed_in(&github, &["acme/core"]).await.person;
+    assert_eq!(person.hidden[0].why, IdentityError::Restricted { org: "acme".into() });
+}
+
+// T12
+
+#[tokio::test]
+async fn t12_asking_again_finds_what_has_changed() {
+    let (fake, github) = world().await;
+    fake.org("acme");
+    fake.member("octocat", "acme", Membership::Active);
+    let SignedIn { person, token } = signed_in(&github, &["acme"]).await;
+    assert_eq!((token.ends, token.refresh.is_some()), (None, false));
+    let recheck = async || github.recheck(&token, &asked(&["acme"])).await;
+    assert_eq!(recheck().await, Ok(person));
+    fake.member("octocat", "acme", Membership::Pending);
+    assert_eq!(recheck().await.unwrap().orgs, Vec::<String>::new());
+    assert_eq!(fake.requests_to(TOKEN).len(), 1, "nobody had to sign in for that");
+}
+
+#[tokio::test]
+async fn t12_a_token_that_works_no_more_is_told_apart_from_a_github_that_is_not_well() {
+    let (fake, github) = world().await;
+    fake.org("acme");
+    let SignedIn { token, .. } = signed_in(&github, &["acme"]).await;
+    let recheck = async || github.recheck(&token, &asked(&["acme"])).await;
+    for (failure, meaning) in [
+        (Failure::Status(500), IdentityError::Unreachable),
+        (Failure::HangUp, IdentityError::Unreachable),
+        (Failure::RetryAfter(403, 60), IdentityError::RateLimited),
+        (Failure::Status(403), IdentityError::Answer),
+        (Failure::Garbage, IdentityError::Answer),
+        (Failure::Status(401), IdentityError::TokenRejected),
+        (Failure::Suspended, IdentityError::TokenRejected),
+    ] {
+        fake.heal();
+        fake.fail("/api/v3/user", failure);
+        assert_eq!(recheck().await, Err(meaning), "{failure:?}");
+    }
+    fake.heal();
+    assert!(recheck().await.is_ok());
+    fake.revoke("octocat");
+    assert_eq!(recheck().await, Err(IdentityError::TokenRejected));
+}
+
+#[tokio::test]
+async fn t12_a_github_app_s_token_ends_and_is_renewed_once() {
+    let (fake, github) = world().await;
+    fake.org("acme");
+    fake.member("octocat", "acme", Membership::Active);
+    fake.expiring(Duration::from_hours(8));
+    let SignedIn { person, token } = signed_in(&github, &["acme"]).await;
+    assert_eq!(token.ends, Some(NOW.after(Duration::from_hours(8))));
+    fake.advance(Duration::from_hours(9));
+    assert_eq!(github.recheck(&token, &asked(&["acme"])).await, Err(IdentityError::TokenRejected));
+    let later = NOW.after(Duration::from_hours(9));
+    let renewed = github.renew(&token, later).await.unwrap();
+    assert_eq!(renewed.ends, Some(later.after(Duration::from_hours(8))));
+    assert!(renewed.access != token.access && renewed.refresh != token.refresh);
+    assert_eq!(github.recheck(&renewed, &asked(&["acme"])).await, Ok(person));
+    // F1: bad_refresh_token comes with HTTP 200.
+    assert_eq!(github.renew(&token, later).await, Err(IdentityError::TokenRejected));
+    let seen = &fake.requests_to(TOKEN)[1];
+    assert_eq!(
+        (seen.form["grant_type"].as_str(), header(seen, "accept")),
+        ("refresh_token", "application/json")
+    );
+    fake.fail(TOKEN, Failure::Status(502));
+    assert_eq!(github.renew(&renewed, later).await, Err(IdentityError::Unreachable));
+    let nothing = ProviderToken { refresh: None, ..renewed };
+    assert_eq!(github.renew(&nothing, later).await, Err(IdentityError::TokenRejected));
 }
 
 // F5
@@ -286,7 +416,7 @@ async fn f5_an_application_suspended_in_between_is_told() {
     let (fake, github) = world().await;
     let (code, verifier) = authorize(&github).await;
     fake.suspend_application();
-    assert_eq!(github.finish(&code, &verifier, &[]).await, Err(IdentityError::Suspended));
+    assert_eq!(finish(&github, &code, &verifier, &[]).await, Err(IdentityError::Suspended));
 }
 
 #[tokio::test]
@@ -327,12 +457,12 @@ async fn f5_a_slow_github_is_waited_for_but_not_for_ever() {
     let (fake, github) = world().await;
     let (code, verifier) = authorize(&github).await;
     fake.fail("/api/v3/user", Failure::Slow(Duration::from_millis(300)));
-    assert!(github.finish(&code, &verifier, &[]).await.is_ok());
+    assert!(finish(&github, &code, &verifier, &[]).await.is_ok());
 
     let (code, verifier) = authorize(&github).await;
     fake.heal();
     fake.fail("/api/v3/user", Failure::Slow(Duration::from_hours(1)));
-    let outcome = tokio::time::timeout(Duration::from_secs(20), github.finish(&code, &verifier, &[])).await;
+    let outcome = tokio::time::timeout(Duration::from_secs(20), finish(&github, &code, &verifier, &[])).await;
     assert_eq!(outcome, Ok(Err(IdentityError::Unreachable)));
 }
 
@@ -341,7 +471,7 @@ async fn f5_nobody_at_githubs_address_is_unreachable() {
     let (fake, github) = world().await;
     let (code, verifier) = authorize(&github).await;
     drop(fake);
-    assert_eq!(github.finish(&code, &verifier, &[]).await, Err(IdentityError::Unreachable));
+    assert_eq!(finish(&github, &code, &verifier, &[]).await, Err(IdentityError::Unreachable));
 }
 
 // F6
@@ -362,7 +492,7 @@ async fn f6_a_github_over_plain_http_elsewhere_is_never_sent_a_secret() {
     let (fake, github) = world().await;
     let (code, verifier) = authorize(&github).await;
     let plain = GitHubSettings { web: "http://github.example/".parse().unwrap(), ..fake.settings() };
-    assert_eq!(client(plain).finish(&code, &verifier, &[]).await, Err(IdentityError::Unreachable));
+    assert_eq!(finish(&client(plain), &code, &verifier, &[]).await, Err(IdentityError::Unreachable));
 }
 
 /// Where a test's log lines go.
@@ -406,7 +536,7 @@ async fn no_secret_is_in_the_log_whatever_happens() {
             fake.heal();
             let (code, verifier) = authorize(&github).await;
             fake.fail(path, failure);
-            let outcome = github.finish(&code, &verifier, &["acme".to_owned()]).await;
+            let outcome = finish(&github, &code, &verifier, &["acme"]).await;
             secrets.extend([code.expose().to_owned(), verifier.expose().to_owned()]);
             let shown = format!("{:?}", outcome.err());
             assert!(secrets.iter().all(|secret| !shown.contains(secret)), "{path} {failure:?}: {shown}");
@@ -462,7 +592,7 @@ async fn the_fake_shows_a_browser_a_page_to_choose_from() {
     let [octocat, cancel] = links.as_slice() else { panic!("{page}") };
     let (_, approved) = visit(octocat.as_str()).await;
     let signed_in =
-        github.finish(&Secret::new(approved["code"].clone()), &start.verifier, &[]).await.unwrap();
+        finish(&github, &Secret::new(approved["code"].clone()), &start.verifier, &[]).await.unwrap();
     assert_eq!((signed_in.user.login.as_str(), approved["state"].as_str()), ("octocat", "a&b"));
     let (_, cancelled) = visit(cancel.as_str()).await;
     assert_eq!(cancelled["error"], "access_denied");

@@ -56,8 +56,16 @@ contract! {
     another_handle_sees_a_revocation_and_readings_overlap
     a_feed_whose_clock_went_back_misses_nothing
     a_sweep_trims_old_revocations_only
+    the_revocation_of_a_long_token_is_told_until_its_end
+    pages_find_every_grant_and_client_once_and_none_that_has_ended
+    a_deleted_client_is_gone
     a_login_is_pinned_to_the_first_who_signs_in
     a_login_pinned_by_many_at_once_has_one_owner
+    a_forgotten_login_goes_to_the_next_who_signs_in
+    the_newest_sign_in_of_a_user_wins_and_a_later_swap_does_not_undo_it
+    a_user_s_record_ends_by_the_time_passed_in
+    of_32_that_want_a_lease_one_has_it_until_it_ends
+    the_users_of_another_provider_are_refused
     of_eight_fresh_key_rings_one_wins_and_all_get_it
     of_eight_rotations_of_one_ring_one_wins
     a_lost_answer_of_a_rotation_is_recognised_by_its_key

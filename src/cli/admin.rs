@@ -133,9 +133,12 @@ impl Reach {
 }
 
 async fn send(socket: &Path, verb: &str, body: Vec<u8>) -> Result<(http::StatusCode, Bytes), Failure> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => Failure::NotPermitted(socket.to_owned()),
-        _ => Failure::NotRunning(socket.to_owned()),
+    let stream = UnixStream::connect(socket).await.map_err(|error| {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            Failure::NotPermitted(socket.to_owned())
+        } else {
+            Failure::NotRunning(socket.to_owned())
+        }
     })?;
     let broken = |_: hyper::Error| Failure::Broken(socket.to_owned());
     let (mut sender, connection) =
@@ -150,7 +153,7 @@ async fn send(socket: &Path, verb: &str, body: Vec<u8>) -> Result<(http::StatusC
         Ok((status, response.into_body().collect().await.map_err(broken)?.to_bytes()))
     };
     // The connection does its work beside the request, and ends with it.
-    let (answer, _) = tokio::join!(answer, async { drop(connection.await) });
+    let (answer, ()) = tokio::join!(answer, async { drop(connection.await) });
     answer
 }
 

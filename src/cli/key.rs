@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
                 (false, true) => "at-once",
                 (false, false) => "after-wait",
             };
-            rotate(reach, keys::Rotate { kind: kind.clone(), how: how.to_owned() })
+            rotate(reach, &keys::Rotate { kind: kind.clone(), how: how.to_owned() })
         }
     })
 }
@@ -74,8 +74,8 @@ fn list(reach: &Reach) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn rotate(reach: &Reach, wanted: keys::Rotate) -> Result<ExitCode, Failure> {
-    let key: keys::Row = reach.ask("keys/rotate", &wanted)?;
+fn rotate(reach: &Reach, wanted: &keys::Rotate) -> Result<ExitCode, Failure> {
+    let key: keys::Row = reach.ask("keys/rotate", wanted)?;
     if reach.json {
         print_json(&key)?;
     } else {

@@ -17,8 +17,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Checked, Config};
 use crate::fetch::{Fetcher, PublicFetcher};
 use crate::gateway::{
-    Buckets, Documents, Gateway, LastReload, Revocations, Shared, Site, load_refresh_keys, load_session_keys,
-    load_signing_keys,
+    Buckets, Documents, Gateway, LastReload, Revocations, Shared, Site, Watch, load_refresh_keys,
+    load_session_keys, load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
 use crate::oauth::KeySchedule;
@@ -99,6 +99,9 @@ pub async fn share(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Sha
 /// Whatever keeps the gateway from starting.
 pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) -> anyhow::Result<Shared> {
     let now = clock.now();
+    if let identity::Settings::GitHub(github) = &config.identity {
+        store.bind_provider(&github.web.origin().ascii_serialization()).await?;
+    }
     Ok(Shared {
         signing: ArcSwap::from_pointee(load_signing_keys(&store, now).await?),
         last_reload: LastReload::default(),
@@ -108,6 +111,7 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
         limits: Buckets::new(),
         documents: Documents::new(Arc::new(PublicFetcher::new())),
         identity: identity(config)?,
+        watch: Watch::default(),
         sealer: sealer(config),
         clock,
         control: tokio::runtime::Handle::current(),

@@ -35,6 +35,13 @@ pub(super) fn rules(given: &Given<Access>, provider: Option<Provider>, findings:
             collect(name(entry, "organisation", findings), &mut rules.orgs);
         }
     }
+    for entry in entries(access.teams.as_ref()) {
+        if provider == Some(Provider::Dev) {
+            findings.refuse(entry.at, "the dev identity knows no teams; write `users`, such as users: \"*\"");
+        } else {
+            collect(team(entry, findings), &mut rules.teams);
+        }
+    }
     Rules { at: given.at, rules }
 }
 
@@ -114,6 +121,32 @@ fn name(given: &Given<String>, what: &str, findings: &mut Findings) -> Option<St
         )
     } else {
         return Some(text.to_ascii_lowercase());
+    };
+    findings.refuse(given.at, refused);
+    None
+}
+
+/// `organisation/team` in lower case; the team by its slug, as in its URL at GitHub.
+fn team(given: &Given<String>, findings: &mut Findings) -> Option<String> {
+    let text = given.value.as_deref()?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let refused = match text.split_once('/') {
+        _ if text.starts_with('@') => {
+            format!("`{text}` is no team; write {} without the @", text.trim_start_matches('@'))
+        }
+        Some((org, slug)) if !org.is_empty() && !slug.is_empty() && !slug.contains('/') => {
+            let org = Given { at: given.at, value: Some(org.to_owned()) };
+            let org = name(&org, "organisation", findings)?;
+            if slug.len() <= 100 && slug.bytes().all(allowed) {
+                return Some(format!("{org}/{}", slug.to_ascii_lowercase()));
+            }
+            format!(
+                "`{slug}` is no team's name in a URL; write it as GitHub does there, in letters, digits and hyphens"
+            )
+        }
+        Some(_) | None => {
+            format!("`{text}` is no team; write ORGANISATION/TEAM, such as example/platform")
+        }
     };
     findings.refuse(given.at, refused);
     None

@@ -19,7 +19,6 @@ pub(super) fn check(
     let Some(given) = &raw.admin_socket else { return Some(usual(store)) };
     let refused = match given.value.as_deref()? {
         "off" | "false" => return Some(Settings::Off),
-        "" => "`admin_socket` names no file; write a path, or off".to_owned(),
         path if path.ends_with('/') => format!("`{path}` is a folder; write {path}admin.sock"),
         path => {
             let path = here.path(path);

@@ -18,6 +18,7 @@ use super::secrets::{self, Here};
 use super::services::{self, Checked, Common};
 use super::values::{domain, duration, https, is_loopback, origin, origins};
 use crate::oauth::{NEVER_PRIVATE, RedirectPolicy, TokenLives};
+use crate::policy::{AccessRules, Freshness};
 use crate::{certs, gateway, identity, serve, telemetry};
 
 /// Checks everything. `None` only if something was refused.
@@ -55,6 +56,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
             redirects,
             lives: times.lives,
             session_life: times.session,
+            freshness: times.freshness,
             trusted_proxies: network.trusted_proxies,
             published_on_loopback: network.published_on_loopback,
             dev_identity,
@@ -130,7 +132,7 @@ fn remark(issuer: Option<&Issuer>, network: Option<&Network>, services: &[Checke
             findings.remark(*at, format!("`{name}` is public: nobody signs in, everybody gets in"));
         } else if settings.access.lets_everybody_in() {
             findings.remark(*access_at, "`access` lets everybody in who can sign in");
-        } else if settings.access.users.is_empty() && settings.access.orgs.is_empty() {
+        } else if settings.access == AccessRules::default() {
             findings.remark(*at, format!("`{name}` lets nobody in; write access: {{ users: [LOGIN] }}"));
         }
         let Some(issuer) = issuer else { continue };
@@ -169,7 +171,8 @@ fn with_wants(settings: identity::Settings, services: &[Checked]) -> identity::S
     match settings {
         identity::Settings::Dev => identity::Settings::Dev,
         identity::Settings::GitHub(mut github) => {
-            github.wants_orgs = services.iter().any(|service| !service.settings.access.orgs.is_empty());
+            let names_any = |service: &Checked| service.settings.access.memberships().next().is_some();
+            github.wants_orgs = services.iter().any(names_any);
             github.wants_email = services.iter().any(|service| service.settings.forward_email);
             identity::Settings::GitHub(github)
         }
@@ -227,6 +230,7 @@ fn rotation(raw: &File, findings: &mut Findings) -> Option<Duration> {
 struct Times {
     lives: TokenLives,
     session: Duration,
+    freshness: Freshness,
     staleness: Duration,
     drain: Duration,
 }
@@ -235,6 +239,7 @@ impl Times {
     fn check(raw: &File, findings: &mut Findings) -> Option<Self> {
         let defaults = TokenLives::default();
         let session = positive_duration(raw.session.as_ref(), Duration::from_hours(8), findings);
+        let freshness = freshness(raw, findings);
         let staleness =
             positive_duration(raw.revocation_staleness.as_ref(), Duration::from_mins(5), findings);
         let drain = duration(raw.drain.as_ref(), Duration::from_secs(30), findings);
@@ -255,8 +260,32 @@ impl Times {
             findings.refuse(at, "`access` must not be longer than `refresh_idle`, nor that than `refresh_absolute`; write them in that order");
         }
         let lives = TokenLives { access, idle, absolute, ..defaults };
-        Some(Self { lives, session: session?, staleness: staleness?, drain: drain? })
+        Some(Self { lives, session: session?, freshness: freshness?, staleness: staleness?, drain: drain? })
     }
+}
+
+/// How often the identity provider is asked again, and how long its last answer holds.
+fn freshness(raw: &File, findings: &mut Findings) -> Option<Freshness> {
+    let defaults = Freshness::default();
+    let recheck = duration(raw.access_recheck.as_ref(), defaults.recheck, findings);
+    let grace = duration(raw.access_grace.as_ref(), defaults.grace, findings);
+    let (recheck, grace) = (recheck?, grace?);
+    let mut refuse = |field: &Option<Given<String>>, text: &str| {
+        findings.refuse(field.as_ref().map_or(Position::start(0), |given| given.at), text);
+    };
+    if recheck < Duration::from_mins(1) {
+        refuse(&raw.access_recheck, "GitHub limits how often it may be asked; write 1m at least, or 10m");
+    } else if recheck > Duration::from_hours(24) {
+        refuse(&raw.access_recheck, "people who left would stay for too long; write 24h at most, or 10m");
+    }
+    if grace > Duration::from_hours(30 * 24) {
+        refuse(&raw.access_grace, "people who left would stay for too long; write 30d at most, or 24h");
+    } else if grace < recheck {
+        let text =
+            "`access_grace` must not be shorter than `access_recheck`; write 10m and 24h, or leave both out";
+        refuse(&raw.access_grace, text);
+    }
+    Some(Freshness { recheck, grace })
 }
 
 fn positive_duration(

@@ -41,6 +41,8 @@ pub(super) struct File {
     pub(super) published_on_loopback: Field<bool>,
     pub(super) identity: Field<Identity>,
     pub(super) access: Field<Access>,
+    pub(super) access_recheck: Field<String>,
+    pub(super) access_grace: Field<String>,
     pub(super) origins: Field<Texts>,
     pub(super) redirect_schemes: Field<Texts>,
     pub(super) tokens: Field<Tokens>,
@@ -111,6 +113,7 @@ pub(super) struct Dev {}
 pub(super) struct Access {
     pub(super) users: Field<Texts>,
     pub(super) orgs: Field<Texts>,
+    pub(super) teams: Field<Texts>,
 }
 
 /// `tokens`.
@@ -147,6 +150,7 @@ pub(super) struct Limits {
     pub(super) callback: Field<String>,
     pub(super) token: Field<String>,
     pub(super) revoke: Field<String>,
+    pub(super) document: Field<String>,
     pub(super) introspect: Field<String>,
     pub(super) pages: Field<String>,
     pub(super) unused_clients: Field<u64>,

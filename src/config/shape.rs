@@ -61,6 +61,8 @@ pub(super) const FILE: &[Key] = &[
         Shape::Section(&[key("github", Shape::Section(GITHUB)), key("dev", Shape::Section(&[]))]),
     ),
     key("access", Shape::Section(ACCESS)),
+    key("access_recheck", Shape::Text),
+    key("access_grace", Shape::Text),
     key("origins", TEXTS),
     key("redirect_schemes", TEXTS),
     key("tokens", Shape::Section(TOKENS)),
@@ -95,11 +97,7 @@ const GITHUB: &[Key] = &[
     key("api_url", Shape::Text),
 ];
 
-const ACCESS: &[Key] = &[
-    key("users", TEXTS),
-    key("orgs", TEXTS),
-    key("teams", Shape::Later("write `orgs`, or the members' logins under `users`")),
-];
+const ACCESS: &[Key] = &[key("users", TEXTS), key("orgs", TEXTS), key("teams", TEXTS)];
 
 const TOKENS: &[Key] =
     &[key("access", Shape::Text), key("refresh_idle", Shape::Text), key("refresh_absolute", Shape::Text)];
@@ -111,6 +109,7 @@ const LIMITS: &[Key] = &[
     key("callback", Shape::Text),
     key("token", Shape::Text),
     key("revoke", Shape::Text),
+    key("document", Shape::Text),
     key("introspect", Shape::Text),
     key("pages", Shape::Text),
     key("unused_clients", Shape::Number),

@@ -119,8 +119,9 @@ async fn end_session(exchange: &Exchange<'_>, before: Option<Secret>) {
 async fn ask_provider(exchange: &Exchange<'_>, code: &str, flow: &Flow) -> Result<SignedIn, IdentityError> {
     let identity = Arc::clone(&exchange.shared.identity);
     let (code, verifier) = (Secret::new(code.to_owned()), Secret::new(flow.verifier.clone()));
-    let orgs = exchange.site.orgs.clone();
-    let task = exchange.shared.control.spawn(async move { identity.finish(&code, &verifier, &orgs).await });
+    let (asked, now) = (exchange.site.asked.clone(), exchange.now);
+    let task =
+        exchange.shared.control.spawn(async move { identity.finish(&code, &verifier, &asked, now).await });
     task.await.unwrap_or(Err(IdentityError::Answer))
 }
 
@@ -130,7 +131,8 @@ async fn admit(
     resumed: &Resumed,
     signed_in: SignedIn,
 ) -> Result<Response<Body>, StoreError> {
-    let hidden = signed_in.hidden.clone();
+    let rules = &resumed.service.settings.access;
+    let hidden = people::hiding(rules, &signed_in.person.hidden).cloned();
     let facts = people::facts(exchange, signed_in).await?;
     exchange.audit(&Audit {
         subject: Some(facts.user.subject.as_str()),
@@ -147,7 +149,7 @@ async fn admit(
     if lets_in {
         patiently(deadline(), || store.save_session(&cookie, &session)).await?;
     }
-    let mut reply = match resumed.service.settings.access.admit(&facts) {
+    let mut reply = match rules.admit(&facts) {
         Ok(()) => consent::grant(exchange, approved(resumed, facts)).await?,
         Err(refused) => not_allowed(exchange, resumed, (&facts, &refused), hidden.as_ref()),
     };
@@ -196,7 +198,9 @@ fn not_signed_in(exchange: &Exchange<'_>, resumed: &Resumed, error: &IdentityErr
             (ErrorCode::AccessDenied, None)
         }
         IdentityError::Unreachable | IdentityError::RateLimited => (ErrorCode::TemporarilyUnavailable, None),
-        IdentityError::Code | IdentityError::Answer => (ErrorCode::ServerError, None),
+        IdentityError::Code | IdentityError::Answer | IdentityError::TokenRejected => {
+            (ErrorCode::ServerError, None)
+        }
         IdentityError::Credentials => (ErrorCode::ServerError, Some(Problem::provider_credentials())),
         IdentityError::Callback => {
             let callback = format!("{}/callback", exchange.site.settings.issuer);
@@ -214,6 +218,7 @@ fn not_signed_in(exchange: &Exchange<'_>, resumed: &Resumed, error: &IdentityErr
         | IdentityError::Credentials
         | IdentityError::Callback
         | IdentityError::Code
+        | IdentityError::TokenRejected
         | IdentityError::Suspended
         | IdentityError::UnverifiedEmail
         | IdentityError::RateLimited

@@ -10,7 +10,7 @@ use super::cookies::Kind;
 use super::exchange::{Exchange, refused_page};
 use super::grants::{deadline, patiently};
 use super::limits::{self, Limit};
-use super::{Body, Service, reply};
+use super::{Body, Service, people, reply};
 use crate::oauth::{
     Approval, AttemptId, Client, Code, Facts, Grant, GrantId, Parameters, RedirectUri, Resource,
     ResourceChoice, Scope, redirect_with_code,
@@ -132,16 +132,14 @@ pub(super) fn read(
     }
 }
 
-/// A session whose user the service lets in is enough; whoever it does not let in may sign in anew, since sessions know
-/// memberships of hours ago.
+/// A session whose user the service lets in now is enough; whoever it does not let in may sign in anew.
 pub(super) async fn approve(
     exchange: &Exchange<'_>,
     asked: Asked,
     service: &Service,
     session: Option<Session>,
 ) -> Result<Response<Body>, Refused> {
-    let facts =
-        session.map(|session| session.facts).filter(|facts| service.settings.access.admit(facts).is_ok());
+    let facts = people::let_in(exchange, service, session).await?;
     let Some(facts) = facts else { return sign_in(exchange, &asked, service, false).await };
     let approved = Approved {
         client: &asked.client,
@@ -254,7 +252,7 @@ pub(super) fn not_allowed(
         exchange.shared.identity.name(),
         &facts.user.login,
         &service.settings.name,
-        (&refused.users, &refused.orgs),
+        (&refused.users, &refused.orgs, &refused.teams),
     );
     refused_page(exchange, StatusCode::FORBIDDEN, &problem.with_link("Back to the application", back))
 }

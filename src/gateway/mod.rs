@@ -39,6 +39,7 @@ mod streams;
 #[cfg(test)]
 mod testing;
 mod token_endpoint;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -68,6 +69,7 @@ pub use operator::{Inspection, IssueError, Issued, Operator, TokenKind, Unknown,
 pub use revocations::Revocations;
 pub use service::{Service, ServiceSettings, UserIdForm};
 pub use site::{Settings, Site};
+pub use watch::Watch;
 
 /// What survives a reload and is shared by all workers.
 pub struct Shared {
@@ -89,6 +91,8 @@ pub struct Shared {
     pub documents: Documents,
     /// Who signs people in.
     pub identity: Arc<dyn Identity>,
+    /// About whom it is being asked again.
+    pub watch: Watch,
     /// Derives the form token's key.
     pub sealer: Sealer,
     /// The present moment.

@@ -11,10 +11,12 @@ use url::{Position, Url};
 
 use super::{Limits, Service, ServiceSettings};
 use crate::host::without_port;
+use crate::identity::Asked;
 use crate::oauth::{
     AuthorizationServerMetadata, DocumentRules, ProtectedResourceMetadata, RedirectPolicy, Resource, Scopes,
     TokenLives,
 };
+use crate::policy::{AccessRules, Freshness};
 
 /// What the configuration says of the gateway, checked.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct Settings {
     pub lives: TokenLives,
     /// How long a browser session lives: 8 hours.
     pub session_life: Duration,
+    /// How long the identity provider's answers hold.
+    pub freshness: Freshness,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// A container whose port is published on the host's loopback: Host must be a loopback name.
@@ -57,8 +61,8 @@ pub struct Site {
     pub(super) server_metadata: Bytes,
     /// Lower-case logins that some access rule names.
     pub(super) logins: BTreeSet<String>,
-    /// Organisations that some access rule names.
-    pub(super) orgs: Vec<String>,
+    /// Organisations and teams that some access rule names: what the identity provider is asked about.
+    pub(super) asked: Asked,
     hosts: BTreeMap<String, Host>,
     /// Host names that are served on https, without a port → `host[:port]` there.
     secure: BTreeMap<String, String>,
@@ -100,7 +104,10 @@ impl Site {
                 .flat_map(|service| service.access.logins())
                 .map(str::to_lowercase)
                 .collect(),
-            orgs: organisations(&settings.services),
+            asked: Asked {
+                orgs: named(&settings.services, |rules| &rules.orgs),
+                teams: named(&settings.services, |rules| &rules.teams),
+            },
             hosts: BTreeMap::new(),
             secure: secure(settings.services.iter().map(|service| &service.url).chain([&issuer])),
             resources,
@@ -220,9 +227,11 @@ fn secure<'a>(urls: impl Iterator<Item = &'a Url>) -> BTreeMap<String, String> {
     hosts
 }
 
-fn organisations(services: &[ServiceSettings]) -> Vec<String> {
-    let orgs: BTreeSet<_> = services.iter().flat_map(|service| &service.access.orgs).collect();
-    orgs.into_iter().map(|org| org.to_lowercase()).collect()
+/// What some service's rules name, lower-case, each once.
+fn named(services: &[ServiceSettings], rules: impl Fn(&AccessRules) -> &Vec<String>) -> Vec<String> {
+    let names: BTreeSet<_> =
+        services.iter().flat_map(|service| rules(&service.access)).map(|name| name.to_lowercase()).collect();
+    names.into_iter().collect()
 }
 
 /// Our documents are structs of strings: serialising them cannot fail.
@@ -248,6 +257,7 @@ mod tests {
             redirects: RedirectPolicy::default(),
             lives: TokenLives::default(),
             session_life: Duration::from_hours(8),
+            freshness: Freshness::default(),
             trusted_proxies: Vec::new(),
             published_on_loopback: false,
             dev_identity: false,

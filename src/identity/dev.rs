@@ -1,10 +1,12 @@
-//! The `dev` identity: a page of ours at `<issuer>/dev/login` that takes any name and sends it back as the code.
+//! The `dev` identity: a page of ours at `<issuer>/dev/login` that takes any name and sends it back as the code. The name
+//! is the token too, so that asking again finds the same person.
 
 use percent_encoding::utf8_percent_encode;
 
-use super::{BoxFuture, Identity, IdentityError, SignInStart, SignedIn};
+use super::{Asked, BoxFuture, Identity, IdentityError, Person, ProviderToken, SignInStart, SignedIn};
 use crate::oauth::{RESERVED, Subject, User};
 use crate::secret::Secret;
+use crate::time::Timestamp;
 
 /// Signs in anybody under any name, without a password.
 pub struct Dev {
@@ -41,9 +43,27 @@ impl Identity for Dev {
         &'a self,
         code: &'a Secret,
         _verifier: &'a Secret,
-        _orgs: &'a [String],
+        _asked: &'a Asked,
+        _now: Timestamp,
     ) -> BoxFuture<'a, Result<SignedIn, IdentityError>> {
-        Box::pin(std::future::ready(signed_in(code.expose())))
+        let token = ProviderToken { access: code.clone(), ends: None, refresh: None };
+        Box::pin(std::future::ready(person(code.expose()).map(|person| SignedIn { person, token })))
+    }
+
+    fn recheck<'a>(
+        &'a self,
+        token: &'a ProviderToken,
+        _asked: &'a Asked,
+    ) -> BoxFuture<'a, Result<Person, IdentityError>> {
+        Box::pin(std::future::ready(person(token.access.expose())))
+    }
+
+    fn renew<'a>(
+        &'a self,
+        token: &'a ProviderToken,
+        _now: Timestamp,
+    ) -> BoxFuture<'a, Result<ProviderToken, IdentityError>> {
+        Box::pin(std::future::ready(Ok(token.clone())))
     }
 
     fn refused(&self, error: &str) -> IdentityError {
@@ -52,16 +72,17 @@ impl Identity for Dev {
 }
 
 /// A name is 1 to 39 characters of `[A-Za-z0-9._-]`; upper and lower case are the same person.
-fn signed_in(name: &str) -> Result<SignedIn, IdentityError> {
+fn person(name: &str) -> Result<Person, IdentityError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if !(1..=39).contains(&name.len()) || !name.bytes().all(allowed) {
         return Err(IdentityError::Code);
     }
     let subject = Subject::new("dev", &name.to_ascii_lowercase());
-    Ok(SignedIn {
+    Ok(Person {
         user: User { subject, login: name.to_owned(), email: None },
         orgs: Vec::new(),
-        hidden: None,
+        teams: Vec::new(),
+        hidden: Vec::new(),
     })
 }
 
@@ -78,18 +99,21 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_the_person_whatever_its_case() {
         let dev = Dev::new("http://localhost:8080".into());
-        let signed_in = dev
-            .finish(&Secret::new("Ada.L-1_x".into()), &Secret::new(String::new()), &["acme".to_owned()])
-            .await;
+        let asked = Asked { orgs: vec!["acme".into()], teams: Vec::new() };
+        let (code, now) = (Secret::new("Ada.L-1_x".into()), Timestamp::from_seconds(0));
+        let signed_in = dev.finish(&code, &Secret::new(String::new()), &asked, now).await.unwrap();
         let user = User { subject: Subject::new("dev", "ada.l-1_x"), login: "Ada.L-1_x".into(), email: None };
-        assert_eq!(signed_in, Ok(SignedIn { user, orgs: Vec::new(), hidden: None }));
+        let person = Person { user, orgs: Vec::new(), teams: Vec::new(), hidden: Vec::new() };
+        assert_eq!(signed_in.person, person);
+        assert_eq!(dev.recheck(&signed_in.token, &asked).await, Ok(person));
+        assert_eq!(dev.renew(&signed_in.token, now).await, Ok(signed_in.token));
     }
 
     #[test]
     fn a_name_has_1_to_39_plain_characters() {
-        assert!(signed_in(&"a".repeat(39)).is_ok());
+        assert!(person(&"a".repeat(39)).is_ok());
         for bad in ["", &"a".repeat(40), "a b", "a:b", "a/b", "ä", "a\r\nb", "a\0"] {
-            assert_eq!(signed_in(bad), Err(IdentityError::Code), "{bad:?}");
+            assert_eq!(person(bad), Err(IdentityError::Code), "{bad:?}");
         }
     }
 

@@ -1,30 +1,31 @@
 //! GitHub, or a GitHub Enterprise Server: the authorization code flow by the `oauth2` crate with PKCE, then a
 //! few questions to the REST API. The identity is the numeric id, for a login can be renamed and taken over. The
-//! token lives as long as [`Identity::finish`] and is kept nowhere.
+//! token goes back to the caller, who asks again with it; a GitHub App's ends and is renewed.
 
 mod api;
 mod exchange;
 
 use std::time::Duration;
 
-use oauth2::basic::BasicClient;
+use oauth2::basic::{BasicClient, BasicTokenResponse};
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse, TokenUrl,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, Scope, TokenResponse, TokenUrl,
 };
 use url::Url;
 
 use self::api::Api;
 use self::exchange::TokenEndpoint;
-use super::{BoxFuture, Identity, IdentityError, SignInStart, SignedIn};
+use super::{Asked, BoxFuture, Identity, IdentityError, Person, ProviderToken, SignInStart, SignedIn};
 use crate::fetch::{Bounds, FetchError, Fetcher};
 use crate::oauth::{Subject, User};
 use crate::secret::{self, Secret};
+use crate::time::Timestamp;
 
 /// Bounds of one request to GitHub; a page of 100 addresses is about 15 KB.
 const BOUNDS: Bounds = Bounds { body: 256 * 1024, time: Duration::from_secs(10) };
 
-/// How long a sign-in may take altogether: a browser is waiting.
+/// How long all questions about one person may take together.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the configuration says of GitHub.
@@ -38,7 +39,7 @@ pub struct GitHubSettings {
     pub web: Url,
     /// `https://api.github.com`, or `https://HOST/api/v3`.
     pub api: Url,
-    /// Whether organisations are asked for (scope `read:org`): some access rule names one.
+    /// Whether memberships are asked for (scope `read:org`): some access rule names an organisation or team.
     pub wants_orgs: bool,
     /// Whether an e-mail address is asked for (scope `user:email`): some service forwards it.
     pub wants_email: bool,
@@ -82,21 +83,29 @@ impl GitHub {
         std::iter::once("read:user").chain(org).chain(email)
     }
 
-    async fn sign_in(
-        &self,
-        code: &Secret,
-        verifier: &Secret,
-        orgs: &[String],
-    ) -> Result<SignedIn, IdentityError> {
-        let api = Api::new(&self.fetch, &self.settings.api, self.redeem(code, verifier).await?);
+    /// Asks about the person whose token this is.
+    async fn person(&self, token: &Secret, asked: &Asked) -> Result<Person, IdentityError> {
+        let api = Api::new(&self.fetch, &self.settings.api, token.clone());
         let account = api.account().await?;
         let email = if self.settings.wants_email { api.primary_email().await? } else { None };
         let subject = Subject::new("github", &account.id.to_string());
-        let (orgs, hidden) = api.active_in(orgs).await?;
-        Ok(SignedIn { user: User { subject, login: account.login, email }, orgs, hidden })
+        let user = User { subject, login: account.login, email };
+        let mut person = Person { user, orgs: Vec::new(), teams: Vec::new(), hidden: Vec::new() };
+        for org in &asked.orgs {
+            api.look_at_org(org, &mut person).await?;
+        }
+        for team in &asked.teams {
+            api.look_at_team(team, &mut person).await?;
+        }
+        Ok(person)
     }
 
-    async fn redeem(&self, code: &Secret, verifier: &Secret) -> Result<Secret, IdentityError> {
+    async fn redeem(
+        &self,
+        code: &Secret,
+        verifier: &Secret,
+        now: Timestamp,
+    ) -> Result<ProviderToken, IdentityError> {
         let answer = self
             .client()
             .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
@@ -111,8 +120,31 @@ impl GitHub {
         if granted.iter().any(|scope| !scope.is_empty()) && !missing.is_empty() {
             tracing::warn!(?missing, "GitHub granted fewer scopes than were asked for");
         }
-        Ok(Secret::new(answer.access_token().secret().clone()))
+        Ok(token(&answer, now))
     }
+
+    async fn refresh(&self, refresh: &Secret, now: Timestamp) -> Result<ProviderToken, IdentityError> {
+        let answer = self
+            .client()
+            .exchange_refresh_token(&RefreshToken::new(refresh.expose().to_owned()))
+            .request_async(&TokenEndpoint(&self.fetch))
+            .await
+            .map_err(exchange::error)?;
+        Ok(token(&answer, now))
+    }
+}
+
+fn token(answer: &BasicTokenResponse, now: Timestamp) -> ProviderToken {
+    ProviderToken {
+        access: Secret::new(answer.access_token().secret().clone()),
+        ends: answer.expires_in().map(|life| now.after(life)),
+        refresh: answer.refresh_token().map(|refresh| Secret::new(refresh.secret().clone())),
+    }
+}
+
+/// Lets a browser or a client wait no longer than this.
+async fn in_time<T>(answer: impl Future<Output = Result<T, IdentityError>>) -> Result<T, IdentityError> {
+    tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(IdentityError::Unreachable))
 }
 
 impl Identity for GitHub {
@@ -144,13 +176,31 @@ impl Identity for GitHub {
         &'a self,
         code: &'a Secret,
         verifier: &'a Secret,
-        orgs: &'a [String],
+        asked: &'a Asked,
+        now: Timestamp,
     ) -> BoxFuture<'a, Result<SignedIn, IdentityError>> {
-        Box::pin(async move {
-            tokio::time::timeout(PATIENCE, self.sign_in(code, verifier, orgs))
-                .await
-                .unwrap_or(Err(IdentityError::Unreachable))
-        })
+        Box::pin(in_time(async move {
+            let token = self.redeem(code, verifier, now).await?;
+            Ok(SignedIn { person: self.person(&token.access, asked).await?, token })
+        }))
+    }
+
+    fn recheck<'a>(
+        &'a self,
+        token: &'a ProviderToken,
+        asked: &'a Asked,
+    ) -> BoxFuture<'a, Result<Person, IdentityError>> {
+        Box::pin(in_time(self.person(&token.access, asked)))
+    }
+
+    fn renew<'a>(
+        &'a self,
+        token: &'a ProviderToken,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<ProviderToken, IdentityError>> {
+        Box::pin(in_time(async move {
+            self.refresh(token.refresh.as_ref().ok_or(IdentityError::TokenRejected)?, now).await
+        }))
     }
 
     fn refused(&self, error: &str) -> IdentityError {

@@ -8,6 +8,7 @@ use std::pin::Pin;
 
 use crate::oauth::User;
 use crate::secret::Secret;
+use crate::time::Timestamp;
 
 pub use dev::Dev;
 pub use github::{GitHub, GitHubSettings};
@@ -31,15 +32,68 @@ pub struct SignInStart {
     pub verifier: Secret,
 }
 
+/// Which memberships a provider is asked about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Organisations, lower-case.
+    pub orgs: Vec<String>,
+    /// Teams, as `organisation/team`, lower-case.
+    pub teams: Vec<String>,
+}
+
+impl Asked {
+    /// Whether it is about nothing: no access rule names an organisation or team.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.orgs.is_empty() && self.teams.is_empty()
+    }
+
+    /// Organisations and teams alike.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.orgs.iter().chain(&self.teams)
+    }
+}
+
+/// What the provider tells of a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The user.
+    pub user: User,
+    /// Which of the organisations asked about the user is an active member of; lower-case.
+    pub orgs: Vec<String>,
+    /// Likewise of the teams.
+    pub teams: Vec<String>,
+    /// Those that do not show whether. Worth telling only to a user whom nothing else lets in.
+    pub hidden: Vec<Hidden>,
+}
+
+/// An organisation or team that does not show its members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// `organisation` or `organisation/team`, lower-case.
+    pub of: String,
+    /// Why: [`IdentityError::SingleSignOn`] or [`IdentityError::Restricted`].
+    pub why: IdentityError,
+}
+
+/// With what the provider is asked in a person's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderToken {
+    /// Goes along with every question.
+    pub access: Secret,
+    /// When that ends; `None` if it does not.
+    pub ends: Option<Timestamp>,
+    /// What it can be renewed with, once.
+    pub refresh: Option<Secret>,
+}
+
 /// Who came back from the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedIn {
-    /// The user.
-    pub user: User,
-    /// Which of the organisations asked for the user is an active member of; lower-case.
-    pub orgs: Vec<String>,
-    /// Why the membership in another one could not be seen. Worth telling only to a user whom nothing else lets in.
-    pub hidden: Option<IdentityError>,
+    /// Who.
+    pub person: Person,
+    /// To ask again with.
+    pub token: ProviderToken,
 }
 
 /// Why a sign-in failed.
@@ -57,6 +111,9 @@ pub enum IdentityError {
     /// The callback URL registered there is another one (finding `github-callback`).
     #[error("the identity provider does not know our callback URL")]
     Callback,
+    /// The person's token works no more: they took this application's access away, or it has ended (401).
+    #[error("the identity provider no longer accepts the person's token")]
+    TokenRejected,
     /// The provider's code is used up, expired or foreign.
     #[error("the identity provider's code is not valid (any more)")]
     Code,
@@ -104,13 +161,30 @@ pub trait Identity: Send + Sync {
     /// offer a choice of accounts.
     fn start(&self, state: &Secret, another_account: bool) -> SignInStart;
 
-    /// Finishes a sign-in with the `code` that came back, and asks for the membership in `orgs`.
+    /// Finishes a sign-in with the `code` that came back, and asks about memberships.
     fn finish<'a>(
         &'a self,
         code: &'a Secret,
         verifier: &'a Secret,
-        orgs: &'a [String],
+        asked: &'a Asked,
+        now: Timestamp,
     ) -> BoxFuture<'a, Result<SignedIn, IdentityError>>;
+
+    /// Asks again about somebody who signed in before: [`IdentityError::TokenRejected`] if their token works no more,
+    /// any other error if there is no answer just now.
+    fn recheck<'a>(
+        &'a self,
+        token: &'a ProviderToken,
+        asked: &'a Asked,
+    ) -> BoxFuture<'a, Result<Person, IdentityError>>;
+
+    /// Another token in the place of one that ends. The old one is used up, so no two may try at once:
+    /// [`IdentityError::TokenRejected`] if it was used up before, or if there is nothing to renew it with.
+    fn renew<'a>(
+        &'a self,
+        token: &'a ProviderToken,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<ProviderToken, IdentityError>>;
 
     /// What a provider's `error` parameter at the callback means.
     fn refused(&self, error: &str) -> IdentityError;

@@ -119,6 +119,20 @@ pub enum RevocationReason {
 /// user is still let in.
 pub const LONGEST_ISSUED: Duration = Duration::from_hours(90 * 24);
 
+impl RevocationReason {
+    /// Who ended the grant, in the audit log's words.
+    #[must_use]
+    pub const fn by(self) -> &'static str {
+        match self {
+            Self::Client | Self::ClientDeleted => "client",
+            Self::CodeReused | Self::RefreshReused => "gateway",
+            Self::AccessLost => "access rules",
+            Self::Person => "person",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// How long things live.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenLives {

@@ -26,5 +26,5 @@ pub(crate) fn client_with(redirect_uris: &[&str]) -> Client {
 /// A user, in no organisation and pinned to no login.
 pub(crate) fn facts() -> Facts {
     let user = User { subject: Subject::new("github", "583231"), login: "Octocat".to_owned(), email: None };
-    Facts { user, pinned: Vec::new(), orgs: Vec::new() }
+    Facts { user, pinned: Vec::new(), orgs: Vec::new(), teams: Vec::new() }
 }

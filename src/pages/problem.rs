@@ -130,21 +130,27 @@ impl Problem {
         )
     }
 
-    /// The rules do not let the person in. `tried` are the rules by user and by organisation.
+    /// The rules do not let the person in. `tried` are the rules by user, by organisation and by team.
     #[must_use]
-    pub fn not_allowed(provider: &str, login: &str, service: &str, tried: (&[String], &[String])) -> Self {
-        let (users, orgs) = tried;
-        let rules = match (users.is_empty(), orgs.is_empty()) {
-            (true, true) => "nobody".to_owned(),
-            (false, true) => "certain users".to_owned(),
-            (true, false) => format!("members of {}", orgs.join(", ")),
-            (false, false) => format!("certain users and members of {}", orgs.join(", ")),
-        };
+    pub fn not_allowed(
+        provider: &str,
+        login: &str,
+        service: &str,
+        tried: (&[String], &[String], &[String]),
+    ) -> Self {
+        let (users, orgs, teams) = tried;
+        let rules = [
+            (!users.is_empty()).then(|| "certain users".to_owned()),
+            (!orgs.is_empty()).then(|| format!("members of {}", orgs.join(", "))),
+            (!teams.is_empty()).then(|| format!("members of the team {}", teams.join(", "))),
+        ];
+        let rules: Vec<String> = rules.into_iter().flatten().collect();
+        let rules = if rules.is_empty() { "nobody".to_owned() } else { rules.join("; ") };
         let mut next = vec![
             format!("The access rules of {service} let in: {rules}."),
             format!("Ask the operator to add {login} to access.users of this service."),
         ];
-        if !orgs.is_empty() {
+        if !orgs.is_empty() || !teams.is_empty() {
             next.push(format!(
                 "If you are a member: organisations can hide from applications. At {provider}, open Settings, Applications, and grant this application access to the organisation."
             ));

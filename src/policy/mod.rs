@@ -1,5 +1,7 @@
 //! Who may use which service. Pure: rules and facts in, a verdict out.
 
+mod freshness;
+
 use std::collections::BTreeSet;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::oauth::Facts;
 
+pub use freshness::{Freshness, Judgement};
+
 /// A service's access rules; any one that matches lets the user in, no rule lets nobody in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessRules {
@@ -15,11 +19,14 @@ pub struct AccessRules {
     pub users: Vec<String>,
     /// Organisations, lower-case; membership must be `active` (F4).
     pub orgs: Vec<String>,
+    /// Teams, as `organisation/team`, lower-case; likewise.
+    #[serde(default)]
+    pub teams: Vec<String>,
 }
 
 /// A refused user: which rules were tried (finding `not-allowed`).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{login} is not let in by any rule: users {users:?}, orgs {orgs:?}")]
+#[error("{login} is not let in by any rule: users {users:?}, orgs {orgs:?}, teams {teams:?}")]
 pub struct NotAllowed {
     /// Who was refused.
     pub login: String,
@@ -27,6 +34,8 @@ pub struct NotAllowed {
     pub users: Vec<String>,
     /// The organisation rules that were tried.
     pub orgs: Vec<String>,
+    /// The team rules that were tried.
+    pub teams: Vec<String>,
 }
 
 impl AccessRules {
@@ -41,26 +50,43 @@ impl AccessRules {
         self.users.iter().map(String::as_str).filter(|user| *user != "*" && !user.contains(':'))
     }
 
+    /// The organisations and teams that are named: what an identity provider must be asked about.
+    pub fn memberships(&self) -> impl Iterator<Item = &str> {
+        self.orgs.iter().chain(&self.teams).map(String::as_str)
+    }
+
+    /// Whether memberships decide about this user: some rule names an organisation or team, and no rule by user lets
+    /// them in anyhow.
+    #[must_use]
+    pub fn hang_on_memberships(&self, facts: &Facts) -> bool {
+        self.memberships().next().is_some() && !self.name_user(facts)
+    }
+
     /// Tries the rules. A login is compared with the pins only, never with the login the user has now: who takes over
     /// a renamed or deleted login is somebody else (F3).
     ///
     /// # Errors
     /// [`NotAllowed`].
     pub fn admit(&self, facts: &Facts) -> Result<(), NotAllowed> {
-        let is = |rule: &str, fact: &String| rule.eq_ignore_ascii_case(fact);
-        let by_user = |rule: &String| match rule.as_str() {
-            "*" => true,
-            subject if subject.contains(':') => facts.user.subject.as_str() == subject,
-            login => facts.pinned.iter().any(|pinned| is(login, pinned)),
-        };
-        let by_org = |rule: &String| facts.orgs.iter().any(|org| is(rule, org));
-        if self.users.iter().any(by_user) || self.orgs.iter().any(by_org) {
+        let by_org = |rule: &String| contains(&facts.orgs, rule);
+        let by_team = |rule: &String| contains(&facts.teams, rule);
+        if self.name_user(facts) || self.orgs.iter().any(by_org) || self.teams.iter().any(by_team) {
             return Ok(());
         }
         Err(NotAllowed {
             login: facts.user.login.clone(),
             users: self.users.clone(),
             orgs: self.orgs.clone(),
+            teams: self.teams.clone(),
+        })
+    }
+
+    /// Whether a rule by user lets this one in.
+    fn name_user(&self, facts: &Facts) -> bool {
+        self.users.iter().any(|rule| match rule.as_str() {
+            "*" => true,
+            subject if subject.contains(':') => facts.user.subject.as_str() == subject,
+            login => contains(&facts.pinned, login),
         })
     }
 
@@ -68,7 +94,9 @@ impl AccessRules {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hash = Context::new(&SHA256);
-        for (label, rules) in [("users", &self.users), ("orgs", &self.orgs)] {
+        // Rules without teams have the fingerprint that they had before there were any.
+        let teams = (!self.teams.is_empty()).then_some(("teams", &self.teams));
+        for (label, rules) in [("users", &self.users), ("orgs", &self.orgs)].into_iter().chain(teams) {
             let rules: BTreeSet<String> = rules.iter().map(|rule| normalised(rule)).collect();
             absorb(&mut hash, label);
             hash.update(&(rules.len() as u64).to_be_bytes());
@@ -78,6 +106,10 @@ impl AccessRules {
         }
         URL_SAFE_NO_PAD.encode(&hash.finish().as_ref()[..6])
     }
+}
+
+fn contains(names: &[String], rule: &str) -> bool {
+    names.iter().any(|name| rule.eq_ignore_ascii_case(name))
 }
 
 /// Text preceded by its length, so that no two lists of rules look the same.
@@ -100,7 +132,11 @@ mod tests {
 
     fn rules(users: &[&str], orgs: &[&str]) -> AccessRules {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        AccessRules { users: owned(users), orgs: owned(orgs) }
+        AccessRules { users: owned(users), orgs: owned(orgs), teams: Vec::new() }
+    }
+
+    fn with_teams(rules: AccessRules, teams: &[&str]) -> AccessRules {
+        AccessRules { teams: teams.iter().map(|team| (*team).to_owned()).collect(), ..rules }
     }
 
     fn facts(pinned: &[&str], orgs: &[&str]) -> Facts {
@@ -111,7 +147,7 @@ mod tests {
     #[test]
     fn no_rule_lets_nobody_in() {
         let refusal = AccessRules::default().admit(&facts(&["octocat"], &["example"])).unwrap_err();
-        assert_eq!(refusal.to_string(), "Octocat is not let in by any rule: users [], orgs []");
+        assert_eq!(refusal.to_string(), "Octocat is not let in by any rule: users [], orgs [], teams []");
     }
 
     #[test]
@@ -132,7 +168,46 @@ mod tests {
     fn a_refusal_names_the_rules_that_were_tried() {
         let tried = rules(&["mona", "github:1", "583231", "GitHub:583231"], &["other", "example "]);
         let refusal = tried.admit(&facts(&["octocat"], &["example"])).unwrap_err();
-        assert_eq!(refusal, NotAllowed { login: "Octocat".to_owned(), users: tried.users, orgs: tried.orgs });
+        assert_eq!(
+            refusal,
+            NotAllowed {
+                login: "Octocat".to_owned(),
+                users: tried.users,
+                orgs: tried.orgs,
+                teams: tried.teams
+            }
+        );
+    }
+
+    // F4
+    #[test]
+    fn a_team_lets_its_members_in_and_its_organisation_s_others_not() {
+        let member = Facts { teams: vec!["acme/core".into()], ..facts(&[], &["acme"]) };
+        assert_eq!(with_teams(rules(&[], &[]), &["acme/Core"]).admit(&member), Ok(()));
+        for team in ["acme/other", "other/core", "acme", "core"] {
+            let refused = with_teams(rules(&[], &[]), &[team]).admit(&member).unwrap_err();
+            assert_eq!(refused.teams, [team]);
+        }
+        assert!(
+            rules(&["acme/core"], &["acme/core"]).admit(&member).is_err(),
+            "a team is no user and no organisation"
+        );
+    }
+
+    #[test]
+    fn memberships_decide_only_where_no_rule_names_the_user() {
+        let user = facts(&["octocat"], &[]);
+        for (rules, decide) in [
+            (rules(&[], &[]), false),
+            (rules(&["mona"], &[]), false),
+            (rules(&["mona"], &["acme"]), true),
+            (with_teams(rules(&[], &[]), &["acme/core"]), true),
+            (rules(&["*"], &["acme"]), false),
+            (rules(&["octocat"], &["acme"]), false),
+            (with_teams(rules(&["github:583231"], &[]), &["acme/core"]), false),
+        ] {
+            assert_eq!(rules.hang_on_memberships(&user), decide, "{rules:?}");
+        }
     }
 
     // F3: `testing::facts` is the user who is called Octocat today.
@@ -181,6 +256,9 @@ mod tests {
             rules(&["a"], &["b"]),
             rules(&["*"], &[]),
             rules(&["orgs"], &[]),
+            with_teams(rules(&[], &[]), &["a"]),
+            with_teams(rules(&[], &["a"]), &["a"]),
+            with_teams(rules(&[], &[]), &["a", "b"]),
         ] {
             assert!(seen.insert(rules.fingerprint()), "{rules:?}");
         }
@@ -196,7 +274,7 @@ mod tests {
             pinned in proptest::collection::vec("(a|b|c)", 0..3),
             member in proptest::collection::vec("(a|b|c)", 0..3),
         ) {
-            let rules = AccessRules { users: users.clone(), orgs: orgs.clone() };
+            let rules = AccessRules { users: users.clone(), orgs: orgs.clone(), teams: Vec::new() };
             let facts = Facts { pinned: pinned.clone(), orgs: member.clone(), ..testing::facts() };
             let let_in = users.iter().any(|user| user == "*" || user == "github:583231" || pinned.contains(user))
                 || orgs.iter().any(|org| member.contains(org));

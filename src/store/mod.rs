@@ -12,6 +12,7 @@ mod redis;
 mod resealing;
 mod schema;
 mod upkeep;
+mod users;
 
 use std::io;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ pub use crate::oauth::StoredKey;
 pub use operator::{GrantsOf, Page};
 pub use resealing::Resealed;
 pub use schema::SCHEMA;
+pub use users::{UserRecord, UserToken};
 
 /// How long after its end a record may stay: clocks differ.
 pub const COLLECT_AFTER: Duration = Duration::from_mins(10);
@@ -148,6 +150,17 @@ pub enum OpenError {
         "some of this store is still sealed under the secret_key of before; write that as secret_key_previous again, until the log says that 0 are left"
     )]
     StillSealed,
+    /// Its users are those of another identity provider, where the same ids are other people.
+    #[error(
+        "the users in this store are those of {found}, and web_url says {configured}, where the same ids are other people; \
+         restore identity.github.web_url, or start with an empty store"
+    )]
+    Provider {
+        /// The store's.
+        found: String,
+        /// The configuration's.
+        configured: String,
+    },
     /// A newer Portcullis wrote it.
     #[error("the store has schema {found}, this version knows {known}; upgrade portcullis")]
     Schema {

@@ -100,17 +100,6 @@ impl Store {
         Ok(Some(schema::read::<Pin>(&name, &bytes, &self.sealer)?.value.subject))
     }
 
-    /// Takes a login's pin back, so that the next who signs in with it is its owner; tells whose it was (F3). That one
-    /// loses what the login let them into when they refresh next.
-    ///
-    /// # Errors
-    /// [`StoreError`]. After [`StoreError::Away`] the pin may be gone.
-    pub async fn forget_login(&self, login: &str) -> Result<Option<Subject>, StoreError> {
-        let name = schema::pin(&login.to_lowercase());
-        let Some(bytes) = self.backend.take(&name).await? else { return Ok(None) };
-        Ok(Some(schema::read::<Pin>(&name, &bytes, &self.sealer)?.value.subject))
-    }
-
     async fn page_of_ids(&self, from: Option<String>) -> Result<(Vec<GrantId>, Option<String>), StoreError> {
         let prefix = Prefix { text: GRANT, sharded: true };
         let page = self.backend.scan(prefix, from.map(Cursor)).await?;

@@ -6,6 +6,7 @@
 //! | `meta:schema` | [`SCHEMA`] | record | never |
 //! | `meta:check` | [`CHECK`] | sealed | never |
 //! | `meta:resealing` | [`RESEALING`] | record | when nothing is left that a `secret_key` of before sealed |
+//! | `meta:provider` | [`Provider`] | record | never |
 //! | `client:<digest of id>` | [`Client`] | record | `client.expires` |
 //! | `flow:<digest of state>` | [`Flow`] | sealed | `flow.expires` |
 //! | `busy:<digest of client id>` | somebody is signing in with it | record | `flow.expires` |
@@ -17,9 +18,11 @@
 //! | `revoked:issued:<shard>`, in its shard | [`Revocation`] of a long token | log | entries with the longest issued token |
 //! | `grants-of-user:<digest of subject>` | grant ids | log, a hint | entries with the longest grant |
 //! | `grants-of-client:<digest of id>` | grant ids | log, a hint | entries with the longest grant |
+//! | `user:<digest of subject>` | [`UserRecord`] | sealed | `record.expires` |
 //! | `pin:<digest of login>` | [`Pin`] | record | never |
 //! | `pins-of:<digest of subject>` | logins | log, a hint | never |
 //! | `ring:signing`, `ring:refresh`, `ring:session` | [`StoredKey`]s | sealed | never |
+//! | `lease:<digest of name>` | [`Lease`] | record | when the lease does |
 //! | `count:<digest of name>:<window>` | a counter | number | with its window |
 //!
 //! A record is a version byte and JSON `{"exp":…,"value":…}`, `exp` absent where there is no end. A sealed record is the
@@ -33,6 +36,8 @@
 //! | `client` that is used | one for each time a person whom the access rules let in has consented |
 //! | `flow`, `busy` | `limits.open_sign_ins`, for ten minutes, 6 KB each |
 //! | `session` | 100 for each person whom the access rules let in |
+//! | `user` | one for each such person, where some rule names an organisation or team |
+//! | `lease` | one for each such person, for seconds |
 //! | `turns` | two, and one for each such person |
 //! | `turn` | one for each record that stands in its queue |
 //! | `grant`, `grants-of-…`, `revoked` | consents of people whom the access rules let in, by `limits.authorize` |
@@ -44,7 +49,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::backend::Name;
-use super::{Damage, Flow, Revocation, RingKind, Session, StoreError, StoredKey};
+use super::{Damage, Flow, Revocation, RingKind, Session, StoreError, StoredKey, UserRecord};
 use crate::oauth::{Client, ClientId, Grant, GrantId, ShardId, Subject};
 use crate::seal::Sealer;
 use crate::secret::{Digest, Secret};
@@ -58,7 +63,7 @@ pub(super) const CHECK: &str = "portcullis";
 pub(super) const RESEALING: u32 = 1;
 /// The kinds whose records are sealed: how their names begin. The one list of them: a record of these is sealed when it is
 /// written, opened when it is read, and sealed again under another `secret_key`. They lie in no shard.
-pub(super) const SEALED: [&str; 3] = ["meta:check", "flow:", "ring:"];
+pub(super) const SEALED: [&str; 4] = ["meta:check", "flow:", "user:", "ring:"];
 /// How the names of the revocation logs begin: those a reader goes on from where it was.
 pub(super) const REVOKED: &str = "revoked:";
 /// The form of every record.
@@ -73,8 +78,11 @@ impl Record for Session {}
 impl Record for Grant {}
 impl Record for Pin {}
 impl Record for Place {}
+impl Record for Provider {}
+impl Record for Lease {}
 impl Record for String {}
 impl Record for Flow {}
+impl Record for UserRecord {}
 impl Record for Vec<StoredKey> {}
 
 /// Whose a login of the access rules is.
@@ -111,6 +119,20 @@ impl Place {
     pub(super) fn names(self) -> Vec<Name> {
         [Some(self.name), self.beside].into_iter().flatten().map(Name::new).collect()
     }
+}
+
+/// Whose users the subjects of this store are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Provider {
+    /// The origin of the identity provider's pages: `https://github.com`.
+    pub(super) origin: String,
+}
+
+/// What only one process may do for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Lease {
+    /// Random: whose it is, so that no two write the same bytes.
+    pub(super) holder: String,
 }
 
 /// A record as read: what it says, and when that ends.
@@ -262,6 +284,18 @@ pub(super) fn grants_of_user(subject: &Subject) -> Name {
 
 pub(super) fn grants_of_client(id: &ClientId) -> Name {
     digested("grants-of-client", id.as_str())
+}
+
+pub(super) fn provider() -> Name {
+    Name::new("meta:provider".to_owned())
+}
+
+pub(super) fn user(subject: &Subject) -> Name {
+    digested("user", subject.as_str())
+}
+
+pub(super) fn lease(what: &str) -> Name {
+    digested("lease", what)
 }
 
 pub(super) fn pin(login: &str) -> Name {

@@ -361,7 +361,15 @@ mod tests {
         let (mut header, mut claims) = ordinary();
         change(&mut header, &mut claims);
         let token = sign(&keys, &header.to_string(), &claims.to_string());
-        verify(&token, &keys, ISSUER, NOW).map(|verified| verified.claims)
+        let verdict = verify(&token, &keys, ISSUER, NOW).map(|verified| verified.claims);
+        let checks = inspect(&token, &keys, ISSUER, NOW);
+        let is_passed = checks.iter().all(|check| check.finding != Finding::Refused);
+        assert_eq!(
+            is_passed,
+            verdict.is_ok(),
+            "what an operator is told is what happens: {verdict:?} {checks:?}"
+        );
+        verdict
     }
 
     // R12, T7

@@ -11,10 +11,10 @@ use crate::support::github::{CLIENT_ID, CLIENT_SECRET, Failure, FakeGitHub, Hidi
 use crate::support::rig::{Answer, ISSUER, REDIRECT, Rig, authorize_query, dev_yaml, encode};
 
 /// Where GitHub exchanges codes.
-const TOKEN: &str = "/login/oauth/access_token";
+pub(crate) const TOKEN: &str = "/login/oauth/access_token";
 
 /// A gateway whose people sign in at a GitHub of ours, where octocat (583231) approves everything. `access` is YAML.
-async fn world(access: &str) -> (FakeGitHub, Rig) {
+pub(crate) async fn world(access: &str) -> (FakeGitHub, Rig) {
     let fake = FakeGitHub::start().await;
     fake.callback(&format!("{ISSUER}/callback"));
     fake.user(583_231, "octocat");
@@ -31,7 +31,7 @@ async fn world(access: &str) -> (FakeGitHub, Rig) {
 }
 
 /// Consents, goes to GitHub and comes back: the answer of `/callback`.
-async fn sign_in(rig: &Rig, client: &str) -> Answer {
+pub(crate) async fn sign_in(rig: &Rig, client: &str) -> Answer {
     let page = rig.get(&format!("/authorize?{}", encode(&authorize_query(client))), &[]).await;
     let token = page.input("form_token");
     let mut form = authorize_query(client);
@@ -100,7 +100,7 @@ async fn members_come_in_and_the_invited_and_others_do_not() {
     let client = rig.register().await;
     fake.org("acme");
     let outside = sign_in(&rig, &client).await;
-    assert!(outside.status == 403 && outside.body.contains("members of acme"), "{}", outside.body);
+    assert!(outside.status == 403 && outside.body.contains("let in: members of acme."), "{}", outside.body);
     fake.member("octocat", "acme", Membership::Pending);
     assert_eq!(sign_in(&rig, &client).await.status, 403);
     fake.member("octocat", "acme", Membership::Active);

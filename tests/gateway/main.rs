@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod authorize;
 mod consent;
 mod discovery;
@@ -20,3 +21,4 @@ mod revoke;
 mod secret_key;
 mod targets;
 mod tokens;
+mod watch;

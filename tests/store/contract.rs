@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use portcullis::oauth::{AttemptId, Client, GrantState};
+use portcullis::oauth::{AttemptId, Client, Grant, GrantState, RevocationReason};
 use portcullis::seal::Sealer;
 use portcullis::secret::{Digest, Key, random};
 use portcullis::store::backend::{Expect, Name, Prefix, Put};
-use portcullis::store::{OpenError, Revocation, RingKind, SCHEMA, Store, StoreError, Swap};
+use portcullis::store::{GrantsOf, OpenError, Revocation, RingKind, SCHEMA, Store, StoreError, Swap};
 use tokio::task::JoinSet;
 
 use crate::faults::Faulty;
@@ -323,6 +323,69 @@ pub(crate) async fn a_login_pinned_by_many_at_once_has_one_owner(rig: &Rig) {
     }
 }
 
+// F3
+pub(crate) async fn a_forgotten_login_goes_to_the_next_who_signs_in(rig: &Rig) {
+    let (first, second) = (subject("1"), subject("2"));
+    assert_eq!(rig.store.forget_login("octocat").await.unwrap(), None, "nobody has it");
+    rig.store.pin_login("octocat", &first).await.unwrap();
+    rig.store.pin_login("hubot", &first).await.unwrap();
+    assert_eq!(rig.store.forget_login("OctoCat").await.unwrap(), Some(first.clone()));
+    assert_eq!(rig.store.pins(&first).await.unwrap(), ["hubot"], "the other stays");
+    assert_eq!(rig.store.pin_login("octocat", &second).await.unwrap(), second);
+    assert_eq!(rig.store.pins(&second).await.unwrap(), ["octocat"]);
+    assert_eq!(rig.store.pins(&first).await.unwrap(), ["hubot"]);
+}
+
+pub(crate) async fn the_newest_sign_in_of_a_user_wins_and_a_later_swap_does_not_undo_it(rig: &Rig) {
+    let (first, second) = (user("1", "gho_one", later(600)), user("1", "gho_two", later(900)));
+    assert!(rig.store.user(&subject("1"), NOW).await.unwrap().is_none());
+    rig.store.save_user(&first).await.unwrap();
+    let read = rig.store.user(&subject("1"), NOW).await.unwrap().unwrap();
+    assert_eq!(read.value, first);
+    rig.store.save_user(&second).await.unwrap();
+    let without = portcullis::store::UserRecord { token: None, ..first };
+    assert_eq!(rig.store.swap_user(&read, &without).await.unwrap(), Swap::Conflict);
+    let read = rig.another().await.user(&subject("1"), NOW).await.unwrap().unwrap();
+    assert_eq!(read.value, second);
+    assert_eq!(rig.store.swap_user(&read, &without).await.unwrap(), Swap::Done);
+    assert_eq!(rig.store.user(&subject("1"), NOW).await.unwrap().unwrap().value, without);
+    assert!(rig.store.user(&subject("2"), NOW).await.unwrap().is_none(), "another user");
+}
+
+pub(crate) async fn a_user_s_record_ends_by_the_time_passed_in(rig: &Rig) {
+    rig.store.save_user(&user("1", "gho_one", later(600))).await.unwrap();
+    assert!(rig.store.user(&subject("1"), later(599)).await.unwrap().is_some());
+    assert!(rig.store.user(&subject("1"), later(600)).await.unwrap().is_none());
+}
+
+pub(crate) async fn of_32_that_want_a_lease_one_has_it_until_it_ends(rig: &Rig) {
+    for (now, until) in [(0, 60), (60, 120)] {
+        let mut wanting = JoinSet::new();
+        for _ in 0..32 {
+            let store = rig.store.clone();
+            wanting.spawn(async move { store.lease("renew 1", later(until), later(now)).await.unwrap() });
+        }
+        let mine = wanting.join_all().await.into_iter().filter(|mine| *mine).count();
+        assert_eq!(mine, 1, "from {now} on");
+        let again = rig.another().await.lease("renew 1", later(until + 60), later(until - 1)).await.unwrap();
+        assert!(!again, "it has not ended");
+    }
+    assert!(rig.store.lease("renew 2", later(60), NOW).await.unwrap(), "another one");
+}
+
+// F6
+pub(crate) async fn the_users_of_another_provider_are_refused(rig: &Rig) {
+    rig.store.bind_provider("https://github.com").await.unwrap();
+    rig.another().await.bind_provider("https://github.com").await.unwrap();
+    let refused = rig.store.bind_provider("https://git.example.com").await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the users in this store are those of https://github.com, and web_url says https://git.example.com, where the same \
+         ids are other people; restore identity.github.web_url, or start with an empty store"
+    );
+    rig.store.bind_provider("https://github.com").await.unwrap();
+}
+
 pub(crate) async fn of_eight_fresh_key_rings_one_wins_and_all_get_it(rig: &Rig) {
     for kind in [RingKind::Signing, RingKind::Refresh, RingKind::Session] {
         let mut openers = JoinSet::new();
@@ -562,13 +625,82 @@ pub(crate) async fn nothing_secret_is_readable_in_what_is_stored(rig: &Rig) {
     visible.facts.user.login = name.to_owned();
     rig.store.save_session(&secret(cookie), &visible).await.unwrap();
     rig.store.key_ring(RingKind::Signing, key("k", material)).await.unwrap();
+    rig.store.save_user(&user("1", "planted-token", later(600))).await.unwrap();
     rig.store.count("planted-counter", Duration::from_mins(1), NOW).await.unwrap();
     revoke_one(&rig.store).await;
 
     let dump = rig.dump().await;
     let holds = |text: &str| dump.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(holds(name) && holds("ring:signing"), "the dump is a dump of the store");
-    for text in planted.into_iter().chain([theirs, "planted-counter"]) {
+    for text in planted.into_iter().chain([theirs, "planted-counter", "planted-token"]) {
         assert!(!holds(text), "{text} is readable");
     }
+}
+
+// R14
+pub(crate) async fn the_revocation_of_a_long_token_is_told_until_its_end(rig: &Rig) {
+    let issued =
+        Grant { state: GrantState::Issued { until: later(90 * 86_400) }, ..pending("c_one", "1", "x") };
+    rig.store.begin_grant(&issued, &lives()).await.unwrap();
+    let read = rig.store.grant(issued.id, NOW).await.unwrap().unwrap();
+    let ended = issued.clone().revoke(RevocationReason::Operator, AttemptId::new([1; 8]), later(1)).unwrap();
+    assert_eq!(rig.store.swap_grant(&read, &ended, &lives()).await.unwrap(), Swap::Done);
+    let short = revoke_one(&rig.store).await;
+    let long = Revocation { grant: issued.id, at: later(1), until: Some(later(90 * 86_400)) };
+    assert_eq!(rig.store.revocations(None).await.unwrap().0, [short, long]);
+    rig.pass(Duration::from_secs(2)).await;
+    rig.store.sweep(Duration::from_secs(1), later(2)).await.unwrap();
+    assert_eq!(
+        rig.store.revocations(None).await.unwrap().0,
+        [long],
+        "a process that starts now must know it"
+    );
+    assert!(rig.store.grant(issued.id, later(89 * 86_400)).await.unwrap().is_some(), "its tombstone too");
+}
+
+pub(crate) async fn pages_find_every_grant_and_client_once_and_none_that_has_ended(rig: &Rig) {
+    let mut wanted = HashSet::new();
+    for number in 0..1100_u32 {
+        let grant = active(&pending("c_one", &(number % 3).to_string(), "code"), 1);
+        rig.store.begin_grant(&grant, &lives()).await.unwrap();
+        wanted.insert(grant.id);
+    }
+    let other = active(&pending("c_two", "9", "code"), 1);
+    rig.store.begin_grant(&other, &lives()).await.unwrap();
+    let ended = revoke_one(&rig.store).await.grant;
+    for (of, expected) in [
+        (GrantsOf::Client(client_id("c_one")), 1100),
+        (GrantsOf::User(subject("9")), 1),
+        (GrantsOf::User(subject("nobody")), 0),
+        (GrantsOf::All, 1101),
+    ] {
+        let (mut found, mut from, mut pages) = (HashSet::new(), None, 0);
+        loop {
+            let page = rig.store.page_of_grants(&of, from, NOW).await.unwrap();
+            assert!(page.found.len() <= 1100, "a page is a part");
+            found.extend(page.found.into_iter().map(|grant| grant.id));
+            (from, pages) = (page.next, pages + 1);
+            if from.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found.len(), expected, "{of:?}");
+        assert!(!found.contains(&ended), "{of:?}");
+        assert!(pages > 1 || expected < 1000, "{of:?} came at once");
+    }
+    for id in ["c_one", "c_two", "c_old"] {
+        let ends = if id == "c_old" { NOW } else { later(60) };
+        rig.store.save_client(&client(id, ends)).await.unwrap();
+    }
+    let page = rig.store.page_of_clients(None, NOW).await.unwrap();
+    let ids: HashSet<_> = page.found.into_iter().map(|client| client.id.to_string()).collect();
+    assert_eq!(ids, HashSet::from(["c_one".to_owned(), "c_two".to_owned()]));
+}
+
+pub(crate) async fn a_deleted_client_is_gone(rig: &Rig) {
+    let (id, one) = (client_id("c_one"), client("c_one", later(60)));
+    rig.store.save_client(&one).await.unwrap();
+    rig.store.delete_client(&id).await.unwrap();
+    assert_eq!(rig.store.client(&id, NOW).await.unwrap(), None);
+    rig.store.delete_client(&id).await.unwrap();
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use portcullis::oauth::{
-    AttemptId, Client, ClientId, CodeChallenge, Facts, Grant, GrantId, GrantState, Resource,
-    RevocationReason, Scopes, Subject, TokenLives, User,
+    AttemptId, Client, ClientId, CodeChallenge, Facts, Grant, GrantId, GrantState, Known, Membership,
+    Resource, RevocationReason, Scopes, Subject, TokenLives, User,
 };
 use portcullis::seal::Sealer;
 use portcullis::secret::{Digest, Key, Secret, random};
-use portcullis::store::{Flow, Session, StoredKey};
+use portcullis::store::{Flow, Session, StoredKey, UserRecord, UserToken};
 use portcullis::time::Timestamp;
 use serde_json::{from_value, json};
 
@@ -59,7 +59,15 @@ pub(crate) fn facts(id: &str) -> Facts {
         user: User { subject: subject(id), login: "octocat".to_owned(), email: None },
         pinned: Vec::new(),
         orgs: Vec::new(),
+        teams: Vec::new(),
     }
+}
+
+/// A user who was an active member of `acme`, and the token of that sign-in.
+pub(crate) fn user(id: &str, token: &str, expires: Timestamp) -> UserRecord {
+    let answers = [("acme".to_owned(), Membership::Active)];
+    let token = UserToken { access: token.to_owned(), ends: None, refresh: Some(format!("{token}-refresh")) };
+    UserRecord { known: Known::learn(None, facts(id).user, answers, NOW), token: Some(token), expires }
 }
 
 pub(crate) fn challenge() -> CodeChallenge {

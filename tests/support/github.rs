@@ -4,8 +4,9 @@
 //! minutes, a `User-Agent` is required, lists come in pages. The web part is at [`FakeGitHub::url`], the API below
 //! `/api/v3`, as on a GitHub Enterprise Server.
 //!
-//! A test scripts the world (`user`, `org`, `member`, `hide`, `rename`, `recycle`), who answers the authorize page
-//! (`approve_as`, `deny`, `ask`) and what goes wrong (`fail`), and looks at what was asked (`requests`).
+//! A test scripts the world (`user`, `org`, `member`, `leave`, `hide`, `rename`, `recycle`, `revoke`), who answers the
+//! authorize page (`approve_as`, `deny`, `ask`) and what goes wrong (`fail`), and looks at what was asked (`requests`).
+//! With `expiring` it is a GitHub App, whose tokens end and are renewed by a refresh token that works once.
 
 mod answers;
 mod api;
@@ -83,6 +84,8 @@ pub enum Failure {
     Spent(u64),
     /// The secondary limit in the text alone.
     SaysLimit,
+    /// The account is suspended: a 403 that says so.
+    Suspended,
     /// The right answer, later.
     Slow(Duration),
     /// 200, but neither JSON nor a form.
@@ -119,6 +122,16 @@ struct Code {
     issued: Duration,
 }
 
+/// An access token.
+#[derive(Clone)]
+struct Token {
+    user: u64,
+    scopes: HashSet<String>,
+    ends: Option<Duration>,
+    /// What renews it, once.
+    refresh: Option<String>,
+}
+
 struct World {
     started: Instant,
     passed: Duration,
@@ -133,7 +146,9 @@ struct World {
     page: usize,
     failures: Vec<(String, Failure)>,
     codes: HashMap<String, Code>,
-    tokens: HashMap<String, (u64, HashSet<String>)>,
+    tokens: HashMap<String, Token>,
+    given: Vec<String>,
+    token_life: Option<Duration>,
     seen: Vec<Seen>,
 }
 
@@ -225,6 +240,43 @@ impl FakeGitHub {
         world.members.insert((user, org.into()), membership);
     }
 
+    /// An organisation shows its members again.
+    pub fn show(&self, org: &str) {
+        self.world().orgs.iter_mut().find(|(name, _)| name == org).expect("an organisation").1 = None;
+    }
+
+    /// A person leaves an organisation, and its teams.
+    pub fn leave(&self, login: &str, org: &str) {
+        let mut world = self.world();
+        let user = world.by_login(login).expect("a user").id;
+        assert!(world.members.remove(&(user, org.into())).is_some(), "{login} is no member");
+        world.teams.retain(|(member, of, _), _| (*member, of.as_str()) != (user, org));
+    }
+
+    /// A person leaves a team.
+    pub fn leave_team(&self, login: &str, org: &str, team: &str) {
+        let mut world = self.world();
+        let user = world.by_login(login).expect("a user").id;
+        assert!(world.teams.remove(&(user, org.into(), team.into())).is_some(), "{login} is no member");
+    }
+
+    /// A person takes the application's access away: none of its tokens works any more.
+    pub fn revoke(&self, login: &str) {
+        let mut world = self.world();
+        let user = world.by_login(login).expect("a user").id;
+        world.tokens.retain(|_, token| token.user != user);
+    }
+
+    /// One token works no more.
+    pub fn kill(&self, token: &str) {
+        assert!(self.world().tokens.remove(token).is_some(), "no such token");
+    }
+
+    /// From now on tokens end after `life`, and come with a refresh token.
+    pub fn expiring(&self, life: Duration) {
+        self.world().token_life = Some(life);
+    }
+
     /// Puts a person into a team, or invites them.
     pub fn team_member(&self, login: &str, org: &str, team: &str, membership: Membership) {
         let mut world = self.world();
@@ -282,9 +334,9 @@ impl FakeGitHub {
         self.requests().into_iter().filter(|seen| seen.path == path).collect()
     }
 
-    /// Every access token given out so far: a test looks for them where they must not be.
+    /// Every token given out so far: a test looks for them where they must not be.
     pub fn tokens(&self) -> Vec<String> {
-        self.world().tokens.keys().cloned().collect()
+        self.world().given.clone()
     }
 
     /// Where it listens.
@@ -358,6 +410,8 @@ impl World {
             failures: Vec::new(),
             codes: HashMap::new(),
             tokens: HashMap::new(),
+            given: Vec::new(),
+            token_life: None,
             seen: Vec::new(),
         }
     }

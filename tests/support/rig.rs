@@ -210,6 +210,19 @@ impl Rig {
         Self { gateway, shared, clock, worker: Arc::new(Worker::new()), yaml, _tasks: tasks, folder }
     }
 
+    /// Another process over the same store.
+    pub async fn another(&self) -> Self {
+        let config = Config::from_text(&self.yaml).unwrap();
+        let (store, clock) = (self.shared.store.clone(), Arc::clone(&self.clock));
+        let shared = cli::serve::share_over(&config, store, clock.clone()).await.unwrap();
+        Self::over(config, self.yaml.clone(), clock, shared, Arc::clone(&self.folder)).await
+    }
+
+    /// Its configuration as text.
+    pub fn yaml(&self) -> &str {
+        &self.yaml
+    }
+
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }

@@ -7,6 +7,7 @@ use crate::gateway::guard::{self, Refusal};
 use crate::gateway::{Service, keys};
 use crate::oauth::OAuthError;
 use crate::oauth::{AttemptId, Code, Grant, GrantId, GrantState, Presented, Refresh, RefreshError};
+use crate::policy::Judgement;
 use crate::secret::Secret;
 use crate::store::{RingKind, StoreError};
 use crate::token::{self, Check, Claims, Finding, RefreshToken, TokenError};
@@ -120,21 +121,8 @@ impl Operator {
         let grant = self.shared.store.grant(claims.grant, self.now()).await?.map(|loaded| loaded.value);
         let is_live = grant.as_ref().is_some_and(is_live);
         checks.push(Check::aside("grant", "in use", grant.as_ref().map_or("gone", state), is_live));
-        let facts = match grant {
-            Some(grant) => {
-                let pinned = self.shared.store.pins(&claims.subject).await?;
-                crate::oauth::Facts { pinned, ..grant.facts }
-            }
-            None => self.facts(&claims.subject).await?,
-        };
-        let admitted = service.settings.access.admit(&facts);
-        let found = admitted.as_ref().map_or_else(ToString::to_string, |()| "let in".to_owned());
-        checks.push(Check::aside(
-            "sub",
-            "let in by the access rules, for the next token",
-            found,
-            admitted.is_ok(),
-        ));
+        let (found, is_in) = told(self.judge(&service.settings.access, &claims.subject).await?);
+        checks.push(Check::aside("sub", "let in by the access rules, for the next token", found, is_in));
         let known = self.is_known(&claims.client).await?;
         let found = if known { claims.client.as_str() } else { "not registered (any more)" };
         checks.push(Check::aside("client_id", "a client that is known, for the next token", found, known));
@@ -170,7 +158,7 @@ impl Operator {
         let attempt = AttemptId::new(crate::secret::random());
         let decided = grant.refresh(&refresh, attempt, self.lives(), self.now());
         let found = match &decided {
-            Ok(outcome) if outcome.write => "yields the next tokens".to_owned(),
+            Ok(outcome) if outcome.fact.writes() => "yields the next tokens".to_owned(),
             Ok(_) => "yields the newest tokens again".to_owned(),
             Err(RefreshError::Theft(_)) => "would end the grant: it was replaced, and comes again".to_owned(),
             Err(error) => OAuthError::from(error).description,
@@ -179,14 +167,12 @@ impl Operator {
     }
 
     async fn of_rules(&self, grant: &Grant) -> Result<Check, StoreError> {
-        let pinned = self.shared.store.pins(&grant.facts.user.subject).await?;
-        let facts = crate::oauth::Facts { pinned, ..grant.facts.clone() };
-        let expected = "let in by the access rules";
-        Ok(match self.site.service(&grant.resource).map(|service| service.settings.access.admit(&facts)) {
-            None => Check::new("service", "configured", &grant.resource, false),
-            Some(Ok(())) => Check::new("user", expected, &facts.user.subject, true),
-            Some(Err(refused)) => Check::new("user", expected, refused, false),
-        })
+        let Some(service) = self.site.service(&grant.resource) else {
+            return Ok(Check::new("service", "configured", &grant.resource, false));
+        };
+        let subject = &grant.facts.user.subject;
+        let (found, is_in) = told(self.judge(&service.settings.access, subject).await?);
+        Ok(Check::new("user", "let in by the access rules", format!("{subject}, {found}"), is_in))
     }
 
     async fn of_code(&self, code: &Code) -> Result<Vec<Check>, StoreError> {
@@ -217,6 +203,16 @@ impl Operator {
         let is_good = grant.as_ref().is_some_and(is_live);
         checks.push(Check::new("grant", "in use", format!("{id}: {found}"), is_good));
         Ok(grant)
+    }
+}
+
+/// What the access rules say, and whether tokens would be issued: who is in doubt is asked after at the refresh.
+fn told(judgement: Judgement) -> (String, bool) {
+    match judgement {
+        Judgement::Admitted(_) => ("let in".to_owned(), true),
+        Judgement::Unknown => ("the identity provider is asked at the next refresh".to_owned(), true),
+        Judgement::Hidden(of) => (format!("{of} hides its members"), false),
+        Judgement::Lost(refused) => (refused.to_string(), false),
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Operator, Unknown};
 use crate::gateway::grants::{deadline, patiently};
 use crate::gateway::{KeyRingError, Service, key_rings, keys};
-use crate::oauth::{AttemptId, ClientId, Grant, GrantId, Issuance, LONGEST_ISSUED, Scopes};
-use crate::policy::NotAllowed;
+use crate::oauth::{AttemptId, ClientId, Grant, GrantId, Issuance, LONGEST_ISSUED, Scopes, Subject};
+use crate::policy::{Judgement, NotAllowed};
 use crate::secret::{self, Secret};
 use crate::store::StoreError;
 use crate::telemetry::{Audit, Event};
@@ -50,6 +50,11 @@ pub enum IssueError {
     /// The access rules do not let the user in.
     #[error(transparent)]
     NotAllowed(#[from] NotAllowed),
+    /// A membership might, and nobody has said so lately.
+    #[error(
+        "whether the access rules let {0} in is not known: their memberships were not seen lately; let them sign in once more"
+    )]
+    NotKnown(Subject),
     /// The service takes requests without a token.
     #[error("{0} is public: it needs no token")]
     Public(String),
@@ -88,8 +93,11 @@ impl Operator {
         }
         let scopes = scopes(service, &wanted.scope)?;
         let subject = self.user(&wanted.user).await??;
-        let facts = self.facts(&subject).await?;
-        service.settings.access.admit(&facts)?;
+        let facts = match self.judge(&service.settings.access, &subject).await? {
+            Judgement::Admitted(facts) => facts,
+            Judgement::Lost(refused) => return Err(refused.into()),
+            Judgement::Hidden(_) | Judgement::Unknown => return Err(IssueError::NotKnown(subject)),
+        };
         let (now, until) = (self.now(), self.now().after(wanted.ttl));
         let issuance = Issuance {
             id: GrantId::new(secret::random()),
@@ -100,7 +108,7 @@ impl Operator {
         };
         let grant = Grant::issue(issuance, AttemptId::new(secret::random()), now, until);
         let token = self.sign(service, &grant, until).await?;
-        self.audit(&grant);
+        Audit { by: Some("operator"), ..Audit::of_grant(Event::TokenIssued, &grant) }.write_alone();
         Ok(Issued { token, grant, until })
     }
 
@@ -136,18 +144,6 @@ impl Operator {
             email: user.email.clone().filter(|_| service.settings.forward_email),
         };
         Ok(signing.mint(&claims)?)
-    }
-
-    fn audit(&self, grant: &Grant) {
-        Audit {
-            subject: Some(grant.facts.user.subject.as_str()),
-            client: Some(grant.client.as_str()),
-            grant: Some(grant.id),
-            resource: Some(grant.resource.as_str()),
-            by: Some("operator"),
-            ..Audit::of(Event::TokenIssued)
-        }
-        .write_alone();
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::grants::{self, Step};
 use super::{Service, Shared, Site};
 use crate::oauth::{
-    AttemptId, Client, ClientId, Facts, Grant, GrantId, Resource, RevocationReason, Subject, TokenLives, User,
+    AttemptId, Client, ClientId, Grant, GrantId, Known, Resource, RevocationReason, Subject, TokenLives, User,
 };
+use crate::policy::{AccessRules, Judgement};
 use crate::secret;
 use crate::store::{GrantsOf, StoreError};
 use crate::telemetry::{Audit, Event};
@@ -79,8 +80,8 @@ impl Operator {
     fn service(&self, name: &str) -> Result<&Arc<Service>, Unknown> {
         let named = self.site.services().find(|service| service.name == name);
         named.and_then(|settings| self.site.service(&settings.resource)).ok_or_else(|| {
-            let names: Vec<_> = self.site.services().map(|service| service.name.as_str()).collect();
-            Unknown::Service(name.to_owned(), names.join(", "))
+            let all: Vec<_> = self.site.services().map(|service| service.name.as_str()).collect();
+            Unknown::Service(name.to_owned(), all.join(", "))
         })
     }
 
@@ -120,20 +121,26 @@ impl Operator {
         })
     }
 
-    /// What is known of a user without asking anybody: of the newest grant, and the pins of now.
-    async fn facts(&self, subject: &Subject) -> Result<Facts, StoreError> {
-        let store = &self.shared.store;
-        let pinned = store.pins(subject).await?;
-        let grants = store.grants_of_user(subject, self.now()).await?;
-        let newest = grants.into_iter().max_by_key(|grant| grant.created);
-        Ok(match newest {
-            Some(grant) => Facts { pinned, ..grant.facts },
-            None => {
-                let login = pinned.first().map_or(subject.bare(), String::as_str).to_owned();
-                let user = User { subject: subject.clone(), login, email: None };
-                Facts { user, pinned, orgs: Vec::new() }
-            }
-        })
+    /// What access rules say of a user, by what is known without asking the identity provider.
+    async fn judge(&self, rules: &AccessRules, subject: &Subject) -> Result<Judgement, StoreError> {
+        let pinned = self.shared.store.pins(subject).await?;
+        let known = self.known(subject, &pinned).await?;
+        Ok(self.site.settings.freshness.judge(rules, &known, pinned, self.now()))
+    }
+
+    /// Of the newest sign-in, or else of the newest grant; of somebody who never came, the name alone.
+    async fn known(&self, subject: &Subject, pinned: &[String]) -> Result<Known, StoreError> {
+        let (store, now) = (&self.shared.store, self.now());
+        if let Some(record) = store.user(subject, now).await? {
+            return Ok(record.value.known);
+        }
+        let grants = store.grants_of_user(subject, now).await?;
+        if let Some(newest) = grants.into_iter().max_by_key(|grant| grant.created) {
+            return Ok(Known::by_facts(&newest.facts, newest.created));
+        }
+        let login = pinned.first().map_or(subject.bare(), String::as_str).to_owned();
+        let user = User { subject: subject.clone(), login, email: None };
+        Ok(Known { user, standings: Vec::new(), answered: Timestamp::from_seconds(0), tried: now })
     }
 
     /// Ends a grant: here at once, elsewhere within two seconds. The grant as it is now; `None` if there was none to end.
@@ -154,15 +161,7 @@ impl Operator {
         });
         let ended = ended.await?.flatten();
         if let Some(grant) = &ended {
-            Audit {
-                subject: Some(grant.facts.user.subject.as_str()),
-                client: Some(grant.client.as_str()),
-                grant: Some(grant.id),
-                resource: Some(grant.resource.as_str()),
-                by: Some("operator"),
-                ..Audit::of(Event::GrantRevoked)
-            }
-            .write_alone();
+            Audit { by: Some("operator"), ..Audit::of_grant(Event::GrantRevoked, grant) }.write_alone();
         }
         Ok(ended)
     }

@@ -1,7 +1,10 @@
 //! `POST /token` (RFC 6749 §3.2): a code or a refresh token becomes an access token.
 
+mod audit;
 mod code;
 mod refresh;
+
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use serde::Serialize;
@@ -10,12 +13,12 @@ use super::client_auth::{self, ClientError};
 use super::discovery::open_to_all;
 use super::exchange::{Exchange, noted};
 use super::form::{self, BodyReadError};
-use super::reply::{self, WireError};
+use super::reply::{self, STORE_RETRY, WireError};
 use super::{Body, Service, keys};
 use crate::oauth::{Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Resource, Scopes};
 use crate::secret;
 use crate::store::StoreError;
-use crate::telemetry::{Audit, Event, Note};
+use crate::telemetry::{Event, Note};
 use crate::token::{Claims, KeyError};
 use crate::upstream::RequestBody;
 
@@ -41,6 +44,9 @@ enum Refused {
     Revoked(OAuthError, Box<Grant>),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The identity provider has been away for too long to believe its last answer; when to try again (T12).
+    #[error("the identity provider cannot say just now whether this user may still come in; try again later")]
+    Unconfirmed(Duration),
     #[error(transparent)]
     Key(#[from] KeyError),
 }
@@ -50,7 +56,7 @@ impl WireError for Refused {
         match self {
             Self::Body(error) => error.status(),
             Self::Client(error) => error.status(),
-            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::Unconfirmed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Key(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Missing(_) | Self::GrantType | Self::MayNotRefresh | Self::Rule(_) | Self::Revoked(..) => {
                 StatusCode::BAD_REQUEST
@@ -66,8 +72,23 @@ impl WireError for Refused {
             Self::GrantType => ErrorCode::UnsupportedGrantType,
             Self::MayNotRefresh => ErrorCode::UnauthorizedClient,
             Self::Rule(error) | Self::Revoked(error, _) => error.code,
-            Self::Store(_) => ErrorCode::TemporarilyUnavailable,
+            Self::Store(_) | Self::Unconfirmed(_) => ErrorCode::TemporarilyUnavailable,
             Self::Key(_) => ErrorCode::ServerError,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unconfirmed(wait) => Some(*wait),
+            Self::Client(error) => error.retry_after(),
+            Self::Store(_) => Some(STORE_RETRY),
+            Self::Body(_)
+            | Self::Missing(_)
+            | Self::GrantType
+            | Self::MayNotRefresh
+            | Self::Rule(_)
+            | Self::Revoked(..)
+            | Self::Key(_) => None,
         }
     }
 
@@ -81,6 +102,7 @@ impl WireError for Refused {
             | Self::Rule(_)
             | Self::Revoked(..)
             | Self::Store(_)
+            | Self::Unconfirmed(_)
             | Self::Key(_) => false,
         }
     }
@@ -117,13 +139,17 @@ struct Issue {
     generation: u64,
     salt: [u8; 16],
     scopes: Scopes,
+    /// What the operator is told of it once it is answered.
+    events: &'static [Event],
 }
 
 impl Issue {
     /// The newest tokens of `grant`.
     fn of(scopes: Scopes, grant: Grant) -> Result<Self, Refused> {
         match grant.state {
-            GrantState::Active { salt, generation, .. } => Ok(Self { grant, generation, salt, scopes }),
+            GrantState::Active { salt, generation, .. } => {
+                Ok(Self { grant, generation, salt, scopes, events: &[Event::TokenIssued] })
+            }
             GrantState::Pending { .. }
             | GrantState::Issued { .. }
             | GrantState::Revoked { .. }
@@ -143,15 +169,18 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<RequestBo
 async fn answer(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Result<Response<Body>, Refused> {
     let (headers, parameters) = form::parameters(request).await?;
     let client = client_auth::authenticate(exchange, &headers, &parameters).await?;
-    let issue = match parameters.get("grant_type").ok_or(Refused::Missing("grant_type"))? {
-        "authorization_code" => code::redeem(exchange, &client, &parameters).await,
-        "refresh_token" => refresh::refresh(exchange, &client, &parameters).await,
-        _ => Err(Refused::GrantType),
+    let told = |refused| audit::refused(exchange, &client, refused);
+    let issue = match parameters.get("grant_type") {
+        Some("authorization_code") => code::redeem(exchange, &client, &parameters).await,
+        Some("refresh_token") => refresh::refresh(exchange, &client, &parameters).await,
+        Some(_) => Err(Refused::GrantType),
+        None => Err(Refused::Missing("grant_type")),
     };
-    let issue = issue.map_err(|refused| audited(exchange, refused))?;
+    let issue = issue.map_err(told)?;
     keep_client(exchange, &client).await;
     keys::before_signing(exchange.shared).await;
-    let tokens = issue_tokens(exchange, &client, &issue)?;
+    let tokens = issue_tokens(exchange, &client, &issue).map_err(told)?;
+    audit::issued(exchange, &issue);
     let note = Note {
         subject: Some(issue.grant.facts.user.subject.to_string()),
         client: Some(client.id.to_string()),
@@ -211,19 +240,4 @@ fn claims(exchange: &Exchange<'_>, service: &Service, issue: &Issue) -> Claims {
         login: user.login.clone(),
         email: user.email.clone().filter(|_| service.settings.forward_email),
     }
-}
-
-/// A grant that was ended is told to the operator as well as to the client.
-fn audited(exchange: &Exchange<'_>, refused: Refused) -> Refused {
-    if let Refused::Revoked(error, grant) = &refused {
-        exchange.audit(&Audit {
-            subject: Some(grant.facts.user.subject.as_str()),
-            client: Some(grant.client.as_str()),
-            grant: Some(grant.id),
-            resource: Some(grant.resource.as_str()),
-            reason: Some(&error.description),
-            ..Audit::of(Event::GrantRevoked)
-        });
-    }
-    refused
 }

@@ -1,17 +1,19 @@
-//! `grant_type=refresh_token` (RFC 6749 §6): the MAC first, then the access rules, then the generations.
+//! `grant_type=refresh_token` (RFC 6749 §6): the MAC first, so that nobody else's token makes us ask the identity provider;
+//! then the access rules, by what it says now (T12); then the generations.
 
 use std::sync::Arc;
 
-use super::{Issue, Refused, resource};
+use super::{Issue, Refused, audit, resource};
 use crate::gateway::exchange::Exchange;
-use crate::gateway::grants::{self, Step};
+use crate::gateway::grants::{self, Step, deadline, patiently};
 use crate::gateway::keys;
+use crate::gateway::people::{self, Access};
 use crate::oauth::{
-    AttemptId, Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Refresh, RefreshError,
-    RefreshOutcome, Resource, RevocationReason, Scopes,
+    AttemptId, Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Presented, Refresh,
+    RefreshError, RefreshFact, RefreshOutcome, Resource, RevocationReason, Scopes,
 };
 use crate::secret;
-use crate::telemetry::{Audit, Event};
+use crate::store::StoreError;
 use crate::token::{RefreshKeys, RefreshToken};
 
 const ENDED: &str = "this grant has ended; sign in again";
@@ -48,31 +50,61 @@ pub(super) async fn refresh(
         exchange,
         client,
     };
+    let access = asked.access().await?;
     let target = (asked.token.grant(), exchange.now);
     let lives = &exchange.site.settings.lives;
-    let decided = grants::decide(exchange.shared, lives, target, |grant| asked.decide(grant));
+    let mut before = None;
+    let decided = grants::decide(exchange.shared, lives, target, |grant| {
+        asked.decide(grant, access.as_ref(), &mut before)
+    });
     decided.await?.unwrap_or_else(|| Err(Refused::grant("this grant is unknown or has ended; sign in again")))
 }
 
 impl Asked<'_> {
-    fn decide(&self, grant: Grant) -> Step<Result<Issue, Refused>> {
-        let now = self.exchange.now;
-        let Some(salt) = grant.salt() else { return Step::Answer(Err(self.ended(grant))) };
-        let Some(presented) = self.keys.check(&self.token, &self.client.id, salt) else {
+    /// Whether the service still lets the grant's user in; `None` if this request gets no tokens anyway.
+    async fn access(&self) -> Result<Option<Access>, StoreError> {
+        let Exchange { shared, site, now, .. } = self.exchange;
+        let load = || shared.store.grant(self.token.grant(), *now);
+        let Some(grant) = patiently(deadline(), load).await?.map(|loaded| loaded.value) else {
+            return Ok(None);
+        };
+        let (Some(_), Some(service)) = (self.presented(&grant), site.service(&grant.resource)) else {
+            return Ok(None);
+        };
+        let rules = &service.settings.access;
+        people::access(self.exchange, rules, &grant.facts, grant.created).await.map(Some)
+    }
+
+    /// What the token says, if it is one of this grant and this client.
+    fn presented(&self, grant: &Grant) -> Option<Presented> {
+        self.keys.check(&self.token, &self.client.id, grant.salt()?)
+    }
+
+    fn decide(
+        &self,
+        grant: Grant,
+        access: Option<&Access>,
+        before: &mut Option<RefreshFact>,
+    ) -> Step<Result<Issue, Refused>> {
+        if grant.salt().is_none() {
+            return Step::Answer(Err(self.ended(grant)));
+        }
+        let Some(presented) = self.presented(&grant) else {
             return Step::Answer(Err(Refused::grant("this refresh token is not one of this client")));
         };
         // A service that is not configured here is no reason to end its grants: it may be back in a minute.
-        let Some(service) = self.exchange.site.service(&grant.resource) else {
+        if self.exchange.site.service(&grant.resource).is_none() {
             return Step::Answer(Err(Refused::unknown_service()));
-        };
-        // By what was known at the sign-in.
-        if service.settings.access.admit(&grant.facts).is_err() {
-            let ended = grant.revoke(RevocationReason::AccessLost, self.attempt, now).map(Box::new);
-            return match ended {
-                Some(ended) => Step::Write(ended.clone(), Err(access_lost(ended))),
-                None => Step::Answer(Err(Refused::grant(ENDED))),
-            };
         }
+        let facts = match access {
+            Some(Access::Admitted(facts)) => facts.clone(),
+            Some(Access::Lost) => return self.lost(grant),
+            Some(Access::SignInAgain(why)) => return Step::Answer(Err(Refused::grant(why))),
+            Some(Access::Unavailable(wait)) => return Step::Answer(Err(Refused::Unconfirmed(*wait))),
+            // The grant was another one a moment ago.
+            None => return Step::Answer(Err(StoreError::Contended.into())),
+        };
+        let (grant, now) = (Grant { facts, ..grant }, self.exchange.now);
         let refresh = Refresh {
             client: self.client.id.clone(),
             presented,
@@ -80,21 +112,16 @@ impl Asked<'_> {
             resource: self.resource.clone(),
         };
         match grant.refresh(&refresh, self.attempt, &self.exchange.site.settings.lives, now) {
-            Ok(outcome) => self.advanced(outcome),
+            Ok(outcome) => advanced(outcome, before),
             Err(error) => refused(error),
         }
     }
 
-    fn advanced(&self, outcome: RefreshOutcome) -> Step<Result<Issue, Refused>> {
-        let RefreshOutcome { grant, write, scopes, generation, store_lost_write } = outcome;
-        if store_lost_write {
-            self.exchange.audit(&Audit { grant: Some(grant.id), ..Audit::of(Event::StoreLostWrite) });
-        }
-        let record = write.then(|| Box::new(grant.clone()));
-        let issue = Issue::of(scopes, grant).map(|issue| Issue { generation, ..issue });
-        match record {
-            Some(record) => Step::Write(record, issue),
-            None => Step::Answer(issue),
+    fn lost(&self, grant: Grant) -> Step<Result<Issue, Refused>> {
+        let ended = grant.revoke(RevocationReason::AccessLost, self.attempt, self.exchange.now).map(Box::new);
+        match ended {
+            Some(ended) => Step::Write(ended.clone(), Err(access_lost(ended))),
+            None => Step::Answer(Err(Refused::grant(ENDED))),
         }
     }
 
@@ -117,6 +144,24 @@ impl Asked<'_> {
             | GrantState::Revoked { .. }
             | GrantState::Dead { .. } => Refused::grant(ENDED),
         }
+    }
+}
+
+/// A refresh that succeeds. `before` is what this attempt has decided so far: of a commit whose answer from the store was
+/// lost, the record says only that it is ours.
+fn advanced(outcome: RefreshOutcome, before: &mut Option<RefreshFact>) -> Step<Result<Issue, Refused>> {
+    let RefreshOutcome { grant, scopes, generation, fact } = outcome;
+    let record = fact.writes().then(|| Box::new(grant.clone()));
+    let fact = match fact {
+        RefreshFact::Ours => before.unwrap_or(fact),
+        RefreshFact::Advanced | RefreshFact::LostWrite | RefreshFact::Replayed => fact,
+    };
+    *before = Some(fact);
+    let issue = Issue::of(scopes, grant);
+    let issue = issue.map(|issue| Issue { generation, events: audit::of_refresh(fact), ..issue });
+    match record {
+        Some(record) => Step::Write(record, issue),
+        None => Step::Answer(issue),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The questions put to GitHub's REST API with a fresh token: who is this, which address is verified, which
-//! organisations is the person an active member of.
+//! The questions put to GitHub's REST API with a person's token: who is this, which address is verified, which
+//! organisations and teams is the person an active member of.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{BOUNDS, below, no_answer};
 use crate::fetch::Fetcher;
-use crate::identity::IdentityError;
+use crate::identity::{Hidden, IdentityError, Person};
 use crate::secret::Secret;
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/vnd.github+json");
@@ -48,6 +48,13 @@ struct Membership {
     state: String,
 }
 
+/// What is seen of a membership.
+enum Standing {
+    Active,
+    Absent,
+    Hidden(IdentityError),
+}
+
 impl<'a> Api<'a> {
     pub(super) const fn new(fetch: &'a Fetcher, base: &'a Url, token: Secret) -> Self {
         Self { fetch, base, token }
@@ -56,6 +63,10 @@ impl<'a> Api<'a> {
     /// Who the token belongs to.
     pub(super) async fn account(&self) -> Result<Account, IdentityError> {
         let response = self.get(&below(self.base, &["user"])).await?;
+        if response.status() == StatusCode::FORBIDDEN && says(response.body(), "suspended") {
+            tracing::info!("GitHub has suspended an account");
+            return Err(IdentityError::TokenRejected);
+        }
         if response.status() != StatusCode::OK {
             return Err(unexpected("/user", response.status()));
         }
@@ -90,30 +101,44 @@ impl<'a> Api<'a> {
         Ok(None)
     }
 
-    /// In which of `orgs` the person is an active member, lower-case; and why the first that hides itself does so.
-    pub(super) async fn active_in(
-        &self,
-        orgs: &[String],
-    ) -> Result<(Vec<String>, Option<IdentityError>), IdentityError> {
-        let mut active = Vec::new();
-        let mut hidden = None;
-        for org in orgs {
-            let response = self.get(&below(self.base, &["user", "memberships", "orgs", org])).await?;
-            match response.status() {
-                // A pending invitation is no membership.
-                StatusCode::OK if parse::<Membership>(&response)?.state == "active" => {
-                    active.push(org.to_ascii_lowercase());
-                }
-                StatusCode::OK | StatusCode::NOT_FOUND => {}
-                StatusCode::FORBIDDEN => {
-                    let error = hiding(org, response.headers());
-                    tracing::info!(%org, %error, "GitHub hides a membership");
-                    hidden.get_or_insert(error);
-                }
-                status => return Err(unexpected("/user/memberships/orgs", status)),
-            }
+    /// Adds to `person` whether they are an active member of `org`, or why that cannot be seen.
+    pub(super) async fn look_at_org(&self, org: &str, person: &mut Person) -> Result<(), IdentityError> {
+        let of = org.to_ascii_lowercase();
+        match self.standing(&["user", "memberships", "orgs", org], org).await? {
+            Standing::Active => person.orgs.push(of),
+            Standing::Absent => {}
+            Standing::Hidden(why) => person.hidden.push(Hidden { of, why }),
         }
-        Ok((active, hidden))
+        Ok(())
+    }
+
+    /// The same of a team, `organisation/team`; members of its child teams are members too. GitHub knows members of a
+    /// team by login, so it is the login of now, asked for a moment before.
+    pub(super) async fn look_at_team(&self, team: &str, person: &mut Person) -> Result<(), IdentityError> {
+        let of = team.to_ascii_lowercase();
+        let Some((org, slug)) = team.split_once('/') else { return Ok(()) };
+        let path = ["orgs", org, "teams", slug, "memberships", &person.user.login];
+        match self.standing(&path, org).await? {
+            Standing::Active => person.teams.push(of),
+            Standing::Absent => {}
+            Standing::Hidden(why) => person.hidden.push(Hidden { of, why }),
+        }
+        Ok(())
+    }
+
+    async fn standing(&self, path: &[&str], org: &str) -> Result<Standing, IdentityError> {
+        let response = self.get(&below(self.base, path)).await?;
+        match response.status() {
+            // A pending invitation is no membership.
+            StatusCode::OK if parse::<Membership>(&response)?.state == "active" => Ok(Standing::Active),
+            StatusCode::OK | StatusCode::NOT_FOUND => Ok(Standing::Absent),
+            StatusCode::FORBIDDEN => {
+                let error = hiding(org, response.headers());
+                tracing::info!(%org, %error, "GitHub hides a membership");
+                Ok(Standing::Hidden(error))
+            }
+            status => Err(unexpected("memberships", status)),
+        }
     }
 
     async fn get(&self, url: &Url) -> Result<Response<Bytes>, IdentityError> {
@@ -129,6 +154,7 @@ impl<'a> Api<'a> {
         let response = self.fetch.send(request, BOUNDS).await.map_err(|error| no_answer(&error))?;
         match refusal(&response) {
             Some(error) => Err(error),
+            None if response.status() == StatusCode::UNAUTHORIZED => Err(IdentityError::TokenRejected),
             None => Ok(response),
         }
     }
@@ -167,18 +193,23 @@ pub(super) fn refusal(response: &Response<Bytes>) -> Option<IdentityError> {
 
 /// Whether a 403 is a limit and not a missing permission. A secondary limit may say so in its text only.
 fn is_limit(response: &Response<Bytes>) -> bool {
-    #[derive(Deserialize)]
-    struct Refusal {
-        message: String,
-    }
     let headers = response.headers();
     if headers.contains_key(SSO) {
         return false;
     }
-    let says_limit = |refusal: Refusal| refusal.message.to_ascii_lowercase().contains("rate limit");
     headers.contains_key(header::RETRY_AFTER)
         || headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0")
-        || serde_json::from_slice(response.body()).is_ok_and(says_limit)
+        || says(response.body(), "rate limit")
+}
+
+/// Whether the message of a refusal has `words` in it.
+fn says(body: &[u8], words: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    let has = |refusal: Refusal| refusal.message.to_ascii_lowercase().contains(words);
+    serde_json::from_slice(body).is_ok_and(has)
 }
 
 /// Why an organisation does not show a membership: `X-GitHub-SSO: required; url=…`, or its owner has not let this

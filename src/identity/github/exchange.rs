@@ -62,6 +62,7 @@ pub(super) fn meaning(code: &str) -> IdentityError {
     match code {
         "access_denied" => IdentityError::Denied,
         "bad_verification_code" | "invalid_grant" => IdentityError::Code,
+        "bad_refresh_token" => IdentityError::TokenRejected,
         "incorrect_client_credentials" | "invalid_client" | "unauthorized_client" => {
             IdentityError::Credentials
         }
@@ -94,6 +95,7 @@ mod tests {
     fn every_documented_code_has_its_meaning() {
         for (code, expected) in [
             ("bad_verification_code", IdentityError::Code),
+            ("bad_refresh_token", IdentityError::TokenRejected),
             ("incorrect_client_credentials", IdentityError::Credentials),
             ("redirect_uri_mismatch", IdentityError::Callback),
             ("unverified_user_email", IdentityError::UnverifiedEmail),

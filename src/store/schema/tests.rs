@@ -1,8 +1,12 @@
 use serde_json::{from_value, json};
 
 use super::*;
-use crate::oauth::{AttemptId, CodeChallenge, Facts, GrantState, Resource, RevocationReason, User};
+use crate::oauth::{
+    AttemptId, CodeChallenge, Facts, GrantState, Known, Membership, Resource, RevocationReason, Standing,
+    User,
+};
 use crate::secret::Key;
+use crate::store::UserToken;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -32,6 +36,7 @@ fn facts() -> Facts {
         user: User { subject: Subject::new("github", "583231"), login: "Octocat".to_owned(), email },
         pinned: vec!["octocat".to_owned()],
         orgs: vec!["example".to_owned()],
+        teams: Vec::new(),
     }
 }
 
@@ -66,6 +71,23 @@ fn flow_value() -> Flow {
     }
 }
 
+fn user_value() -> UserRecord {
+    let standing = |of: &str, membership| Standing { of: of.to_owned(), membership, at: NOW };
+    let standings = vec![
+        standing("example", Membership::Active),
+        standing("example/core", Membership::Absent),
+        standing("other", Membership::Hidden),
+    ];
+    let tried = Timestamp::from_seconds(1_800_000_060);
+    let ends = Some(Timestamp::from_seconds(1_800_028_800));
+    let refresh = Some("ghr_one".to_owned());
+    UserRecord {
+        known: Known { user: facts().user, standings, answered: NOW, tried },
+        token: Some(UserToken { access: "ghu_one".to_owned(), ends, refresh }),
+        expires: NOW,
+    }
+}
+
 /// Writes `value`, compares it with `golden`, and reads `golden` back.
 fn is_written_as<T: Record + std::fmt::Debug>(value: &T, exp: Option<Timestamp>, golden: &str) {
     let name = Name::new("name".to_owned());
@@ -96,6 +118,16 @@ fn open_records_are_written_as_ever() {
     is_written_as(&alone, Some(NOW), r#"{"exp":1800000000,"value":{"name":"client:x"}}"#);
     let two = Place { name: "flow:x".to_owned(), beside: Some("busy:y".to_owned()) };
     is_written_as(&two, Some(NOW), r#"{"exp":1800000000,"value":{"name":"flow:x","beside":"busy:y"}}"#);
+    let provider = Provider { origin: "https://github.com".to_owned() };
+    is_written_as(&provider, None, r#"{"value":{"origin":"https://github.com"}}"#);
+    let lease = Lease { holder: "AAAA".to_owned() };
+    is_written_as(&lease, Some(NOW), r#"{"exp":1800000000,"value":{"holder":"AAAA"}}"#);
+    let in_team = Facts { teams: vec!["example/core".to_owned()], ..facts() };
+    is_written_as(
+        &Session { facts: in_team, expires: NOW },
+        Some(NOW),
+        r#"{"exp":1800000000,"value":{"facts":{"user":{"subject":"github:583231","login":"Octocat","email":"octocat@example.com"},"pinned":["octocat"],"orgs":["example"],"teams":["example/core"]},"expires":1800000000}}"#,
+    );
 }
 
 #[test]
@@ -149,6 +181,11 @@ fn sealed_records_are_read_as_ever() {
     );
     assert_eq!(format!("{:?}", flow.value), format!("{:?}", flow_value()));
     assert_eq!(flow.exp, Some(NOW));
+    let user = opened::<UserRecord>(
+        &user(&Subject::new("github", "583231")),
+        "AQEAAQIDBAUGBwgJCgvGb0nuOl4zs2NUz+oTmguEsakd/nKGa9A/cLl+KFzH+n+9GUrSKMoV4YeRclBALjHixQOPFPiAeqq3mk8TBZzap39xcwtIh+IjAjFD8BKH0CEIcrNm1UeHpBQ++DuIM32/A0KdIMdVAMtpbmwrx/IsevK1FCIeFKW5Ux+lEJqThlK2eip1D8okD4/zR9NyVyZN/rAswpTmAGMQA2Cv3dttx429BQYKeHpY+fsrRAWBKx6TNhw/lBad/BaCSyKebIyhJlU+SGSKzPsVKmixjReuCJzvsZ+7S0/q24uhCQYVV8uilZsXBVhV0Vm0lO75m800i2rcPHitfsU+vigeJ38EASxkqJ/SGWXhuXEF2o2JSrL8jgLNYyDOW2G0H7O4OB+Jn8U4qrSBe9D/dLt/LAY11QyVEDqbCYqmp3K1VXJsiJ7QMhxKGnDf4G88AMzwPMnWR5NpROEPX8+fOuuG/4rIO7GO/Sqh4ZwrwmiPGJSZZwHBYvsZlEj0Owx8pyf1V0WCi/n6BTnr8wpX5cT8wrvM1QE2Ug+92Yakn/NGXBHfXNFjZe6x/FWB/QsYPY+jhR67C0gh8x+EypWZ9Le+3sfz",
+    );
+    assert_eq!((user.value, user.exp), (user_value(), Some(NOW)));
     let ring = opened::<Vec<StoredKey>>(&ring(RingKind::Signing), "AQEAAQIDBAUGBwgJCgvGb1r3JglsoGE/hPhKzhmOo+4Oqj/Ic9RpL7A1Il6KtzPyQkWVL9AR/4eHKxFBPjL8xQTZDPOaLfPzwgpBD5mfyTBO4A7F0nlwIXpQxSaD2PW3").value;
     assert_eq!((ring[0].id.as_str(), ring[0].material.as_str(), ring[0].created), ("k1", "material", NOW));
     let two = ring_of_two();
@@ -236,6 +273,9 @@ fn names_are_digests_and_stay_as_they_are() {
         (revoked_issued(grant_id.shard()), "revoked:issued:07"),
         (grants_of_user(&user), "grants-of-user:T8xoK0yOVleX3HPfpiIF9zHJpo-9px7B-fhvX-YFG58"),
         (grants_of_client(&id), "grants-of-client:ImiMe3elhNsReS57iopprrFJPcsLLcxbAVWGsV9PrJU"),
+        (provider(), "meta:provider"),
+        (super::user(&user), "user:T8xoK0yOVleX3HPfpiIF9zHJpo-9px7B-fhvX-YFG58"),
+        (lease("planted"), "lease:Ny6zd0gCqNl7rdDzr9q796F--KH5ALOU25mkYLiTQGw"),
         (pin("octocat"), "pin:pmWBV_Dfg5AKbI87NKfHOcZkVdNLFChGyW3tys2gijw"),
         (pins_of(&user), "pins-of:T8xoK0yOVleX3HPfpiIF9zHJpo-9px7B-fhvX-YFG58"),
         (ring(RingKind::Signing), "ring:signing"),

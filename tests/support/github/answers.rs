@@ -29,7 +29,11 @@ pub(super) fn text(status: u16, body: &str) -> Answer {
 pub(super) fn oauth_answer(seen: &Seen, pairs: &[(&str, &str)]) -> Answer {
     let accept = seen.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accept.contains("application/json") {
-        let object = pairs.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();
+        let typed = |name: &str, value: &str| match value.parse::<u64>() {
+            Ok(seconds) if name.ends_with("expires_in") => Value::from(seconds),
+            _ => Value::from(value),
+        };
+        let object = pairs.iter().map(|(name, value)| ((*name).to_owned(), typed(name, value))).collect();
         return json_answer(200, &Value::Object(object));
     }
     let mut answer = text(200, &form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish());
@@ -56,6 +60,9 @@ pub(super) fn failed(failure: Failure, seen: &Seen) -> Answer {
         }
         Failure::SaysLimit => {
             (json_answer(403, &json!({ "message": "You have exceeded a secondary rate limit." })), vec![])
+        }
+        Failure::Suspended => {
+            (json_answer(403, &json!({ "message": "Sorry. Your account was suspended" })), vec![])
         }
         Failure::Garbage => (text(200, "\u{fffd}<>"), vec![]),
         Failure::Error(code) => {

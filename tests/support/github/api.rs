@@ -19,7 +19,8 @@ impl World {
         let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
         let known = token
             .and_then(|token| self.tokens.get(token))
-            .and_then(|(id, scopes)| Some((self.users.iter().find(|user| user.id == *id)?, scopes)));
+            .filter(|token| token.ends.is_none_or(|ends| self.now() < ends))
+            .and_then(|token| Some((self.users.iter().find(|user| user.id == token.user)?, &token.scopes)));
         let Some((user, scopes)) = known else {
             return json_answer(401, &json!({ "message": "Bad credentials" }));
         };
@@ -33,8 +34,12 @@ impl World {
                 self.list(seen, &self.memberships_of(user))
             }
             ["user", "memberships", "orgs", org] if allowed("read:org") => self.membership(user, org),
-            ["user", "memberships", ..] => json_answer(403, &json!({ "message": "You need read:org." })),
-            ["orgs", org, "teams", team, "memberships", login] => self.team_membership(org, team, login),
+            ["orgs", org, "teams", team, "memberships", login] if allowed("read:org") => {
+                self.team_membership(org, team, login)
+            }
+            ["user", "memberships", ..] | ["orgs", ..] => {
+                json_answer(403, &json!({ "message": "You need read:org." }))
+            }
             _ => not_found(),
         }
     }
@@ -59,21 +64,7 @@ impl World {
             return not_found();
         };
         match hiding {
-            Some(Hiding::SingleSignOn) => {
-                let mut answer = json_answer(
-                    403,
-                    &json!({ "message": "Resource protected by organization SAML enforcement. You must grant your OAuth token access to this organization." }),
-                );
-                let value = format!(
-                    "required; url=https://github.com/orgs/{org}/sso?authorization_request=AZSCKtL4U8"
-                );
-                answer.headers_mut().insert("x-github-sso", value.parse().expect("a header"));
-                answer
-            }
-            Some(Hiding::AppRestrictions) => json_answer(
-                403,
-                &json!({ "message": format!("Although you appear to have the correct authorization credentials, the `{org}` organization has enabled OAuth App access restrictions.") }),
-            ),
+            Some(hiding) => hidden(org, *hiding),
             None => {
                 self.standing(user, org).map_or_else(not_found, |how| json_answer(200, &membership(how, org)))
             }
@@ -81,6 +72,12 @@ impl World {
     }
 
     fn team_membership(&self, org: &str, team: &str, login: &str) -> Answer {
+        let Some((org, hiding)) = self.orgs.iter().find(|(name, _)| name.eq_ignore_ascii_case(org)) else {
+            return not_found();
+        };
+        if let Some(hiding) = hiding {
+            return hidden(org, *hiding);
+        }
         let user = self.by_login(login).map(|user| (user.id, org.to_owned(), team.to_owned()));
         match user.and_then(|key| self.teams.get(&key)) {
             Some(Membership::Active) => json_answer(200, &json!({ "state": "active", "role": "member" })),
@@ -110,4 +107,24 @@ fn membership(how: Membership, org: &str) -> Value {
         Membership::Pending => "pending",
     };
     json!({ "state": state, "role": "member", "organization": { "login": org } })
+}
+
+/// What an organisation says that shows the application nothing.
+fn hidden(org: &str, hiding: Hiding) -> Answer {
+    match hiding {
+        Hiding::SingleSignOn => {
+            let mut answer = json_answer(
+                403,
+                &json!({ "message": "Resource protected by organization SAML enforcement. You must grant your OAuth token access to this organization." }),
+            );
+            let value =
+                format!("required; url=https://github.com/orgs/{org}/sso?authorization_request=AZSCKtL4U8");
+            answer.headers_mut().insert("x-github-sso", value.parse().expect("a header"));
+            answer
+        }
+        Hiding::AppRestrictions => json_answer(
+            403,
+            &json!({ "message": format!("Although you appear to have the correct authorization credentials, the `{org}` organization has enabled OAuth App access restrictions.") }),
+        ),
+    }
 }

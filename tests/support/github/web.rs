@@ -1,5 +1,6 @@
 //! The OAuth web flow: the authorize page and the token endpoint.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
@@ -8,7 +9,7 @@ use serde_json::json;
 use url::{Url, form_urlencoded};
 
 use super::answers::{json_answer, oauth_answer, redirect, text};
-use super::{Answer, CLIENT_ID, CLIENT_SECRET, Code, Seen, Visitor, World};
+use super::{Answer, CLIENT_ID, CLIENT_SECRET, Code, Seen, Token, Visitor, World};
 
 /// How long a code works.
 const CODE_LIFE: Duration = Duration::from_mins(10);
@@ -86,6 +87,9 @@ impl World {
         if self.suspended {
             return error("application_suspended");
         }
+        if form("grant_type") == "refresh_token" {
+            return self.renew(seen);
+        }
         // Taken before anything about it is checked: a code works once.
         let now = self.now();
         let Some(code) = self.codes.remove(form("code")).filter(|code| now < code.issued + CODE_LIFE) else {
@@ -97,14 +101,44 @@ impl World {
         if Digest::of(form("code_verifier").as_bytes()).to_base64url() != code.challenge {
             return error("bad_verification_code");
         }
-        let token = format!("gho_{}", to_base64url(&random::<27>()));
-        let scopes: Vec<&str> = code.scope.split_whitespace().collect();
-        self.tokens
-            .insert(token.clone(), (code.user, scopes.iter().map(|&scope| scope.to_owned()).collect()));
-        oauth_answer(
-            seen,
-            &[("access_token", token.as_str()), ("token_type", "bearer"), ("scope", &scopes.join(","))],
-        )
+        let scopes = code.scope.split_whitespace().map(str::to_owned).collect();
+        self.give(seen, code.user, scopes)
+    }
+
+    /// `grant_type=refresh_token`: both old tokens stop working.
+    fn renew(&mut self, seen: &Seen) -> Answer {
+        let presented = seen.form.get("refresh_token");
+        let old = self
+            .tokens
+            .iter()
+            .find(|(_, token)| token.refresh.is_some() && token.refresh.as_ref() == presented);
+        let Some((name, old)) = old.map(|(name, old)| (name.clone(), old.clone())) else {
+            return oauth_answer(seen, &[("error", "bad_refresh_token"), ("error_description", "Because.")]);
+        };
+        self.tokens.remove(&name);
+        self.give(seen, old.user, old.scopes)
+    }
+
+    /// A new token; a GitHub App's ends, and names no scopes.
+    fn give(&mut self, seen: &Seen, user: u64, scopes: HashSet<String>) -> Answer {
+        let life = self.token_life;
+        let access =
+            format!("{}_{}", if life.is_some() { "ghu" } else { "gho" }, to_base64url(&random::<27>()));
+        let refresh = life.map(|_| format!("ghr_{}", to_base64url(&random::<27>())));
+        let mut named: Vec<&str> = scopes.iter().map(String::as_str).collect();
+        named.sort_unstable();
+        let named = if life.is_some() { String::new() } else { named.join(",") };
+        let seconds = life.map(|life| life.as_secs().to_string()).unwrap_or_default();
+        let mut answer = vec![("access_token", access.as_str()), ("token_type", "bearer"), ("scope", &named)];
+        if let Some(refresh) = &refresh {
+            answer.extend([("expires_in", seconds.as_str()), ("refresh_token", refresh)]);
+            answer.push(("refresh_token_expires_in", "15897600"));
+        }
+        let answer = oauth_answer(seen, &answer);
+        self.given.extend([Some(access.clone()), refresh.clone()].into_iter().flatten());
+        let ends = life.map(|life| self.now() + life);
+        self.tokens.insert(access, Token { user, scopes, ends, refresh });
+        answer
     }
 }
 
