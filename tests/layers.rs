@@ -32,7 +32,7 @@ const TABLE: &[(&str, &str)] = &[
     ("admin", "gateway oauth secret store time"),
     ("tasks", "certs clock gateway oauth secret store time"),
     ("serve", "gateway telemetry"),
-    ("config", "admin certs gateway identity oauth policy secret serve store telemetry upstream"),
+    ("config", "admin certs gateway identity oauth policy secret serve store telemetry time token upstream"),
     ("echo", ""),
     ("cli", ANYTHING),
     ("main", ""),

@@ -11,6 +11,8 @@ mod admin;
 mod bodies;
 #[path = "wire/client.rs"]
 mod client;
+#[path = "wire/clients.rs"]
+mod clients;
 #[path = "wire/drain.rs"]
 mod drain;
 #[path = "wire/evicted.rs"]

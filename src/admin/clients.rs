@@ -89,7 +89,11 @@ pub(super) async fn show(operator: &Operator, asked: One) -> Result<Shown, Fault
 }
 
 pub(super) async fn delete(operator: &Operator, asked: One) -> Result<Deleted, Fault> {
-    let ended = operator.delete_client(&id(&asked.id)?).await?;
+    let id = id(&asked.id)?;
+    if operator.is_configured(&id) {
+        return Err(Fault::Configured(asked.id));
+    }
+    let ended = operator.delete_client(&id).await?;
     let grants_revoked = ended.ok_or_else(|| Fault::NoClient(asked.id.clone()))?;
     Ok(Deleted { id: asked.id, grants_revoked })
 }

@@ -27,6 +27,11 @@ pub enum Fault {
     /// No such client.
     #[error("there is no client {0}")]
     NoClient(String),
+    /// A client that is not in the store.
+    #[error(
+        "the client {0} stands in the configuration; take it away there, and end its grants by grant revoke --client"
+    )]
+    Configured(String),
     /// No such grant, or it has ended.
     #[error("there is no grant {0} that has not ended")]
     NoGrant(String),
@@ -73,7 +78,7 @@ impl Fault {
             Self::Body | Self::Json | Self::NoId(..) | Self::NothingNamed | Self::NoWord(..) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::Issue(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Issue(_) | Self::Configured(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Store(_) | Self::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

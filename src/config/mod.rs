@@ -8,6 +8,7 @@
 mod access;
 mod admin;
 mod check;
+mod clients;
 mod documents;
 mod expand;
 mod identity;

@@ -3,19 +3,37 @@
 use super::authorize::{Asked, Refused};
 use super::documents;
 use super::exchange::Exchange;
+use super::{Shared, Site};
 use crate::oauth::{Client, ClientId, DocumentUrl};
 use crate::store::StoreError;
+use crate::time::Timestamp;
 
-/// The client of an id; `None` if nobody has it (any more). Asks nobody but our own store: a client that named a
-/// metadata document is found as it was when somebody last approved it, for as long as such clients are accepted.
+/// The client of an id, the configuration's first; `None` if nobody has it (any more). Asks nobody but our own store: a
+/// client that named a metadata document is found as it was when somebody last approved it, for as long as such clients
+/// are accepted.
 ///
 /// # Errors
 /// [`StoreError`].
 pub(super) async fn find(exchange: &Exchange<'_>, id: &ClientId) -> Result<Option<Client>, StoreError> {
-    if DocumentUrl::is_meant_by(id) && !documents::admits(exchange.site, id) {
+    find_at((exchange.site, exchange.shared), id, exchange.now).await
+}
+
+/// The same, without a request.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) async fn find_at(
+    (site, shared): (&Site, &Shared),
+    id: &ClientId,
+    now: Timestamp,
+) -> Result<Option<Client>, StoreError> {
+    if let Some(configured) = site.configured.get(id) {
+        return Ok(Some(configured.client.clone()));
+    }
+    if DocumentUrl::is_meant_by(id) && !documents::admits(site, id) {
         return Ok(None);
     }
-    exchange.shared.store.client(id, exchange.now).await
+    shared.store.client(id, now).await
 }
 
 /// A client that asks for authorization, as it is at this moment.
@@ -41,6 +59,7 @@ pub(super) async fn asking(exchange: &Exchange<'_>, id: &ClientId) -> Result<Ask
         metadata,
         issued_at: exchange.now,
         expires: exchange.now.after(Client::UNUSED),
+        registration_token: None,
     };
     Ok(Asking { client, verified: Some(url.host().to_owned()) })
 }

@@ -82,14 +82,6 @@ impl Store {
         Ok(Page { found, next: page.next.map(|Cursor(next)| next) })
     }
 
-    /// Deletes a client's record. Its grants are another matter: who deletes a client ends them first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn delete_client(&self, id: &ClientId) -> Result<(), StoreError> {
-        self.backend.delete(&schema::client(id)).await
-    }
-
     /// Whose a login of the access rules is, if somebody has signed in with it.
     ///
     /// # Errors

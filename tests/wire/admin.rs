@@ -590,6 +590,14 @@ async fn a_token_is_issued_only_within_the_rules() {
     issue(&["--user", "dev:eve", "--service", "echo"])
         .await
         .is_refused(1, "eve is not let in by any rule: users [\"alice\", \"dev:ci\"], orgs [], teams []");
+    for nobody in ["github:1", "client:ci", "dev:"] {
+        issue(&["--user", nobody, "--service", "echo"]).await.is_refused(
+            1,
+            &format!(
+                "{nobody} is no user that can sign in here; write an id such as github:583231, or a login"
+            ),
+        );
+    }
     issue(&["--user", "alice", "--service", "echo"]).await.is_refused(
         1,
         "nobody with the login alice has a grant here; write the user's id, such as github:583231",

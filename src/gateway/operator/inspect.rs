@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Operator, Unknown};
 use crate::gateway::guard::{self, Refusal};
-use crate::gateway::{Service, keys};
+use crate::gateway::{Service, clients, keys};
 use crate::oauth::OAuthError;
 use crate::oauth::{AttemptId, Code, Grant, GrantId, GrantState, Presented, Refresh, RefreshError};
 use crate::policy::Judgement;
@@ -121,8 +121,11 @@ impl Operator {
         let grant = self.shared.store.grant(claims.grant, self.now()).await?.map(|loaded| loaded.value);
         let is_live = grant.as_ref().is_some_and(is_live);
         checks.push(Check::aside("grant", "in use", grant.as_ref().map_or("gone", state), is_live));
-        let (found, is_in) = told(self.judge(&service.settings.access, &claims.subject).await?);
-        checks.push(Check::aside("sub", "let in by the access rules, for the next token", found, is_in));
+        // Of a client that acts on its own the configuration decides, which the guard has asked.
+        if !claims.subject.is_client() {
+            let (found, is_in) = told(self.judge(&service.settings.access, &claims.subject).await?);
+            checks.push(Check::aside("sub", "let in by the access rules, for the next token", found, is_in));
+        }
         let known = self.is_known(&claims.client).await?;
         let found = if known { claims.client.as_str() } else { "not registered (any more)" };
         checks.push(Check::aside("client_id", "a client that is known, for the next token", found, known));
@@ -130,7 +133,8 @@ impl Operator {
     }
 
     async fn is_known(&self, client: &crate::oauth::ClientId) -> Result<bool, StoreError> {
-        Ok(client.as_str() == super::issue::CLIENT || self.client(client).await?.is_some())
+        Ok(client.as_str() == super::issue::CLIENT
+            || clients::find_at((&self.site, &self.shared), client, self.now()).await?.is_some())
     }
 
     async fn of_refresh_token(&self, token: &RefreshToken) -> Result<Vec<Check>, StoreError> {

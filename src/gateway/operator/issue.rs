@@ -50,6 +50,9 @@ pub enum IssueError {
     /// The access rules do not let the user in.
     #[error(transparent)]
     NotAllowed(#[from] NotAllowed),
+    /// Nobody that the identity provider could sign in.
+    #[error("{0} is no user that can sign in here; write an id such as github:583231, or a login")]
+    NoUser(Subject),
     /// A membership might, and nobody has said so lately.
     #[error(
         "whether the access rules let {0} in is not known: their memberships were not seen lately; let them sign in once more"
@@ -93,6 +96,9 @@ impl Operator {
         }
         let scopes = scopes(service, &wanted.scope)?;
         let subject = self.user(&wanted.user).await??;
+        if !self.is_user(&subject) {
+            return Err(IssueError::NoUser(subject));
+        }
         let facts = match self.judge(&service.settings.access, &subject).await? {
             Judgement::Admitted(facts) => facts,
             Judgement::Lost(refused) => return Err(refused.into()),
@@ -110,6 +116,18 @@ impl Operator {
         let token = self.sign(service, &grant, until).await?;
         Audit { by: Some("operator"), ..Audit::of_grant(Event::TokenIssued, &grant) }.write_alone();
         Ok(Issued { token, grant, until })
+    }
+
+    /// Whether a subject has the form of this identity provider's, so that no rule such as `"*"` lets in somebody made up.
+    fn is_user(&self, subject: &Subject) -> bool {
+        match subject.as_str().split_once(':') {
+            Some(("dev", name)) => self.site.settings.dev_identity && !name.is_empty(),
+            Some(("github", id)) => {
+                let digits = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+                !self.site.settings.dev_identity && digits
+            }
+            Some(_) | None => false,
+        }
     }
 
     /// The key is kept, then the grant is written, then the token exists: none can be without what it needs.

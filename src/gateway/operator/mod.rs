@@ -181,6 +181,12 @@ impl Operator {
         Ok(Some(ended))
     }
 
+    /// Whether a client stands in the configuration, where alone it can be changed.
+    #[must_use]
+    pub fn is_configured(&self, id: &ClientId) -> bool {
+        self.site.configured.get(id).is_some()
+    }
+
     /// A client that is stored.
     ///
     /// # Errors
