@@ -760,8 +760,15 @@ pub(crate) async fn pages_find_every_grant_and_client_once_and_none_that_has_end
         let ends = if id == "c_old" { NOW } else { later(60) };
         rig.store.save_client(&client(id, ends)).await.unwrap();
     }
-    let page = rig.store.page_of_clients(None, NOW).await.unwrap();
-    let ids: HashSet<_> = page.found.into_iter().map(|client| client.id.to_string()).collect();
+    let (mut ids, mut from) = (HashSet::new(), None);
+    loop {
+        let page = rig.store.page_of_clients(from, NOW).await.unwrap();
+        ids.extend(page.found.into_iter().map(|client| client.id.to_string()));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
     assert_eq!(ids, HashSet::from(["c_one".to_owned(), "c_two".to_owned()]));
 }
 
