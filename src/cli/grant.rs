@@ -48,7 +48,7 @@ enum Command {
     /// seconds.
     Revoke {
         /// This grant alone.
-        #[arg(conflicts_with_all = ["user", "client", "service"], required_unless_present_any = ["user", "client", "service"])]
+        #[arg(allow_hyphen_values = true, conflicts_with_all = ["user", "client", "service"], required_unless_present_any = ["user", "client", "service"])]
         grant: Option<String>,
         #[command(flatten)]
         named: Named,

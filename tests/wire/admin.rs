@@ -737,6 +737,22 @@ async fn keys_are_listed_and_rotated() {
     assert_eq!(wrong.status, 2, "{wrong:?}");
 }
 
+// A grant's id is random base64url: one in 64 begins with a hyphen, and was taken for an option.
+#[tokio::test]
+async fn an_id_that_looks_like_an_option_is_an_id() {
+    for id in [
+        "-hFqVnYy2m1c0sYpR1m9xQ",
+        "--FqVnYy2m1c0sYpR1m9xQ",
+        "-3FqVnYy2m1c0sYpR1m9xQ",
+        "_3FqVnYy2m1c0sYpR1m9xQ",
+    ] {
+        let revoke = run(&["grant", "revoke", id, "--dry-run", "--socket", "/nowhere/admin.sock"]).await;
+        assert_eq!(revoke.status, 69, "{id}: {revoke:?}");
+        let inspect = run(&["token", "inspect", id, "--socket", "/nowhere/admin.sock"]).await;
+        assert_eq!(inspect.status, 69, "{id}: {inspect:?}");
+    }
+}
+
 // ---- help
 
 #[test]
