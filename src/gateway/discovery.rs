@@ -67,7 +67,7 @@ pub(super) fn preflight<B>(
             "GET, HEAD, OPTIONS"
         }
         Route::Token | Route::Register | Route::Revoke => "POST, OPTIONS",
-        Route::Authorize | Route::DevLogin => return only("GET, POST"),
+        Route::Authorize | Route::DevLogin | Route::Connections(_) => return only("GET, POST"),
         Route::AuthorizeAtIssuer(_) | Route::Callback | Route::Stylesheet | Route::Home => {
             return only("GET");
         }

@@ -116,7 +116,7 @@ impl Limit {
             Route::Callback => Some(Self::Callback),
             Route::Token => Some(Self::Token),
             Route::Revoke => Some(Self::Revoke),
-            Route::Home | Route::DevLogin => Some(Self::Pages),
+            Route::Home | Route::Connections(_) | Route::DevLogin => Some(Self::Pages),
             Route::ServerMetadata
             | Route::ResourceMetadata(_)
             | Route::NoDocument

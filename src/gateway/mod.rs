@@ -8,6 +8,7 @@ mod body;
 mod callback;
 mod client_auth;
 mod clients;
+mod connections;
 mod consent;
 mod cookies;
 mod dev_login;
@@ -15,6 +16,7 @@ mod discovery;
 mod documents;
 mod exchange;
 mod form;
+mod form_token;
 mod forward;
 mod grants;
 mod guard;
@@ -33,6 +35,7 @@ mod revocation;
 mod revocations;
 mod route;
 mod service;
+mod sign_in;
 mod site;
 mod streams;
 #[cfg(test)]
@@ -201,7 +204,8 @@ async fn answer(exchange: &Exchange<'_>, arrival: &Arrival, request: Request<Req
         Route::Revoke => revocation::endpoint(exchange, request).await,
         Route::DevLogin => dev_login::endpoint(exchange, request).await,
         Route::Stylesheet => home::stylesheet(&request),
-        Route::Home => home::page(exchange, &request),
+        Route::Home => connections::page(exchange, &request).await,
+        Route::Connections(action) => connections::act(exchange, action, request).await,
         Route::Service(service) => mcp_endpoint::endpoint(exchange, service, request).await,
         Route::Nothing(host) => home::nothing(exchange, host, &request),
     }

@@ -1,5 +1,7 @@
 //! A service: one MCP server as the public sees it, and where it really is.
 
+use std::collections::BTreeMap;
+
 use http::HeaderValue;
 use url::{Position, Url};
 
@@ -24,6 +26,8 @@ pub struct ServiceSettings {
     pub scopes: Scopes,
     /// Which scopes contain which.
     pub implies: Hierarchy,
+    /// What scopes allow, in words for people.
+    pub describe: BTreeMap<String, String>,
     /// Who may use it.
     pub access: AccessRules,
     /// Whether requests need no token at all.

@@ -8,7 +8,7 @@
 //! | `meta:resealing` | [`RESEALING`] | record | when nothing is left that a `secret_key` of before sealed |
 //! | `meta:provider` | [`Provider`] | record | never |
 //! | `client:<digest of id>` | [`Client`] | record | `client.expires` |
-//! | `flow:<digest of state>` | [`Flow`] | sealed | `flow.expires` |
+//! | `flow:<digest of state>` | [`Flow`], of a client or of our own pages | sealed | `flow.expires` |
 //! | `busy:<digest of client id>` | somebody is signing in with it | record | `flow.expires` |
 //! | `session:<digest of cookie>` | [`Session`] | record | `session.expires` |
 //! | `turns:clients`, `turns:flows`, `turns:sessions-of:<digest of subject>` | how many came | number | never |

@@ -6,6 +6,7 @@
 mod support;
 
 mod authorize;
+mod connections;
 mod consent;
 mod discovery;
 mod documents;

@@ -124,7 +124,8 @@ impl Asked<'_> {
         if store_lost_write {
             self.exchange.audit(&Audit { grant: Some(grant.id), ..Audit::of(Event::StoreLostWrite) });
         }
-        let record = write.then(|| Box::new(grant.clone()));
+        let used = Some(self.exchange.seen());
+        let record = write.then(|| Box::new(Grant { used, ..grant.clone() }));
         let issue = Issue::of(scopes, grant).map(|issue| Issue { generation, ..issue });
         match record {
             Some(record) => Step::Write(record, issue),
