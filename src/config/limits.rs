@@ -40,6 +40,7 @@ const fn field(keys: &raw::Limits, limit: Limit) -> Option<&Given<String>> {
         Limit::Register => keys.register.as_ref(),
         Limit::Authorize => keys.authorize.as_ref(),
         Limit::SignIn => keys.sign_in.as_ref(),
+        Limit::Document => keys.document.as_ref(),
         Limit::Callback => keys.callback.as_ref(),
         Limit::Token => keys.token.as_ref(),
         Limit::Revoke => keys.revoke.as_ref(),

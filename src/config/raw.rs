@@ -149,6 +149,7 @@ pub(super) struct Limits {
     pub(super) callback: Field<String>,
     pub(super) token: Field<String>,
     pub(super) revoke: Field<String>,
+    pub(super) document: Field<String>,
     pub(super) introspect: Field<String>,
     pub(super) pages: Field<String>,
     pub(super) unused_clients: Field<u64>,

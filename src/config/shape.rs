@@ -108,6 +108,7 @@ const LIMITS: &[Key] = &[
     key("callback", Shape::Text),
     key("token", Shape::Text),
     key("revoke", Shape::Text),
+    key("document", Shape::Text),
     key("introspect", Shape::Text),
     key("pages", Shape::Text),
     key("unused_clients", Shape::Number),

@@ -32,7 +32,7 @@ pub(super) async fn decide<T>(
     shared: &Shared,
     lives: &TokenLives,
     (id, now): (GrantId, Timestamp),
-    decision: impl Fn(Grant) -> Step<T>,
+    mut decision: impl FnMut(Grant) -> Step<T>,
 ) -> Result<Option<T>, StoreError> {
     let deadline = Instant::now() + PATIENCE;
     let mut conflicts = 0;

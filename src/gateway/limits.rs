@@ -34,6 +34,8 @@ pub enum Limit {
     Authorize,
     /// Sign-ins that are begun at the identity provider; counted by all processes together, too.
     SignIn,
+    /// Metadata documents of clients that are fetched.
+    Document,
     /// `/callback`.
     Callback,
     /// `/token`.
@@ -68,10 +70,11 @@ pub struct Limits {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Register,
         Self::Authorize,
         Self::SignIn,
+        Self::Document,
         Self::Callback,
         Self::Token,
         Self::Revoke,
@@ -86,6 +89,7 @@ impl Limit {
             Self::Register => "register",
             Self::Authorize => "authorize",
             Self::SignIn => "sign_in",
+            Self::Document => "document",
             Self::Callback => "callback",
             Self::Token => "token",
             Self::Revoke => "revoke",
@@ -103,6 +107,8 @@ impl Limit {
         match self {
             Self::Register | Self::SignIn => Rate::new(20_000, HOUR),
             Self::Authorize | Self::Callback | Self::Revoke | Self::Pages => Rate::new(6_000, MINUTE),
+            // Few documents are wanted, and what was fetched is kept: whoever wants many means to use us against others.
+            Self::Document => Rate::new(10, MINUTE),
             Self::Token | Self::Introspect => Rate::new(30_000, MINUTE),
         }
     }
@@ -131,7 +137,7 @@ impl Limit {
     /// Whether a person in a browser is told, rather than a client.
     const fn is_for_people(self) -> bool {
         match self {
-            Self::Authorize | Self::SignIn | Self::Callback | Self::Pages => true,
+            Self::Authorize | Self::SignIn | Self::Document | Self::Callback | Self::Pages => true,
             Self::Register | Self::Token | Self::Revoke | Self::Introspect => false,
         }
     }
@@ -294,7 +300,8 @@ mod tests {
         let keys: std::collections::BTreeSet<_> = Limit::ALL.iter().map(|limit| limit.key()).collect();
         assert_eq!(keys.len(), Limit::ALL.len());
         let mut limits = Limits::default();
-        limits.rates[3] = None;
+        let callback = Limit::ALL.iter().position(|limit| *limit == Limit::Callback).unwrap();
+        limits.rates[callback] = None;
         assert_eq!(limits.rate(Limit::Callback), None);
         assert_eq!(limits.rate(Limit::Token), Some(Limit::Token.default_rate()));
     }

@@ -124,14 +124,8 @@ async fn end(
         }
     });
     if let Some(grant) = ended.await?.flatten() {
-        exchange.audit(&Audit {
-            subject: Some(grant.facts.user.subject.as_str()),
-            client: Some(grant.client.as_str()),
-            grant: Some(grant.id),
-            resource: Some(grant.resource.as_str()),
-            by: Some("client"),
-            ..Audit::of(Event::GrantRevoked)
-        });
+        let by = Some(RevocationReason::Client.by());
+        exchange.audit(&Audit { by, ..Audit::of_grant(Event::GrantRevoked, &grant) });
     }
     Ok(())
 }

@@ -112,6 +112,20 @@ pub enum RevocationReason {
     ClientDeleted,
 }
 
+impl RevocationReason {
+    /// Who ended the grant, in the audit log's words.
+    #[must_use]
+    pub const fn by(self) -> &'static str {
+        match self {
+            Self::Client | Self::ClientDeleted => "client",
+            Self::CodeReused | Self::RefreshReused => "gateway",
+            Self::AccessLost => "access rules",
+            Self::Person => "person",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// How long things live.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenLives {

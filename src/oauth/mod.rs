@@ -36,7 +36,7 @@ pub use metadata::{AuthorizationServerMetadata, Endpoints, ProtectedResourceMeta
 pub use parameters::{ParameterError, Parameters};
 pub use pkce::{CodeChallenge, CodeVerifier, VerifierError};
 pub use redirect::{NEVER_PRIVATE, RESERVED, RedirectError, RedirectPolicy, RedirectUri, RegisteredRedirect};
-pub use refresh::{Presented, Refresh, RefreshError, RefreshOutcome};
+pub use refresh::{Presented, Refresh, RefreshError, RefreshFact, RefreshOutcome};
 pub use resources::{Resource, ResourceError};
 pub use rings::{GRACE, KeyPlace, KeySchedule, KeyState, LEAD, Ring, Rotation, StoredKey, WAIT};
 pub use scopes::{Hierarchy, Scope, Scopes};

@@ -36,14 +36,36 @@ pub struct Refresh {
 pub struct RefreshOutcome {
     /// The grant as it is now.
     pub grant: Grant,
-    /// Whether `grant` must be written; not for a replay within the grace.
-    pub write: bool,
     /// The scopes of the new access token: the grant's, or fewer.
     pub scopes: Scopes,
     /// The generation of the new tokens.
     pub generation: u64,
-    /// Whether the store lost a write (*p > c*): for the audit log.
-    pub store_lost_write: bool,
+    /// What happened: whether `grant` must be written, and what the audit log is told.
+    pub fact: RefreshFact,
+}
+
+/// How a refresh succeeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefreshFact {
+    /// *p = c*: the grant has gone on by one generation.
+    Advanced,
+    /// *p > c*: the same, from a token that is newer than the store's record.
+    LostWrite,
+    /// *p = c − 1*, within its grace: the same successor again.
+    Replayed,
+    /// The record is this attempt's own; only the store's answer to its commit was lost.
+    Ours,
+}
+
+impl RefreshFact {
+    /// Whether the grant has changed and must be written.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        match self {
+            Self::Advanced | Self::LostWrite => true,
+            Self::Replayed | Self::Ours => false,
+        }
+    }
 }
 
 /// Why a refresh is refused.
@@ -95,31 +117,20 @@ impl Grant {
         }
         let scopes = refresh.narrowed(&self)?;
         if self.attempt == attempt {
-            return Ok(RefreshOutcome {
-                grant: self,
-                write: false,
-                scopes,
-                generation: current,
-                store_lost_write: false,
-            });
+            return Ok(self.outcome(current, scopes, RefreshFact::Ours));
         }
         let elapsed = now.since(reached);
         let in_grace = elapsed <= lives.grace;
         let replayable = in_grace || (!confirmed && elapsed <= lives.unconfirmed_grace);
         match Age::of(refresh.presented.generation, current) {
             Age::Never => Err(RefreshError::Invalid("the refresh token is malformed")),
-            Age::Ahead(next) => Ok(self.advanced(next, attempt, now).outcome(next, scopes, true)),
-            Age::Current(next) => Ok(self.advanced(next, attempt, now).outcome(next, scopes, false)),
-            Age::Previous if replayable => {
-                let grant = self;
-                Ok(RefreshOutcome {
-                    grant,
-                    write: false,
-                    scopes,
-                    generation: current,
-                    store_lost_write: false,
-                })
+            Age::Ahead(next) => {
+                Ok(self.advanced(next, attempt, now).outcome(next, scopes, RefreshFact::LostWrite))
             }
+            Age::Current(next) => {
+                Ok(self.advanced(next, attempt, now).outcome(next, scopes, RefreshFact::Advanced))
+            }
+            Age::Previous if replayable => Ok(self.outcome(current, scopes, RefreshFact::Replayed)),
             Age::Older if in_grace => {
                 Err(RefreshError::Invalid("the refresh token was replaced; use the newest one"))
             }
@@ -137,8 +148,8 @@ impl Grant {
         Self { attempt, ..self }
     }
 
-    fn outcome(self, generation: u64, scopes: Scopes, store_lost_write: bool) -> RefreshOutcome {
-        RefreshOutcome { grant: self, write: true, scopes, generation, store_lost_write }
+    const fn outcome(self, generation: u64, scopes: Scopes, fact: RefreshFact) -> RefreshOutcome {
+        RefreshOutcome { grant: self, scopes, generation, fact }
     }
 }
 
@@ -209,6 +220,7 @@ impl From<&RefreshError> for OAuthError {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -287,7 +299,7 @@ mod tests {
     fn the_current_token_advances_the_grant() {
         for confirmed in [false, true] {
             let outcome = refresh(grant(4, confirmed), 4, later(89 * DAY)).unwrap();
-            assert_eq!((outcome.generation, outcome.write, outcome.store_lost_write), (5, true, false));
+            assert_eq!((outcome.generation, outcome.fact), (5, RefreshFact::Advanced));
             assert_eq!(standing(&outcome.grant), (5, later(89 * DAY), false));
             assert_eq!(outcome.grant.attempt, attempt(1));
             assert_eq!(outcome.grant.salt(), Some(&SALT));
@@ -300,7 +312,7 @@ mod tests {
     fn the_previous_token_gives_the_same_successor_again_within_its_grace() {
         for (confirmed, seconds) in [(true, 0), (true, 60), (false, 61), (false, DAY)] {
             let outcome = refresh(grant(4, confirmed), 3, later(seconds)).unwrap();
-            assert_eq!((outcome.generation, outcome.write, outcome.store_lost_write), (4, false, false));
+            assert_eq!((outcome.generation, outcome.fact), (4, RefreshFact::Replayed));
             assert_eq!(outcome.grant, grant(4, confirmed), "a replay changes nothing");
         }
     }
@@ -340,7 +352,7 @@ mod tests {
     #[test]
     fn a_newer_token_than_the_store_knows_is_gone_on_from() {
         let outcome = refresh(grant(4, true), 7, later(5)).unwrap();
-        assert_eq!((outcome.generation, outcome.write, outcome.store_lost_write), (8, true, true));
+        assert_eq!((outcome.generation, outcome.fact), (8, RefreshFact::LostWrite));
         assert_eq!(standing(&outcome.grant), (8, later(5), false));
     }
 
@@ -447,7 +459,7 @@ mod tests {
     fn the_same_attempt_gets_the_same_verdict_again() {
         let advanced = refresh(grant(4, true), 4, NOW).unwrap().grant;
         let again = refresh(advanced.clone(), 4, later(HOUR)).unwrap();
-        assert_eq!((again.generation, again.write, again.grant), (5, false, advanced));
+        assert_eq!((again.generation, again.fact, again.grant), (5, RefreshFact::Ours, advanced));
         let Err(RefreshError::Theft(revoked)) = refresh(grant(4, true), 3, later(DAY)) else { panic!() };
         assert!(matches!(
             refresh((*revoked).clone(), 3, later(DAY + 1)),
@@ -501,7 +513,7 @@ mod tests {
             let (attempt, lives) = (attempt(self.attempts), TokenLives::default());
             let result = self.grant.clone().refresh(&presenting(generation), attempt, &lives, self.now);
             match &result {
-                Ok(outcome) if outcome.write => self.write(outcome.grant.clone()),
+                Ok(outcome) if outcome.fact.writes() => self.write(outcome.grant.clone()),
                 Err(RefreshError::Theft(revoked)) => self.write((**revoked).clone()),
                 Ok(_) | Err(_) => {}
             }
@@ -604,8 +616,12 @@ mod tests {
                         match result {
                             Ok(outcome) => {
                                 prop_assert_eq!(outcome.generation, (presented + 1).max(current));
-                                prop_assert_eq!(outcome.write, presented >= current);
-                                prop_assert_eq!(outcome.store_lost_write, presented > current);
+                                let fact = match presented.cmp(&current) {
+                                    Ordering::Less => RefreshFact::Replayed,
+                                    Ordering::Equal => RefreshFact::Advanced,
+                                    Ordering::Greater => RefreshFact::LostWrite,
+                                };
+                                prop_assert_eq!(outcome.fact, fact);
                                 prop_assert_eq!(world.grant.salt().copied(), salt);
                             }
                             Err(RefreshError::Theft(_)) => {

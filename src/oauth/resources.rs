@@ -91,7 +91,9 @@ impl<'a> Spelling<'a> {
             return None;
         }
         let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-        let (_, rest) = text.split_once("://")?;
+        // Without `//` right behind the scheme a URL parser finds the host elsewhere than we would.
+        let (_, rest) =
+            text.split_once("://").filter(|(scheme, _)| scheme.eq_ignore_ascii_case(url.scheme()))?;
         let (rest, _query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let path = if path.is_empty() { "/" } else { path };
@@ -171,6 +173,8 @@ mod tests {
             "https://fetch.example.com/mcp//",
             "https://fetch.example.com/mcpx",
             "https://fetch.example.com/mcp/x",
+            "https:/fetch.example.com://fetch.example.com/mcp",
+            "https:fetch.example.com/mcp?://fetch.example.com/mcp",
             "https://fetch.example.com/mcp#",
             "https://fetch.example.com/mcp#fragment",
             "https://fetch.example.com#/mcp",

@@ -1,8 +1,35 @@
-//! Audit events: who signed in, approved, was refused, or lost a grant, and why.
+//! Audit events: who signed in, approved, was refused, or lost a grant, and why. Never a token, a code, a secret or an
+//! e-mail address.
+//!
+//! | event | when | fields |
+//! |---|---|---|
+//! | `client_registered` | somebody registered a client (RFC 7591) | `client` |
+//! | `client_updated` | a client changed its registration (RFC 7592) | `client` |
+//! | `client_deleted` | a registration was deleted | `client` `by` |
+//! | `client_evicted` | an unused registration made room for a newer one | `client` `by` `reason` |
+//! | `login_started` | a browser was sent to the identity provider | `client` `resource` |
+//! | `login_succeeded` | somebody came back from the identity provider | `sub` `client` `resource` |
+//! | `login_refused` | no access rule lets the person in, or the identity provider said no | `sub` `client` `resource` `reason` |
+//! | `login_taken` | a login of the access rules came with another account than the one it is pinned to | `sub` `client` `reason` |
+//! | `logout` | a person ended the browser's session | `sub` |
+//! | `consent_given` | a person allowed a client to use a service | `sub` `client` `grant` `resource` |
+//! | `consent_denied` | a person did not | `sub` `client` `resource` |
+//! | `token_issued` | the first tokens of a grant | `sub` `client` `grant` `resource` |
+//! | `token_refreshed` | further ones, for the newest refresh token | `sub` `client` `grant` `resource` |
+//! | `token_refused` | a code, a refresh token or a client's proof was not accepted | `client` `reason` |
+//! | `refresh_replayed` | a refresh token came again within its grace and got the same successor | `sub` `client` `grant` `resource` |
+//! | `refresh_reused` | a refresh token came again after its grace: somebody else may have it; `grant_revoked` follows | `sub` `client` `grant` `resource` `reason` |
+//! | `grant_revoked` | a grant has ended | `sub` `client` `grant` `resource` `by` `reason` |
+//! | `key_rotated` | a key took the place of another | `by` `reason` |
+//! | `limit_hit` | a rate limit refuses requests of this address | `client` `reason` |
+//! | `store_lost_write` | a refresh token is newer than the store's record: the store has lost a write, as in a failover | `sub` `client` `grant` `resource` |
+//!
+//! Every line has `timestamp`, `level` (`INFO`), `target` (`audit`) and `event`; one that a request has caused also `address`
+//! and `request_id`. A field whose value is not known is left out. README says the same to operators.
 
 use std::net::IpAddr;
 
-use crate::oauth::GrantId;
+use crate::oauth::{Grant, GrantId};
 
 /// The target of audit events, for filters.
 pub(super) const TARGET: &str = "audit";
@@ -100,11 +127,23 @@ impl Event {
     }
 }
 
-impl Audit<'_> {
+impl<'a> Audit<'a> {
     /// An event of which nothing else is known.
     #[must_use]
     pub const fn of(event: Event) -> Self {
         Self { event, subject: None, client: None, grant: None, resource: None, by: None, reason: None }
+    }
+
+    /// An event of a grant: its user, client and service.
+    #[must_use]
+    pub fn of_grant(event: Event, grant: &'a Grant) -> Self {
+        Self {
+            subject: Some(grant.facts.user.subject.as_str()),
+            client: Some(grant.client.as_str()),
+            grant: Some(grant.id),
+            resource: Some(grant.resource.as_str()),
+            ..Self::of(event)
+        }
     }
 
     /// Writes an event of a request, with the client's address and the request's id.
@@ -135,6 +174,8 @@ impl Audit<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::super::Format;
     use super::super::capture::logged;
     use super::*;
@@ -160,6 +201,37 @@ mod tests {
                 "address": "192.0.2.1", "request_id": "r-1",
             })
         );
+    }
+
+    /// The rows of a table of events, by the event's name.
+    fn rows<'a>(text: &'a str, indent: &str) -> BTreeMap<&'a str, &'a str> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(indent));
+        let rows = lines.filter_map(|line| Some((line.strip_prefix("| `")?.split_once('`')?.0, line)));
+        rows.collect()
+    }
+
+    #[test]
+    fn both_tables_have_every_event_and_the_fields_that_there_are() {
+        let source = include_str!("audit.rs");
+        let readme = include_str!("../../README.md");
+        let section = readme.split_once("\n## Audit events\n").unwrap().1.split("\n## ").next().unwrap();
+        let (ours, theirs) = (rows(source, "//! "), rows(section, ""));
+        assert_eq!(ours, theirs, "the table above and README's");
+        let names: BTreeSet<_> = source
+            .lines()
+            .filter_map(|line| {
+                line.trim().strip_prefix("Self::")?.split_once(" => \"")?.1.strip_suffix("\",")
+            })
+            .collect();
+        assert!(names.contains("grant_revoked"), "{names:?}");
+        assert_eq!(ours.keys().copied().collect::<BTreeSet<_>>(), names);
+        for row in ours.values() {
+            let fields = row.split('|').nth(3).unwrap().split_whitespace();
+            for field in fields {
+                let known = ["`sub`", "`client`", "`grant`", "`resource`", "`by`", "`reason`"];
+                assert!(known.contains(&field), "{field} in {row}");
+            }
+        }
     }
 
     #[test]

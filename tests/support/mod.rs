@@ -4,4 +4,5 @@
 
 pub mod faults;
 pub mod github;
+pub mod redis;
 pub mod rig;

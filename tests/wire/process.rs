@@ -49,7 +49,12 @@ impl Place {
 
     /// A gateway that says it listens, which it does when its sockets are bound and its store is open.
     pub(crate) fn start(&self, yaml: &str) -> Process {
-        let mut process = Process::spawn("serve", &self.write("serve.yaml", yaml));
+        self.start_in(yaml, &[])
+    }
+
+    /// The same with further variables in its environment.
+    pub(crate) fn start_in(&self, yaml: &str, environment: &[(&str, &str)]) -> Process {
+        let mut process = Process::spawn("serve", &self.write("serve.yaml", yaml), environment);
         let started = Instant::now();
         while !process.log().contains("listening") {
             let ended = process.child.try_wait().unwrap();
@@ -61,7 +66,7 @@ impl Place {
 
     /// Runs a command that ends by itself; its exit status and all it said.
     pub(crate) fn run(&self, command: &str, yaml: &str) -> (i32, String) {
-        let mut process = Process::spawn(command, &self.write("run.yaml", yaml));
+        let mut process = Process::spawn(command, &self.write("run.yaml", yaml), &[]);
         let started = Instant::now();
         loop {
             if let Some(status) = process.child.try_wait().unwrap() {
@@ -116,11 +121,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    fn spawn(command: &str, file: &Path) -> Self {
+    fn spawn(command: &str, file: &Path, environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
             .arg(command)
             .arg(file)
             .env_remove("PORTCULLIS_CONFIG")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -153,6 +159,10 @@ impl Process {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until the log says so.
     pub(crate) async fn says(&self, wanted: &str) {
         let started = Instant::now();
@@ -164,7 +174,7 @@ impl Process {
 
     /// Sends a signal such as `TERM` to this process alone.
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
@@ -172,12 +182,12 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end; the exit status, and all it said.
+    /// Waits for its end; the exit status, -1 after a signal, and all it said.
     pub(crate) async fn ended(&mut self) -> (i32, String) {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code().unwrap(), self.whole_log());
+                return (status.code().unwrap_or(-1), self.whole_log());
             }
             assert!(started.elapsed() < PATIENCE, "it does not end: {}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;

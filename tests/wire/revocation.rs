@@ -1,13 +1,11 @@
 //! A revoked grant ends everywhere, open streams included (R14).
 
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use crate::client::{Client, SignedIn, call, piece};
-use crate::process::{Place, free_port, plain};
+use crate::process::{Place, plain};
 use crate::recorder::Recorder;
+use crate::support::redis::Redis;
 
 async fn revoke(client: &Client, signed_in: &SignedIn) {
     let form = [("token", signed_in.refresh.as_str()), ("client_id", signed_in.client.as_str())];
@@ -52,7 +50,7 @@ async fn a_grant_that_another_process_revokes_has_its_streams_cut_here() {
     // R14
     let redis = Redis::start();
     let (place, there, upstream) = (Place::new(), Place::new(), Recorder::start().await);
-    let store = format!("store: redis://127.0.0.1:{}/0", redis.port);
+    let store = format!("store: {}", redis.url());
     let yaml = plain(upstream.address, "").replace("store: file:{folder}/portcullis.db", &store);
     let _here = place.start(&yaml);
     // The same issuer and services behind another port.
@@ -61,39 +59,4 @@ async fn a_grant_that_another_process_revokes_has_its_streams_cut_here() {
     let _there = there.start(&yaml.replace("{port}", &place.port.to_string()));
     let client = Client::plain(&place);
     cut(&client, &client.at(there.address()), &upstream).await;
-}
-
-/// A redis-server of our own, killed when dropped.
-struct Redis {
-    child: Child,
-    port: u16,
-    _folder: TempDir,
-}
-
-impl Redis {
-    fn start() -> Self {
-        let (port, folder) = (free_port(), TempDir::new().unwrap());
-        let child = Command::new("redis-server")
-            .args(["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port", &port.to_string()])
-            .arg("--dir")
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server is missing: apt-get install redis-server");
-        let redis = Self { child, port, _folder: folder };
-        let started = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(10), "redis-server does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        redis
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }

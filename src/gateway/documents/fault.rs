@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 use crate::fetch::PublicError;
 use crate::gateway::Body;
 use crate::gateway::exchange::{Exchange, noted, refused_page};
+use crate::gateway::limits::Hit;
 use crate::gateway::reply::{self, WireError};
 use crate::oauth::{ClientId, DocumentError, DocumentUrl, DocumentUrlError, ErrorCode, OAuthError};
 use crate::pages::Problem;
@@ -37,7 +38,7 @@ pub(in crate::gateway) enum Fault {
     Busy,
     /// Too many fetches for this address.
     #[error("too many descriptions were fetched for your network")]
-    TooMany,
+    TooMany(Hit),
     /// A fault of ours.
     #[error("fetching it did not end")]
     Ended,
@@ -53,7 +54,7 @@ impl WireError for Fault {
             Self::NotAdmitted => StatusCode::FORBIDDEN,
             Self::Fetch(error) => fetch_status(error),
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Ended => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -71,7 +72,7 @@ impl WireError for Fault {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooMany => Some(super::WINDOW),
+            Self::TooMany(hit) => Some(hit.wait),
             Self::Busy => Some(SOON),
             Self::Fetch(_) if self.code() == ErrorCode::TemporarilyUnavailable => Some(SOON),
             Self::Fetch(_)
@@ -120,7 +121,7 @@ impl Fault {
             | Self::NotAdmitted
             | Self::OwnHost
             | Self::Document(_) => false,
-            Self::Fetch(_) | Self::Busy | Self::TooMany | Self::Ended => true,
+            Self::Fetch(_) | Self::Busy | Self::TooMany(_) | Self::Ended => true,
         }
     }
 

@@ -18,13 +18,12 @@ use url::Url;
 
 use super::authorize::Refused;
 use super::exchange::Exchange;
+use super::limits::{self, Limit};
 use super::{Shared, Site};
 use crate::fetch::{Bounds, PublicError, PublicFetcher};
 use crate::oauth::{
     ClientId, ClientLimits, ClientMetadata, DocumentRules, DocumentUrl, RedirectPolicy, read_document,
 };
-use crate::store::StoreError;
-use crate::telemetry::{Audit, Event};
 use crate::time::Timestamp;
 
 use turns::{Turn, Turns};
@@ -39,9 +38,6 @@ const TIME: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_hours(24);
 /// How long a document in its grace is not asked for again.
 const RETRY: Duration = Duration::from_mins(1);
-/// Fetches that one network may cause in [`WINDOW`]. People behind one address want the same few documents.
-const FETCHES: u64 = 10;
-const WINDOW: Duration = Duration::from_mins(1);
 
 /// Where documents come from: the public internet, or a test.
 pub trait DocumentSource: Send + Sync {
@@ -112,10 +108,10 @@ pub(super) async fn find(
     let documents = &exchange.shared.documents;
     let body = match documents.fresh(id, exchange.now) {
         Some(body) => Ok(body),
-        None if is_too_many(exchange, id).await? => {
-            documents.instead(id, Arc::new(Fault::TooMany), exchange.now)
-        }
-        None => errand.send(exchange.shared).await,
+        None => match limits::take(exchange, Limit::Document) {
+            Ok(()) => errand.send(exchange.shared).await,
+            Err(hit) => documents.instead(id, Arc::new(Fault::TooMany(hit)), exchange.now),
+        },
     };
     let metadata = body.and_then(|body| Ok(errand.read(&body)?)).map_err(refused)?;
     Ok((metadata, errand.url))
@@ -131,20 +127,6 @@ fn fetchable(site: &Site, rules: &DocumentRules, id: &ClientId) -> Result<Docume
         return Err(Fault::OwnHost);
     }
     Ok(url)
-}
-
-/// Counts a fetch, over all processes.
-async fn is_too_many(exchange: &Exchange<'_>, id: &ClientId) -> Result<bool, StoreError> {
-    let name = format!("document:{}", exchange.network());
-    let many = exchange.shared.store.count(&name, WINDOW, exchange.now).await? > FETCHES;
-    if many {
-        exchange.audit(&Audit {
-            client: Some(id.as_str()),
-            reason: Some("metadata documents fetched in a minute"),
-            ..Audit::of(Event::LimitHit)
-        });
-    }
-    Ok(many)
 }
 
 impl Errand {

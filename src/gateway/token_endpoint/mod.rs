@@ -1,5 +1,6 @@
 //! `POST /token` (RFC 6749 §3.2): a code or a refresh token becomes an access token.
 
+mod audit;
 mod code;
 mod refresh;
 
@@ -14,12 +15,10 @@ use super::exchange::{Exchange, noted};
 use super::form::{self, BodyReadError};
 use super::reply::{self, STORE_RETRY, WireError};
 use super::{Body, Service, keys};
-use crate::oauth::{
-    Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Resource, RevocationReason, Scopes,
-};
+use crate::oauth::{Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Resource, Scopes};
 use crate::secret;
 use crate::store::StoreError;
-use crate::telemetry::{Audit, Event, Note};
+use crate::telemetry::{Event, Note};
 use crate::token::{Claims, KeyError};
 use crate::upstream::RequestBody;
 
@@ -140,13 +139,17 @@ struct Issue {
     generation: u64,
     salt: [u8; 16],
     scopes: Scopes,
+    /// What the operator is told of it once it is answered.
+    events: &'static [Event],
 }
 
 impl Issue {
     /// The newest tokens of `grant`.
     fn of(scopes: Scopes, grant: Grant) -> Result<Self, Refused> {
         match grant.state {
-            GrantState::Active { salt, generation, .. } => Ok(Self { grant, generation, salt, scopes }),
+            GrantState::Active { salt, generation, .. } => {
+                Ok(Self { grant, generation, salt, scopes, events: &[Event::TokenIssued] })
+            }
             GrantState::Pending { .. }
             | GrantState::Issued { .. }
             | GrantState::Revoked { .. }
@@ -166,15 +169,18 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<RequestBo
 async fn answer(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Result<Response<Body>, Refused> {
     let (headers, parameters) = form::parameters(request).await?;
     let client = client_auth::authenticate(exchange, &headers, &parameters).await?;
-    let issue = match parameters.get("grant_type").ok_or(Refused::Missing("grant_type"))? {
-        "authorization_code" => code::redeem(exchange, &client, &parameters).await,
-        "refresh_token" => refresh::refresh(exchange, &client, &parameters).await,
-        _ => Err(Refused::GrantType),
+    let told = |refused| audit::refused(exchange, &client, refused);
+    let issue = match parameters.get("grant_type") {
+        Some("authorization_code") => code::redeem(exchange, &client, &parameters).await,
+        Some("refresh_token") => refresh::refresh(exchange, &client, &parameters).await,
+        Some(_) => Err(Refused::GrantType),
+        None => Err(Refused::Missing("grant_type")),
     };
-    let issue = issue.map_err(|refused| audited(exchange, refused))?;
+    let issue = issue.map_err(told)?;
     keep_client(exchange, &client).await;
     keys::before_signing(exchange.shared).await;
-    let tokens = issue_tokens(exchange, &client, &issue)?;
+    let tokens = issue_tokens(exchange, &client, &issue).map_err(told)?;
+    audit::issued(exchange, &issue);
     let note = Note {
         subject: Some(issue.grant.facts.user.subject.to_string()),
         client: Some(client.id.to_string()),
@@ -233,38 +239,5 @@ fn claims(exchange: &Exchange<'_>, service: &Service, issue: &Issue) -> Claims {
         access: service.access.clone(),
         login: user.login.clone(),
         email: user.email.clone().filter(|_| service.settings.forward_email),
-    }
-}
-
-/// A grant that was ended is told to the operator as well as to the client.
-fn audited(exchange: &Exchange<'_>, refused: Refused) -> Refused {
-    if let Refused::Revoked(error, grant) = &refused {
-        exchange.audit(&Audit {
-            subject: Some(grant.facts.user.subject.as_str()),
-            client: Some(grant.client.as_str()),
-            grant: Some(grant.id),
-            resource: Some(grant.resource.as_str()),
-            by: ended_by(grant),
-            reason: Some(&error.description),
-            ..Audit::of(Event::GrantRevoked)
-        });
-    }
-    refused
-}
-
-/// Who ended a grant, in the audit log's words.
-fn ended_by(grant: &Grant) -> Option<&'static str> {
-    match grant.state {
-        GrantState::Revoked { reason, .. } => Some(match reason {
-            RevocationReason::AccessLost => "access rules",
-            RevocationReason::CodeReused | RevocationReason::RefreshReused => "gateway",
-            RevocationReason::Client | RevocationReason::ClientDeleted => "client",
-            RevocationReason::Person => "person",
-            RevocationReason::Operator => "operator",
-        }),
-        GrantState::Pending { .. }
-        | GrantState::Active { .. }
-        | GrantState::Issued { .. }
-        | GrantState::Dead { .. } => None,
     }
 }

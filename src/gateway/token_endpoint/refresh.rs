@@ -3,18 +3,17 @@
 
 use std::sync::Arc;
 
-use super::{Issue, Refused, resource};
+use super::{Issue, Refused, audit, resource};
 use crate::gateway::exchange::Exchange;
 use crate::gateway::grants::{self, Step, deadline, patiently};
 use crate::gateway::keys;
 use crate::gateway::people::{self, Access};
 use crate::oauth::{
     AttemptId, Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Presented, Refresh,
-    RefreshError, RefreshOutcome, Resource, RevocationReason, Scopes,
+    RefreshError, RefreshFact, RefreshOutcome, Resource, RevocationReason, Scopes,
 };
 use crate::secret;
 use crate::store::StoreError;
-use crate::telemetry::{Audit, Event};
 use crate::token::{RefreshKeys, RefreshToken};
 
 const ENDED: &str = "this grant has ended; sign in again";
@@ -54,8 +53,10 @@ pub(super) async fn refresh(
     let access = asked.access().await?;
     let target = (asked.token.grant(), exchange.now);
     let lives = &exchange.site.settings.lives;
-    let decided =
-        grants::decide(exchange.shared, lives, target, |grant| asked.decide(grant, access.as_ref()));
+    let mut before = None;
+    let decided = grants::decide(exchange.shared, lives, target, |grant| {
+        asked.decide(grant, access.as_ref(), &mut before)
+    });
     decided.await?.unwrap_or_else(|| Err(Refused::grant("this grant is unknown or has ended; sign in again")))
 }
 
@@ -79,7 +80,12 @@ impl Asked<'_> {
         self.keys.check(&self.token, &self.client.id, grant.salt()?)
     }
 
-    fn decide(&self, grant: Grant, access: Option<&Access>) -> Step<Result<Issue, Refused>> {
+    fn decide(
+        &self,
+        grant: Grant,
+        access: Option<&Access>,
+        before: &mut Option<RefreshFact>,
+    ) -> Step<Result<Issue, Refused>> {
         if grant.salt().is_none() {
             return Step::Answer(Err(self.ended(grant)));
         }
@@ -98,7 +104,9 @@ impl Asked<'_> {
             // The grant was another one a moment ago.
             None => return Step::Answer(Err(StoreError::Contended.into())),
         };
-        let (grant, now) = (Grant { facts, ..grant }, self.exchange.now);
+        // What is written anyway says when and from where, too; a replay writes nothing.
+        let (used, now) = (Some(self.exchange.seen()), self.exchange.now);
+        let grant = Grant { facts, used, ..grant };
         let refresh = Refresh {
             client: self.client.id.clone(),
             presented,
@@ -106,7 +114,7 @@ impl Asked<'_> {
             resource: self.resource.clone(),
         };
         match grant.refresh(&refresh, self.attempt, &self.exchange.site.settings.lives, now) {
-            Ok(outcome) => self.advanced(outcome),
+            Ok(outcome) => advanced(outcome, before),
             Err(error) => refused(error),
         }
     }
@@ -116,20 +124,6 @@ impl Asked<'_> {
         match ended {
             Some(ended) => Step::Write(ended.clone(), Err(access_lost(ended))),
             None => Step::Answer(Err(Refused::grant(ENDED))),
-        }
-    }
-
-    fn advanced(&self, outcome: RefreshOutcome) -> Step<Result<Issue, Refused>> {
-        let RefreshOutcome { grant, write, scopes, generation, store_lost_write } = outcome;
-        if store_lost_write {
-            self.exchange.audit(&Audit { grant: Some(grant.id), ..Audit::of(Event::StoreLostWrite) });
-        }
-        let used = Some(self.exchange.seen());
-        let record = write.then(|| Box::new(Grant { used, ..grant.clone() }));
-        let issue = Issue::of(scopes, grant).map(|issue| Issue { generation, ..issue });
-        match record {
-            Some(record) => Step::Write(record, issue),
-            None => Step::Answer(issue),
         }
     }
 
@@ -152,6 +146,24 @@ impl Asked<'_> {
             | GrantState::Revoked { .. }
             | GrantState::Dead { .. } => Refused::grant(ENDED),
         }
+    }
+}
+
+/// A refresh that succeeds. `before` is what this attempt has decided so far: of a commit whose answer from the store was
+/// lost, the record says only that it is ours.
+fn advanced(outcome: RefreshOutcome, before: &mut Option<RefreshFact>) -> Step<Result<Issue, Refused>> {
+    let RefreshOutcome { grant, scopes, generation, fact } = outcome;
+    let record = fact.writes().then(|| Box::new(grant.clone()));
+    let fact = match fact {
+        RefreshFact::Ours => before.unwrap_or(fact),
+        RefreshFact::Advanced | RefreshFact::LostWrite | RefreshFact::Replayed => fact,
+    };
+    *before = Some(fact);
+    let issue = Issue::of(scopes, grant);
+    let issue = issue.map(|issue| Issue { generation, events: audit::of_refresh(fact), ..issue });
+    match record {
+        Some(record) => Step::Write(record, issue),
+        None => Step::Answer(issue),
     }
 }
 
