@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::audit::Log;
 use crate::support::rig::{Answer, ISSUER, RESOURCE, Rig, authorize_query, dev_yaml, encode, request};
 
 const BROWSER: (&str, &str) = ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
@@ -138,6 +139,82 @@ async fn disconnecting_holds_at_the_next_request() {
 }
 
 #[tokio::test]
+async fn disconnecting_holds_in_another_process_within_two_seconds() {
+    // R14
+    let rig = Rig::dev().await;
+    let other = rig.beside().await;
+    let client = rig.register().await;
+    let access = rig.tokens(&client, "alice").await["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(other.call(&access).await.status, 502, "let in there, with nothing behind");
+    let (page, cookies, token) = open(&rig, &signed_in(&rig, "alice").await).await;
+    let form = [("form_token", token.as_str()), ("grant", &*page.input("grant"))];
+    assert_eq!(act(&rig, "/disconnect", &cookies, &form).await.status, 303);
+    let since = std::time::Instant::now();
+    while other.call(&access).await.status != 401 {
+        assert!(since.elapsed() < Duration::from_secs(2), "it still holds there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_disconnection_whose_answer_was_lost_is_told_once() {
+    let (rig, store) = Rig::forgetful().await;
+    let client = rig.register().await;
+    let access = rig.tokens(&client, "alice").await["access_token"].as_str().unwrap().to_owned();
+    let (page, cookies, token) = open(&rig, &signed_in(&rig, "alice").await).await;
+    let form = [("form_token", token.as_str()), ("grant", &*page.input("grant"))];
+    let log = Log::start();
+    store.lose_the_next_answer();
+    assert_eq!(act(&rig, "/disconnect", &cookies, &form).await.status, 303);
+    assert_eq!(rig.call(&access).await.status, 401);
+    assert_eq!(act(&rig, "/disconnect", &cookies, &form).await.status, 303);
+    let told: Vec<_> = log.take().into_iter().map(|event| event["event"].clone()).collect();
+    assert_eq!(told, ["grant_revoked"]);
+}
+
+#[tokio::test]
+async fn what_a_person_does_is_audited_with_who_and_by_whom() {
+    let rig = Rig::dev().await;
+    let client = rig.register().await;
+    let log = Log::start();
+    rig.tokens(&client, "alice").await;
+    let page = rig.get(&format!("/authorize?{}", encode(&authorize_query(&client))), &[]).await;
+    let (token, cookies) = (page.input("form_token"), page.cookies());
+    let mut form = authorize_query(&client);
+    form.extend([("form_token", token.as_str()), ("decision", "deny")]);
+    assert_eq!(act(&rig, "/authorize", &cookies, &form).await.status, 303);
+    let (page, cookies, token) = open(&rig, &signed_in(&rig, "alice").await).await;
+    let grant = page.input("grant");
+    act(&rig, "/disconnect", &cookies, &[("form_token", &token), ("grant", &grant)]).await;
+    act(&rig, "/sign-out", &cookies, &[("form_token", &token)]).await;
+    let events = log.take();
+    let told: Vec<[&str; 5]> = events
+        .iter()
+        .map(|event| {
+            ["event", "sub", "client", "resource", "by"]
+                .map(|field| event.get(field).map_or("", String::as_str))
+        })
+        .collect();
+    let (alice, client) = ("dev:alice", client.as_str());
+    assert_eq!(
+        told,
+        [
+            ["login_started", "", client, RESOURCE, ""],
+            ["login_succeeded", alice, client, "", ""],
+            ["consent_given", alice, client, RESOURCE, ""],
+            ["token_issued", alice, client, RESOURCE, ""],
+            ["consent_denied", "", client, RESOURCE, "person"],
+            ["login_started", "", "", "", ""],
+            ["login_succeeded", alice, "", "", ""],
+            ["grant_revoked", alice, client, RESOURCE, "person"],
+            ["logout", alice, "", "", "person"],
+        ]
+    );
+    assert!(events.iter().all(|event| event["address"] == "127.0.0.1" && event["request_id"].len() == 22));
+    assert_eq!(events[7]["grant"], grant);
+}
+
+#[tokio::test]
 async fn nobody_disconnects_what_is_not_theirs() {
     let rig = Rig::dev().await;
     let client = rig.register().await;
@@ -257,6 +334,8 @@ async fn only_the_services_that_let_the_person_in_are_shown() {
     for (name, shown) in [("s-echo", true), ("s-bobs", false), ("s-open", true)] {
         assert_eq!(page.body.contains(name), shown, "{name}: {}", page.body);
     }
+    let passed = rig.get("/open/mcp", &[BROWSER]).await;
+    assert_eq!(passed.status, 502, "a public service has no landing page: requests pass through");
     let (_, cookies, token) = open(&rig, "").await;
     let sent = act(&rig, "/sign-in", &cookies, &[("form_token", &token)]).await;
     let callback = [("code", "mallory"), ("state", &*sent.location("state").unwrap())];
