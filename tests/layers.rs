@@ -31,7 +31,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("tasks", "certs clock gateway oauth secret store time"),
     ("serve", "gateway telemetry"),
-    ("config", "certs gateway identity oauth policy secret serve store telemetry upstream"),
+    ("config", "certs gateway identity oauth policy secret serve store telemetry time token upstream"),
     ("echo", ""),
     ("cli", ANYTHING),
     ("main", ""),

@@ -43,6 +43,10 @@ contract! {
     a_client_kept_by_many_at_once_lives_as_long_as_the_longest_asked
     a_renewed_client_says_the_new_and_lives_no_shorter
     a_client_renewed_and_kept_by_many_at_once_lives_as_long_as_the_longest_asked
+    of_32_changes_of_a_client_from_one_reading_one_wins
+    a_deleted_client_is_absent_and_no_change_brings_it_back
+    an_assertion_counts_once_of_32_uses_at_once
+    an_assertion_s_use_whose_answer_was_lost_can_be_sent_again
     a_flow_is_taken_once_of_32_at_once
     a_flow_ends_by_the_time_passed_in
     a_session_lives_until_it_expires_or_is_ended

@@ -9,6 +9,8 @@ mod support;
 mod bodies;
 #[path = "wire/client.rs"]
 mod client;
+#[path = "wire/clients.rs"]
+mod clients;
 #[path = "wire/drain.rs"]
 mod drain;
 #[path = "wire/evicted.rs"]

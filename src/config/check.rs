@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::access;
+use super::clients;
 use super::documents;
 use super::identity as identities;
 use super::issuer::{self, Issuer};
@@ -42,6 +43,8 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let redirects = redirects(raw, findings);
     let limits = limits::check(raw, findings);
     let documents = documents::check(raw, findings);
+    let clients =
+        clients::check(raw, here, clients::Around { services: &services, redirects: &redirects }, findings);
     let workers = workers(raw, findings);
     let (issuer, network, times) = (issuer?, network?, times?);
     let dev_identity = matches!(identity, Some(identity::Settings::Dev));
@@ -61,6 +64,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
             revocation_staleness: times.staleness,
             limits: limits?,
             documents: documents?,
+            clients: clients?,
         },
         store: store?,
         serve: serve::Settings {

@@ -7,6 +7,7 @@
 
 mod access;
 mod check;
+mod clients;
 mod documents;
 mod expand;
 mod identity;

@@ -161,6 +161,7 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields)]
 pub(super) struct Clients {
     pub(super) documents: Field<Documents>,
+    pub(super) registered: Field<BTreeMap<String, Given<RegisteredClient>>>,
 }
 
 /// `clients.documents`: a word, or these keys.
@@ -172,6 +173,21 @@ pub(super) struct Documents {
     pub(super) allow: Field<Texts>,
     pub(super) deny: Field<Texts>,
     pub(super) max_bytes: Field<u64>,
+}
+
+/// One of `clients.registered`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RegisteredClient {
+    pub(super) name: Field<String>,
+    pub(super) redirect_uris: Field<Texts>,
+    pub(super) grant_types: Field<Texts>,
+    pub(super) secret: Field<String>,
+    pub(super) secret_file: Field<String>,
+    pub(super) jwks: Field<serde_json::Value>,
+    pub(super) jwks_file: Field<String>,
+    pub(super) services: Field<BTreeMap<String, Given<Texts>>>,
+    pub(super) introspect: Field<bool>,
 }
 
 /// One of `services`, or a whole file in `services.d`.

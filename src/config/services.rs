@@ -15,13 +15,14 @@ use crate::policy::AccessRules;
 use crate::upstream;
 
 /// Our own endpoints at the issuer's host.
-const AT_ISSUER: [&str; 12] = [
+const AT_ISSUER: [&str; 13] = [
     "/.well-known",
     "/assets/app.css",
     "/authorize",
     "/callback",
     "/dev/login",
     "/disconnect",
+    "/introspect",
     "/jwks",
     "/register",
     "/revoke",
@@ -333,7 +334,13 @@ pub(super) fn check_places(services: &[Checked], issuer: Option<&Url>, findings:
             let Some(issuer) = issuer else { continue };
             let at_issuer = origin(issuer) == origin_of;
             let ours = if at_issuer { &AT_ISSUER[..] } else { &AT_SERVICES[..] };
-            let claims = |ours: &&&str| if at_issuer { covers(path, ours) } else { path == **ours };
+            // Below `/register` lie the registrations (RFC 7592).
+            let is_registration = at_issuer && covers("/register", path);
+            let claims = |ours: &&&str| match **ours {
+                "/register" if is_registration => true,
+                ours if at_issuer => covers(path, ours),
+                ours => path == ours,
+            };
             let claimed: Vec<_> = ours.iter().filter(claims).copied().collect();
             if !claimed.is_empty() {
                 let text = format!(

@@ -24,6 +24,8 @@ pub(super) enum Shape {
     WordOr(&'static [Key]),
     /// Keys of the operator's choice.
     Named(&'static Shape),
+    /// A JSON object of a form that others define, of texts, lists and objects.
+    Json,
     /// A key that exists and cannot be used yet: what to write instead.
     Later(&'static str),
 }
@@ -71,7 +73,7 @@ pub(super) const FILE: &[Key] = &[
     key("log", Shape::Section(&[key("format", Shape::Text), key("filter", Shape::Text)])),
     key("drain", Shape::Text),
     key("limits", Shape::Section(LIMITS)),
-    key("clients", Shape::Section(&[key("documents", Shape::WordOr(DOCUMENTS))])),
+    key("clients", Shape::Section(CLIENTS)),
     key("workers", Shape::Number),
     key("services", Shape::Named(&Shape::Section(SERVICE))),
 ];
@@ -114,7 +116,24 @@ const LIMITS: &[Key] = &[
     key("unused_clients", Shape::Number),
     key("open_sign_ins", Shape::Number),
 ];
+
+const CLIENTS: &[Key] =
+    &[key("documents", Shape::WordOr(DOCUMENTS)), key("registered", Shape::Named(&Shape::Section(CLIENT)))];
+
 const DOCUMENTS: &[Key] = &[key("allow", TEXTS), key("deny", TEXTS), key("max_bytes", Shape::Number)];
+
+/// The keys of one of `clients.registered`.
+const CLIENT: &[Key] = &[
+    key("name", Shape::Text),
+    key("redirect_uris", TEXTS),
+    key("grant_types", TEXTS),
+    key("secret", Shape::Text),
+    key("secret_file", Shape::Text),
+    key("jwks", Shape::Json),
+    key("jwks_file", Shape::Text),
+    key("services", Shape::Named(&TEXTS)),
+    key("introspect", Shape::Flag),
+];
 
 /// A service's keys.
 pub(super) const SERVICE: &[Key] = &[
@@ -176,6 +195,7 @@ impl Reader<'_> {
                 Value::Mapping(std::iter::once(("word".into(), word)).collect())
             }
             (Shape::Named(shape), Kind::Map(entries)) => self.named(*shape, entries),
+            (Shape::Json, Kind::Map(_)) => self.json(name, node).unwrap_or(Value::Null),
             (Shape::Several(shape), Kind::List(items)) => {
                 Value::Sequence(items.iter().map(|item| self.given(name, *shape, item)).collect())
             }
@@ -222,6 +242,25 @@ impl Reader<'_> {
         Value::Mapping(entries.iter().map(given).collect())
     }
 
+    /// `node` as JSON has it: every scalar is a text. `None` if something in it was refused, so that nothing more is said of it.
+    fn json(&mut self, name: &str, node: &Node) -> Option<Value> {
+        match &node.kind {
+            Kind::Null => Some(Value::Null),
+            Kind::Refused => None,
+            Kind::Scalar(scalar) => self.scalar(name, Shape::Text, scalar, node),
+            Kind::List(items) => {
+                let items: Vec<_> = items.iter().map(|item| self.json(name, item)).collect();
+                items.into_iter().collect()
+            }
+            Kind::Map(entries) => {
+                let pair =
+                    |entry: &Entry| Some((entry.key.clone().into(), self.json(&entry.key, &entry.value)?));
+                let pairs: Vec<_> = entries.iter().map(pair).collect();
+                pairs.into_iter().collect::<Option<Mapping>>().map(Value::Mapping)
+            }
+        }
+    }
+
     /// A scalar with its variables in, as what its key holds.
     fn scalar(&mut self, name: &str, shape: Shape, scalar: &Scalar, node: &Node) -> Option<Value> {
         let text = match expand(&scalar.text, self.variable) {
@@ -241,15 +280,19 @@ impl Reader<'_> {
             | Shape::Section(_)
             | Shape::WordOr(_)
             | Shape::Named(_)
+            | Shape::Json
             | Shape::Later(_) => (!text.is_empty()).then(|| Value::String(text)),
         };
         if value.is_none() {
             let what = match shape {
                 Shape::Flag => "neither true nor false",
                 Shape::Number => "no whole number",
-                Shape::Text | Shape::Several(_) | Shape::Section(_) | Shape::WordOr(_) | Shape::Named(_) => {
-                    "empty"
-                }
+                Shape::Text
+                | Shape::Several(_)
+                | Shape::Section(_)
+                | Shape::WordOr(_)
+                | Shape::Named(_)
+                | Shape::Json => "empty",
                 Shape::Later(_) => "not there yet",
             };
             self.findings.refuse(node.at, format!("`{name}` is {what}; write {}", wanted(shape)));
@@ -301,6 +344,7 @@ fn wanted(shape: Shape) -> String {
         Shape::Section(keys) => format!("keys below it: {}", names(keys)),
         Shape::WordOr(keys) => format!("`off`, or keys below it: {}", names(keys)),
         Shape::Named(_) => "keys below it, `NAME: ...`".into(),
+        Shape::Json => "a JSON object, such as { keys: [...] }".into(),
         Shape::Later(instead) => instead.into(),
     }
 }
@@ -380,6 +424,7 @@ mod tests {
         assert_eq!(fields::<raw::Access>(), usable(ACCESS));
         assert_eq!(fields::<raw::Tokens>(), usable(TOKENS));
         assert_eq!(fields::<raw::Limits>(), usable(LIMITS));
+        assert_eq!(fields::<raw::RegisteredClient>(), usable(CLIENT));
         assert_eq!(fields::<raw::Tls>()[1..], usable(TLS)[..]);
     }
 

@@ -6,12 +6,16 @@ use super::exchange::Exchange;
 use crate::oauth::{Client, ClientId, DocumentUrl};
 use crate::store::StoreError;
 
-/// The client of an id; `None` if nobody has it (any more). Asks nobody but our own store: a client that named a
-/// metadata document is found as it was when somebody last approved it, for as long as such clients are accepted.
+/// The client of an id, the configuration's first; `None` if nobody has it (any more). Asks nobody but our own store: a
+/// client that named a metadata document is found as it was when somebody last approved it, for as long as such clients
+/// are accepted.
 ///
 /// # Errors
 /// [`StoreError`].
 pub(super) async fn find(exchange: &Exchange<'_>, id: &ClientId) -> Result<Option<Client>, StoreError> {
+    if let Some(configured) = exchange.site.configured.get(id) {
+        return Ok(Some(configured.client.clone()));
+    }
     if DocumentUrl::is_meant_by(id) && !documents::admits(exchange.site, id) {
         return Ok(None);
     }
@@ -41,6 +45,7 @@ pub(super) async fn asking(exchange: &Exchange<'_>, id: &ClientId) -> Result<Ask
         metadata,
         issued_at: exchange.now,
         expires: exchange.now.after(Client::UNUSED),
+        registration_token: None,
     };
     Ok(Asking { client, verified: Some(url.host().to_owned()) })
 }

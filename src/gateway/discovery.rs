@@ -9,7 +9,7 @@ use http::{Method, Request, Response, StatusCode};
 
 use super::exchange::Exchange;
 use super::route::Route;
-use super::{Body, Site, mcp_endpoint, reply};
+use super::{Body, Site, client_configuration, mcp_endpoint, reply};
 
 const MINUTES: &str = "public, max-age=300";
 
@@ -67,6 +67,9 @@ pub(super) fn preflight<B>(
             "GET, HEAD, OPTIONS"
         }
         Route::Token | Route::Register | Route::Revoke => "POST, OPTIONS",
+        Route::Registration(_) => client_configuration::METHODS,
+        // For servers, not for scripts in a browser.
+        Route::Introspect => return only("POST"),
         Route::Authorize | Route::DevLogin | Route::Connections(_) => return only("GET, POST"),
         Route::AuthorizeAtIssuer(_) | Route::Callback | Route::Stylesheet | Route::Home => {
             return only("GET");

@@ -74,7 +74,8 @@ pub(super) enum Refusal {
     /// A token for another service: 401 `invalid_token` (R5).
     #[error("the token is for another service")]
     Audience,
-    /// The access rules have changed since: 401 `invalid_token`, so that the client refreshes.
+    /// The access rules have changed since, or what the configuration lets a client do on its own: 401 `invalid_token`, so that
+    /// the client asks for a new one.
     #[error("the access rules have changed")]
     AccessChanged,
     /// The grant was revoked: 401 `invalid_token` (R14).
@@ -154,14 +155,24 @@ pub(super) fn admit(
     if service.settings.public {
         return Ok(Admission::Public(PublicAdmission { _made_by_the_guard: () }));
     }
-    let checks = Checks {
-        issuer: &site.settings.issuer,
-        staleness: site.settings.revocation_staleness,
-        revocations: &shared.revocations,
-        now: shared.clock.now(),
-    };
     let token = bearer::token(headers, query)?;
-    checks.admit(token, &shared.signing.load(), &worker.tokens, service).map(Admission::Token)
+    Checks::of(site, shared)
+        .admit(token, &shared.signing.load(), &worker.tokens, service)
+        .map(Admission::Token)
+}
+
+/// Whether a verified token would still be believed at `service`, whatever its scopes allow there: what an introspection
+/// tells (RFC 7662 §2.2).
+///
+/// # Errors
+/// [`Refusal`].
+pub(super) fn is_live(
+    site: &Site,
+    shared: &Shared,
+    claims: &Claims,
+    service: &Service,
+) -> Result<(), Refusal> {
+    Checks::of(site, shared).is_live(claims, service)
 }
 
 /// What every token is held against.
@@ -172,7 +183,16 @@ struct Checks<'a> {
     now: Timestamp,
 }
 
-impl Checks<'_> {
+impl<'a> Checks<'a> {
+    fn of(site: &'a Site, shared: &'a Shared) -> Self {
+        Self {
+            issuer: &site.settings.issuer,
+            staleness: site.settings.revocation_staleness,
+            revocations: &shared.revocations,
+            now: shared.clock.now(),
+        }
+    }
+
     fn admit(
         &self,
         token: &str,
@@ -194,6 +214,20 @@ impl Checks<'_> {
 
     /// What a cached signature does not say. The token's own faults come first: a client can mend those.
     fn hold_against(&self, claims: &Claims, service: &Service) -> Result<(), Refusal> {
+        self.is_live(claims, service)?;
+        let settings = &service.settings;
+        // The hierarchy makes a copy of the set; most tokens have what is needed as they are.
+        if !claims.scopes.contains_all(&settings.scopes)
+            && !settings.implies.expand(&claims.scopes).contains_all(&settings.scopes)
+        {
+            return Err(Refusal::Scope {
+                union: claims.scopes.without_offline_access().union(&settings.scopes),
+            });
+        }
+        Ok(())
+    }
+
+    fn is_live(&self, claims: &Claims, service: &Service) -> Result<(), Refusal> {
         let settings = &service.settings;
         if claims.issuer != self.issuer {
             return Err(TokenError::Issuer.into());
@@ -204,7 +238,7 @@ impl Checks<'_> {
         if claims.resource != settings.resource {
             return Err(Refusal::Audience);
         }
-        if claims.access != service.access {
+        if claims.access != service.access || !service.still_lets_act(claims) {
             return Err(Refusal::AccessChanged);
         }
         if self.revocations.contains(claims.grant) {
@@ -212,14 +246,6 @@ impl Checks<'_> {
         }
         if !self.revocations.is_fresh(self.staleness, self.now) {
             return Err(Refusal::Stale);
-        }
-        // The hierarchy makes a copy of the set; most tokens have what is needed as they are.
-        if !claims.scopes.contains_all(&settings.scopes)
-            && !settings.implies.expand(&claims.scopes).contains_all(&settings.scopes)
-        {
-            return Err(Refusal::Scope {
-                union: claims.scopes.without_offline_access().union(&settings.scopes),
-            });
         }
         Ok(())
     }

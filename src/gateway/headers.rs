@@ -58,10 +58,14 @@ impl Told<'_> {
         let Some(claims) = self.admission.claims() else { return Ok(()) };
         let settings = &self.service.settings;
         let id = match settings.user_id {
-            UserIdForm::Subject => claims.subject.as_str(),
-            UserIdForm::Numeric => claims.subject.bare(),
+            UserIdForm::Subject => Some(claims.subject.as_str()),
+            // A client that acts on its own has no number, and its name must not be taken for one.
+            UserIdForm::Numeric if claims.subject.is_client() => None,
+            UserIdForm::Numeric => Some(claims.subject.bare()),
         };
-        headers.insert(X_USER_ID, value(id)?);
+        if let Some(id) = id {
+            headers.insert(X_USER_ID, value(id)?);
+        }
         headers.insert(X_USER_NAME, value(&claims.login)?);
         if let (true, Some(email)) = (settings.forward_email, &claims.email) {
             headers.insert(X_USER_EMAIL, value(email)?);

@@ -117,11 +117,12 @@ impl Limit {
     /// have none, for they touch no store.
     const fn of(route: &Route<'_>) -> Option<Self> {
         match route {
-            Route::Register => Some(Self::Register),
+            Route::Register | Route::Registration(_) => Some(Self::Register),
             Route::Authorize => Some(Self::Authorize),
             Route::Callback => Some(Self::Callback),
             Route::Token => Some(Self::Token),
             Route::Revoke => Some(Self::Revoke),
+            Route::Introspect => Some(Self::Introspect),
             Route::Home | Route::Connections(_) | Route::DevLogin => Some(Self::Pages),
             Route::ServerMetadata
             | Route::ResourceMetadata(_)

@@ -7,7 +7,9 @@ mod bearer;
 mod body;
 mod callback;
 mod client_auth;
+mod client_configuration;
 mod clients;
+mod configured;
 mod connections;
 mod consent;
 mod cookies;
@@ -22,6 +24,7 @@ mod grants;
 mod guard;
 mod headers;
 mod home;
+mod introspection;
 mod key_rings;
 mod keys;
 mod limits;
@@ -63,6 +66,7 @@ use exchange::{Exchange, noted};
 use route::{Route, TargetError};
 
 pub use body::{Body, BodyError, Finish};
+pub use configured::{Authentication, ClientSettings};
 pub use documents::{DocumentSource, Documents};
 pub use key_rings::{KeyStatus, keep_keys, list_keys, rotate_keys};
 pub use keys::{KeyRingError, LastReload, load_refresh_keys, load_session_keys, load_signing_keys};
@@ -201,7 +205,9 @@ async fn answer(exchange: &Exchange<'_>, arrival: &Arrival, request: Request<Req
         Route::Callback => callback::endpoint(exchange, &request).await,
         Route::Token => token_endpoint::endpoint(exchange, request).await,
         Route::Register => registration::endpoint(exchange, request).await,
+        Route::Registration(client) => client_configuration::endpoint(exchange, &client, request).await,
         Route::Revoke => revocation::endpoint(exchange, request).await,
+        Route::Introspect => introspection::endpoint(exchange, request).await,
         Route::DevLogin => dev_login::endpoint(exchange, request).await,
         Route::Stylesheet => home::stylesheet(&request),
         Route::Home => connections::page(exchange, &request).await,

@@ -1,4 +1,4 @@
-//! `POST /register` (RFC 7591).
+//! `POST /register` (RFC 7591). What becomes of a registration later is in [`super::client_configuration`].
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use super::reply::{self, WireError};
 use crate::oauth::{
     Client, ClientId, ClientLimits, ClientMetadata, ErrorCode, OAuthError, RegistrationError, register,
 };
-use crate::secret;
+use crate::secret::{self, Secret};
 use crate::store::StoreError;
 use crate::telemetry::{Audit, Event, Note};
 use crate::upstream::RequestBody;
 
 /// Most bytes of a registration: real ones have less than a tenth of it.
-const MOST: usize = 16 * 1024;
+pub(super) const MOST: usize = 16 * 1024;
 
 /// Why a registration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +63,29 @@ impl WireError for Refused {
     }
 }
 
-/// The answer: all metadata as applied, and the id. No secret, so no `client_secret_expires_at` (G1).
+/// The answer: all metadata as applied, the id, and how to change it (RFC 7592 §3). No secret, so no
+/// `client_secret_expires_at` (G1).
 #[derive(Serialize)]
-struct Registered<'a> {
+pub(super) struct Registered<'a> {
     client_id: &'a ClientId,
     client_id_issued_at: u64,
+    registration_access_token: &'a str,
+    registration_client_uri: String,
     #[serde(flatten)]
     metadata: &'a ClientMetadata,
+}
+
+impl<'a> Registered<'a> {
+    /// `token` is the one that manages `client`: the store has only its digest, so it comes from whoever has just made or shown it.
+    pub(super) fn new(issuer: &str, client: &'a Client, token: &'a Secret) -> Self {
+        Self {
+            client_id: &client.id,
+            client_id_issued_at: client.issued_at.seconds(),
+            registration_access_token: token.expose(),
+            registration_client_uri: format!("{issuer}/register/{}", client.id),
+            metadata: &client.metadata,
+        }
+    }
 }
 
 /// Registers a client.
@@ -78,23 +94,25 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<RequestBo
         return open_to_all(reply::not_allowed("POST, OPTIONS"));
     }
     let reply = match create(exchange, request.into_body()).await {
-        Ok(client) => created(&client),
+        Ok((client, token)) => created(exchange, &client, &token),
         Err(refused) => reply::error(exchange, &refused),
     };
     open_to_all(reply)
 }
 
-async fn create(exchange: &Exchange<'_>, body: RequestBody) -> Result<Client, Refused> {
+async fn create(exchange: &Exchange<'_>, body: RequestBody) -> Result<(Client, Secret), Refused> {
     let settings = &exchange.site.settings;
     let store = &exchange.shared.store;
     let body = form::read(body, MOST).await?;
     let metadata = register(&body, &settings.redirects, ClientLimits::default())?;
     limits::count(exchange, Limit::Register).await??;
+    let token = Secret::random();
     let client = Client {
         id: ClientId::issue(secret::random()),
         metadata,
         issued_at: exchange.now,
         expires: exchange.now.after(Client::UNUSED),
+        registration_token: Some(token.digest()),
     };
     let evicted = store.add_client(&client, settings.limits.unused_clients, exchange.now).await?;
     for id in &evicted {
@@ -105,15 +123,12 @@ async fn create(exchange: &Exchange<'_>, body: RequestBody) -> Result<Client, Re
             ..Audit::of(Event::ClientEvicted)
         });
     }
-    Ok(client)
+    exchange.audit(&Audit { client: Some(client.id.as_str()), ..Audit::of(Event::ClientRegistered) });
+    Ok((client, token))
 }
 
-fn created(client: &Client) -> Response<Body> {
-    let answer = Registered {
-        client_id: &client.id,
-        client_id_issued_at: client.issued_at.seconds(),
-        metadata: &client.metadata,
-    };
+fn created(exchange: &Exchange<'_>, client: &Client, token: &Secret) -> Response<Body> {
+    let answer = Registered::new(&exchange.site.settings.issuer, client, token);
     let note = Note { client: Some(client.id.to_string()), ..Note::default() };
     noted(reply::json(StatusCode::CREATED, &answer), note)
 }

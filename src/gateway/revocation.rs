@@ -90,7 +90,7 @@ async fn revoke(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Resul
 }
 
 /// The access token, once more with fresh keys if it names one that another process made.
-async fn verified(exchange: &Exchange<'_>, token: &str) -> Option<Verified> {
+pub(super) async fn verified(exchange: &Exchange<'_>, token: &str) -> Option<Verified> {
     let issuer = &exchange.site.settings.issuer;
     let verify = || verify(token, &exchange.shared.signing.load(), issuer, exchange.now);
     match verify() {

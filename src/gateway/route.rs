@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use super::connections::Action;
 use super::{Service, Site, site::Host};
 use crate::host::without_port;
+use crate::oauth::ClientId;
 
 /// What a request is for.
 pub(super) enum Route<'a> {
@@ -29,8 +30,12 @@ pub(super) enum Route<'a> {
     Token,
     /// RFC 7591 §3.
     Register,
+    /// RFC 7592 §2: `/register/<client id>`, at the issuer only, where `registration_client_uri` leads.
+    Registration(ClientId),
     /// RFC 7009 §2.
     Revoke,
+    /// RFC 7662 §2, at the issuer only.
+    Introspect,
     /// RFC 7517 §5.
     Keys,
     /// The `dev` identity's page.
@@ -109,6 +114,7 @@ pub(super) fn route<'a>(site: &'a Site, target: &Target<'a>, parts: &Parts) -> R
         "/authorize" => return Route::AuthorizeAtIssuer(host.only.as_ref()),
         "/callback" if at_issuer => return Route::Callback,
         "/revoke" if at_issuer => return Route::Revoke,
+        "/introspect" if at_issuer => return Route::Introspect,
         "/jwks" if at_issuer => return Route::Keys,
         "/dev/login" if at_issuer && site.settings.dev_identity => return Route::DevLogin,
         "/assets/app.css" if at_issuer => return Route::Stylesheet,
@@ -117,6 +123,10 @@ pub(super) fn route<'a>(site: &'a Site, target: &Target<'a>, parts: &Parts) -> R
         "/disconnect" if at_issuer => return Route::Connections(Action::Disconnect),
         "/" if at_issuer && parts.method != Method::POST => return Route::Home,
         _ => {}
+    }
+    let registration = path.strip_prefix("/register/").filter(|id| at_issuer && !id.contains('/'));
+    if let Some(client) = registration.and_then(ClientId::parse) {
+        return Route::Registration(client);
     }
     host.service_at(path).map_or(Route::Nothing(host), Route::Service)
 }

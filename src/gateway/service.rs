@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use http::HeaderValue;
 use url::{Position, Url};
 
-use crate::oauth::{Hierarchy, ProtectedResourceMetadata, Resource, Scopes};
+use crate::oauth::{Hierarchy, ProtectedResourceMetadata, Resource, Scopes, Subject};
 use crate::policy::AccessRules;
+use crate::token::Claims;
 use crate::upstream;
 
 /// What the configuration says of a service, checked.
@@ -65,6 +66,8 @@ pub struct Service {
     pub(super) scheme: HeaderValue,
     /// `X-Forwarded-Host` for the upstream: `host[:port]`.
     pub(super) host: HeaderValue,
+    /// The configured clients that may act on their own here, and with which scopes.
+    pub(super) clients: BTreeMap<Subject, Scopes>,
 }
 
 impl Service {
@@ -78,8 +81,16 @@ impl Service {
             origin,
             scheme: spoken(settings.url.scheme()),
             host: spoken(&settings.url[Position::BeforeHost..Position::AfterPort]),
+            clients: BTreeMap::new(),
             settings,
         }
+    }
+
+    /// Whether a client that acts on its own still may, with these scopes. Of people the access rules decide, which `acc` stands
+    /// for.
+    pub(super) fn still_lets_act(&self, claims: &Claims) -> bool {
+        let is_allowed = |scopes: &Scopes| scopes.contains_all(&claims.scopes);
+        !claims.subject.is_client() || self.clients.get(&claims.subject).is_some_and(is_allowed)
     }
 
     /// Every scope this service gives a meaning.

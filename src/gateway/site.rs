@@ -9,7 +9,8 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use url::{Position, Url};
 
-use super::{Limits, Service, ServiceSettings};
+use super::configured::Configured;
+use super::{ClientSettings, Limits, Service, ServiceSettings};
 use crate::host::without_port;
 use crate::identity::Asked;
 use crate::oauth::{
@@ -47,6 +48,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Whose metadata documents are accepted; `None` for nobody's (M9).
     pub documents: Option<DocumentRules>,
+    /// Every configured client.
+    pub clients: Vec<ClientSettings>,
 }
 
 /// Everything that is looked up on a request's way.
@@ -57,6 +60,8 @@ pub struct Site {
     pub(super) issuer_host: String,
     /// The canonical URLs of all services that need a token.
     pub(super) resources: Vec<Resource>,
+    /// The clients of the configuration.
+    pub(super) configured: Configured,
     /// RFC 8414, the same bytes on every host.
     pub(super) server_metadata: Bytes,
     /// Lower-case logins that some access rule names.
@@ -85,8 +90,12 @@ impl Site {
     /// If the issuer is no URL: settings were not checked.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let services: Vec<_> =
-            settings.services.iter().map(|one| Arc::new(Service::new(one.clone()))).collect();
+        let configured = Configured::new(&settings.clients);
+        let service = |one: &ServiceSettings| Service {
+            clients: configured.of_service(one),
+            ..Service::new(one.clone())
+        };
+        let services: Vec<_> = settings.services.iter().map(|one| Arc::new(service(one))).collect();
         // A public service needs no token, so none can be asked for.
         let protected = services.iter().filter(|service| !service.settings.public);
         let resources: Vec<_> = protected.map(|service| service.settings.resource.clone()).collect();
@@ -95,7 +104,9 @@ impl Site {
         let issuer = Url::parse(&settings.issuer).expect("the issuer was checked to be an origin");
         let metadata = AuthorizationServerMetadata::new(&settings.issuer, &scopes, &resources);
         let metadata = if settings.documents.is_some() { metadata.with_documents() } else { metadata };
+        let metadata = metadata.with_clients(configured.advertised());
         let mut site = Self {
+            configured,
             issuer_host: authority(&issuer).to_owned(),
             server_metadata: json(&metadata),
             logins: settings
@@ -264,6 +275,7 @@ mod tests {
             revocation_staleness: Duration::from_mins(5),
             limits: Limits::default(),
             documents: None,
+            clients: Vec::new(),
         })
     }
 

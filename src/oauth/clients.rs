@@ -1,15 +1,16 @@
-//! Clients and their registration (RFC 7591). Registered clients are public: the answer says
-//! `token_endpoint_auth_method: none` whatever was asked, as RFC 7591 §3.2.1 allows.
+//! Clients, their registration (RFC 7591) and what they change of it later (RFC 7592). Registered clients are public: the
+//! answer says `token_endpoint_auth_method: none` whatever was asked, as RFC 7591 §3.2.1 allows.
 
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
     ClientId, ErrorCode, OAuthError, RedirectError, RedirectPolicy, RedirectUri, RegisteredRedirect,
 };
+use crate::secret::{Digest, Secret};
 use crate::time::Timestamp;
 
 /// A client we know.
@@ -21,8 +22,12 @@ pub struct Client {
     pub metadata: ClientMetadata,
     /// When it registered.
     pub issued_at: Timestamp,
-    /// When the record ends: a day after registration if unused, later once it has a grant.
+    /// When the record ends: a day after registration if unused, later once it has a grant. A configured client never does.
     pub expires: Timestamp,
+    /// SHA-256 of the token by which it may read, change and delete its registration (RFC 7592). Absent where there is
+    /// none: of clients from before, and of those that did not register.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration_token: Option<Digest>,
 }
 
 /// A client's metadata as applied and echoed (G1). Members we do not know are ignored (G5), members we cannot
@@ -129,6 +134,12 @@ pub enum RegistrationError {
     /// `invalid_client_metadata`: a client that wants none of our response types.
     #[error("response_types must have code")]
     ResponseTypes,
+    /// `invalid_client_metadata`: an update that does not name the client it is for (RFC 7592 §2.2).
+    #[error("client_id must be there, and the one of this registration")]
+    ClientId,
+    /// `invalid_client_metadata`: an update with a member that only we may set (RFC 7592 §2.2).
+    #[error("{0} must not be in an update")]
+    NotYours(&'static str),
 }
 
 /// Reads the JSON body of a registration request and decides what is applied.
@@ -160,7 +171,34 @@ pub fn register(
     })
 }
 
+/// Reads the JSON body of an update (RFC 7592 §2.2), which replaces everything: a member that is left out is taken away. The
+/// rules are those of a registration.
+///
+/// # Errors
+/// [`RegistrationError`].
+pub fn update(
+    body: &[u8],
+    client: &ClientId,
+    policy: &RedirectPolicy,
+    limits: ClientLimits,
+) -> Result<ClientMetadata, RegistrationError> {
+    let own: Own = read_object(body)?;
+    if let Some(name) = own.not_theirs() {
+        return Err(RegistrationError::NotYours(name));
+    }
+    if own.client_id.as_deref() != Some(client.as_str()) {
+        return Err(RegistrationError::ClientId);
+    }
+    register(body, policy, limits)
+}
+
 impl Client {
+    /// Whether `token` is the one that came with this registration.
+    #[must_use]
+    pub fn is_managed_by(&self, token: &Secret) -> bool {
+        self.registration_token.is_some_and(|digest| digest == token.digest())
+    }
+
     /// `requested` proven against what this client registered.
     #[must_use]
     pub fn redirect(&self, requested: &str) -> Option<RedirectUri> {
@@ -179,6 +217,12 @@ impl Client {
         self.has_grant_type(REFRESH_TOKEN)
     }
 
+    /// Whether the client may act on its own (RFC 6749 §4.4): configured ones only, for nobody can register this.
+    #[must_use]
+    pub fn may_act_alone(&self) -> bool {
+        self.has_grant_type(CLIENT_CREDENTIALS)
+    }
+
     fn has_grant_type(&self, name: &str) -> bool {
         self.metadata.grant_types.iter().any(|grant| grant == name)
     }
@@ -193,14 +237,45 @@ impl From<&RegistrationError> for OAuthError {
             RegistrationError::Metadata { .. }
             | RegistrationError::TooManyRedirects(_)
             | RegistrationError::GrantTypes
-            | RegistrationError::ResponseTypes => ErrorCode::InvalidClientMetadata,
+            | RegistrationError::ResponseTypes
+            | RegistrationError::ClientId
+            | RegistrationError::NotYours(_) => ErrorCode::InvalidClientMetadata,
         };
         Self::new(code, error)
     }
 }
 
-const AUTHORIZATION_CODE: &str = "authorization_code";
-const REFRESH_TOKEN: &str = "refresh_token";
+/// RFC 6749 §4.1.
+pub const AUTHORIZATION_CODE: &str = "authorization_code";
+/// RFC 6749 §6.
+pub const REFRESH_TOKEN: &str = "refresh_token";
+/// RFC 6749 §4.4.
+pub const CLIENT_CREDENTIALS: &str = "client_credentials";
+
+/// The members of an update that are about the registration itself. `null` is an absent member here too.
+#[derive(Deserialize)]
+struct Own {
+    client_id: Option<String>,
+    client_secret: Option<IgnoredAny>,
+    registration_access_token: Option<IgnoredAny>,
+    registration_client_uri: Option<IgnoredAny>,
+    client_secret_expires_at: Option<IgnoredAny>,
+    client_id_issued_at: Option<IgnoredAny>,
+}
+
+impl Own {
+    /// A member that an update must not have. A secret among them: no registered client has one, and none chooses its own.
+    fn not_theirs(&self) -> Option<&'static str> {
+        let members = [
+            ("registration_access_token", &self.registration_access_token),
+            ("registration_client_uri", &self.registration_client_uri),
+            ("client_secret_expires_at", &self.client_secret_expires_at),
+            ("client_id_issued_at", &self.client_id_issued_at),
+            ("client_secret", &self.client_secret),
+        ];
+        members.into_iter().find(|(_, value)| value.is_some()).map(|(name, _)| name)
+    }
+}
 
 /// A registration as sent: the members we know, each of its type. `null` is an absent member, a member that comes twice is an
 /// error (which of the two was meant nobody knows), others are ignored (RFC 7591 §2).
@@ -617,5 +692,81 @@ mod tests {
                 Err(error) => prop_assert!(OAuthError::from(&error).description.len() > 5),
             }
         }
+    }
+
+    fn updated(body: &Value) -> Result<ClientMetadata, RegistrationError> {
+        let client = ClientId::parse("c1").unwrap();
+        update(body.to_string().as_bytes(), &client, &RedirectPolicy::default(), ClientLimits::default())
+    }
+
+    // G9, RFC 7592 §2.2
+    #[test]
+    fn an_update_names_its_client_and_replaces_everything() {
+        let body =
+            json!({ "client_id": "c1", "redirect_uris": ["https://b.example/cb"], "client_name": "New" });
+        let metadata = updated(&body).unwrap();
+        assert_eq!(metadata.client_name.as_deref(), Some("New"));
+        assert_eq!(
+            metadata,
+            register(body.to_string().as_bytes(), &RedirectPolicy::default(), ClientLimits::default(),)
+                .unwrap(),
+            "by the rules of a registration"
+        );
+        for client_id in [json!(null), json!("c2"), json!("C1"), json!("")] {
+            let mut other = body.clone();
+            other["client_id"] = client_id;
+            assert_eq!(updated(&other), Err(RegistrationError::ClientId), "{other}");
+        }
+        let mut wrong = body.clone();
+        wrong["client_id"] = json!(1);
+        assert!(
+            matches!(updated(&wrong), Err(RegistrationError::Metadata { member, .. }) if member == "client_id")
+        );
+        let mut none = body;
+        none["redirect_uris"] = json!([]);
+        assert_eq!(updated(&none), Err(RegistrationError::NoRedirects));
+    }
+
+    // G9, RFC 7592 §2.2
+    #[test]
+    fn an_update_sets_nothing_that_is_ours() {
+        for name in [
+            "registration_access_token",
+            "registration_client_uri",
+            "client_secret_expires_at",
+            "client_id_issued_at",
+            "client_secret",
+        ] {
+            let mut body = json!({ "client_id": "c1", "redirect_uris": ["https://b.example/cb"] });
+            body[name] = json!("x");
+            let error = updated(&body).unwrap_err();
+            assert_eq!(error, RegistrationError::NotYours(name));
+            assert_eq!(OAuthError::from(&error).code, ErrorCode::InvalidClientMetadata);
+            body[name] = json!(null);
+            assert!(updated(&body).is_ok(), "null is an absent member");
+        }
+    }
+
+    // G9
+    #[test]
+    fn a_registration_is_managed_by_its_own_token_alone() {
+        let client = client_with(&["https://a.example/cb"]);
+        let token = Secret::random();
+        assert!(!client.is_managed_by(&token), "it has none");
+        let client = Client { registration_token: Some(token.digest()), ..client };
+        assert!(client.is_managed_by(&token) && !client.is_managed_by(&Secret::random()));
+        assert!(
+            !client.is_managed_by(&Secret::new(token.digest().to_base64url())),
+            "nor by what the store has"
+        );
+    }
+
+    #[test]
+    fn nobody_registers_to_act_alone() {
+        let body = json!({
+            "redirect_uris": ["https://a.example/cb"],
+            "grant_types": ["client_credentials", "authorization_code"],
+        });
+        assert_eq!(read(&body.to_string()).unwrap().grant_types, ["authorization_code"]);
     }
 }

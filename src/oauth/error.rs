@@ -32,6 +32,8 @@ pub enum ErrorCode {
     TemporarilyUnavailable,
     /// RFC 7009 §2.2.1.
     UnsupportedTokenType,
+    /// RFC 6750 §3.1: at the client configuration endpoint (RFC 7592 §2).
+    InvalidToken,
     /// RFC 7591 §3.2.2.
     InvalidRedirectUri,
     /// RFC 7591 §3.2.2.
@@ -55,6 +57,7 @@ impl ErrorCode {
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::UnsupportedTokenType => "unsupported_token_type",
+            Self::InvalidToken => "invalid_token",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
         }
@@ -147,6 +150,7 @@ mod tests {
             ErrorCode::ServerError,
             ErrorCode::TemporarilyUnavailable,
             ErrorCode::UnsupportedTokenType,
+            ErrorCode::InvalidToken,
             ErrorCode::InvalidRedirectUri,
             ErrorCode::InvalidClientMetadata,
         ] {

@@ -11,7 +11,7 @@ pub const SHARDS: u8 = 32;
 
 /// An OAuth client's identifier (RFC 6749 §2.2): one of ours (`c_` and 22 URL-safe characters), or one
 /// from the configuration. 1 to 512 visible ASCII characters.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClientId(String);
 
@@ -140,11 +140,27 @@ impl<'de> Deserialize<'de> for GrantId {
 #[serde(transparent)]
 pub struct Subject(String);
 
+/// What stands before the colon where a client acts on its own.
+const CLIENT: &str = "client";
+
 impl Subject {
     /// A subject from an identity provider's name and its id for the user.
     #[must_use]
     pub fn new(provider: &str, id: &str) -> Self {
         Self(format!("{provider}:{id}"))
+    }
+
+    /// A configured client that acts on its own (RFC 6749 §4.4): `client:<id>`. No identity provider has this name, so no
+    /// person is ever taken for a client.
+    #[must_use]
+    pub fn of_client(client: &ClientId) -> Self {
+        Self::new(CLIENT, client.as_str())
+    }
+
+    /// Whether this is a client that acts on its own, and no person.
+    #[must_use]
+    pub fn is_client(&self) -> bool {
+        self.0.split_once(':').is_some_and(|(provider, _)| provider == CLIENT)
     }
 
     /// A subject as it stands in a token or record.
@@ -257,6 +273,15 @@ mod tests {
         assert_eq!(KeyId::issue([255; 6]).as_str(), "________");
         for wrong in ["", "a.b", "a b", "é", &"k".repeat(33)] {
             assert_eq!(KeyId::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_acts_on_its_own_is_no_person() {
+        let client = Subject::of_client(&ClientId::parse("ci").unwrap());
+        assert_eq!((client.as_str(), client.is_client()), ("client:ci", true));
+        for person in ["github:583231", "dev:client", "dev:client:ci", "clients:ci", "client"] {
+            assert!(!Subject::from_text(person.to_owned()).is_client(), "{person}");
         }
     }
 

@@ -13,15 +13,46 @@ pub struct AuthorizationServerMetadata {
     scopes_supported: Vec<String>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
-    grant_types_supported: [&'static str; 2],
-    token_endpoint_auth_methods_supported: [&'static str; 1],
-    revocation_endpoint_auth_methods_supported: [&'static str; 1],
+    grant_types_supported: Vec<&'static str>,
+    token_endpoint_auth_methods_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    token_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
+    revocation_endpoint_auth_methods_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    revocation_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
+    #[serde(flatten)]
+    introspection: Option<Introspection>,
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     client_id_metadata_document_supported: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     protected_resources: Vec<String>,
+}
+
+/// Where and how a resource server asks about tokens (RFC 7662); never without authentication.
+#[derive(Clone, Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "they are the members as RFC 8414 §2 names them")]
+struct Introspection {
+    introspection_endpoint: String,
+    introspection_endpoint_auth_methods_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    introspection_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
+}
+
+/// What the configured clients bring along. Some clients choose `client_secret_post` as soon as it is advertised and then wait
+/// for a secret from their registration, so only what one of the configured clients uses is advertised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each thing that may be advertised")]
+pub struct ConfiguredClients {
+    /// One has a secret.
+    pub secrets: bool,
+    /// One has keys.
+    pub keys: bool,
+    /// One acts on its own.
+    pub client_credentials: bool,
+    /// One may introspect.
+    pub introspection: bool,
 }
 
 /// The endpoints' URLs.
@@ -63,9 +94,12 @@ impl AuthorizationServerMetadata {
             scopes_supported,
             response_types_supported: ["code"],
             response_modes_supported: ["query"],
-            grant_types_supported: ["authorization_code", "refresh_token"],
-            token_endpoint_auth_methods_supported: ["none"],
-            revocation_endpoint_auth_methods_supported: ["none"],
+            grant_types_supported: vec!["authorization_code", "refresh_token"],
+            token_endpoint_auth_methods_supported: vec!["none"],
+            token_endpoint_auth_signing_alg_values_supported: Vec::new(),
+            revocation_endpoint_auth_methods_supported: vec!["none"],
+            revocation_endpoint_auth_signing_alg_values_supported: Vec::new(),
+            introspection: None,
             code_challenge_methods_supported: ["S256"],
             authorization_response_iss_parameter_supported: true,
             client_id_metadata_document_supported: false,
@@ -80,6 +114,37 @@ impl AuthorizationServerMetadata {
     pub const fn with_documents(mut self) -> Self {
         self.client_id_metadata_document_supported = true;
         self
+    }
+
+    /// Says what the configured clients bring along; `none` stays, and stays first (D12).
+    #[must_use]
+    pub fn with_clients(mut self, clients: ConfiguredClients) -> Self {
+        let methods = clients.methods();
+        let algorithms = clients.algorithms();
+        if clients.client_credentials {
+            self.grant_types_supported.push(super::CLIENT_CREDENTIALS);
+        }
+        self.token_endpoint_auth_methods_supported.extend(&methods);
+        self.token_endpoint_auth_signing_alg_values_supported.clone_from(&algorithms);
+        self.revocation_endpoint_auth_methods_supported.extend(&methods);
+        self.revocation_endpoint_auth_signing_alg_values_supported.clone_from(&algorithms);
+        self.introspection = clients.introspection.then(|| Introspection {
+            introspection_endpoint: format!("{}/introspect", self.issuer),
+            introspection_endpoint_auth_methods_supported: methods,
+            introspection_endpoint_auth_signing_alg_values_supported: algorithms,
+        });
+        self
+    }
+}
+
+impl ConfiguredClients {
+    fn methods(self) -> Vec<&'static str> {
+        let secrets = ["client_secret_basic", "client_secret_post"].into_iter().filter(|_| self.secrets);
+        secrets.chain(self.keys.then_some("private_key_jwt")).collect()
+    }
+
+    fn algorithms(self) -> Vec<&'static str> {
+        ["ES256", "RS256", "EdDSA"].into_iter().filter(|_| self.keys).collect()
     }
 }
 
@@ -176,6 +241,38 @@ mod tests {
         let member = |document| to_value(document).unwrap()["client_id_metadata_document_supported"].clone();
         assert_eq!(member(plain.clone()), json!(null));
         assert_eq!(member(plain.with_documents()), json!(true));
+    }
+
+    // D12, D15, D16
+    #[test]
+    fn what_only_configured_clients_use_is_advertised_only_beside_them() {
+        let plain = AuthorizationServerMetadata::new("https://a.example", &Scopes::default(), &[]);
+        let document = |clients| to_value(plain.clone().with_clients(clients)).unwrap();
+        assert_eq!(document(ConfiguredClients::default()), to_value(&plain).unwrap());
+        let all =
+            ConfiguredClients { secrets: true, keys: true, client_credentials: true, introspection: true };
+        let methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]);
+        let with_none = json!(["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]);
+        let algorithms = json!(["ES256", "RS256", "EdDSA"]);
+        let both = document(all);
+        for (member, value) in [
+            ("grant_types_supported", &json!(["authorization_code", "refresh_token", "client_credentials"])),
+            ("token_endpoint_auth_methods_supported", &with_none),
+            ("token_endpoint_auth_signing_alg_values_supported", &algorithms),
+            ("revocation_endpoint_auth_methods_supported", &with_none),
+            ("revocation_endpoint_auth_signing_alg_values_supported", &algorithms),
+            ("introspection_endpoint", &json!("https://a.example/introspect")),
+            ("introspection_endpoint_auth_methods_supported", &methods),
+            ("introspection_endpoint_auth_signing_alg_values_supported", &algorithms),
+        ] {
+            assert_eq!(&both[member], value, "{member}");
+        }
+        let keys = document(ConfiguredClients { keys: true, ..ConfiguredClients::default() });
+        assert_eq!(keys["token_endpoint_auth_methods_supported"], json!(["none", "private_key_jwt"]));
+        assert_eq!(keys.get("introspection_endpoint"), None);
+        let secrets = document(ConfiguredClients { secrets: true, ..ConfiguredClients::default() });
+        assert_eq!(secrets.get("token_endpoint_auth_signing_alg_values_supported"), None);
+        assert_eq!(secrets["grant_types_supported"], json!(["authorization_code", "refresh_token"]));
     }
 
     // D3, D4, D5, D6, D7

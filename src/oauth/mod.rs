@@ -2,6 +2,7 @@
 //! needs, asks a function of this module what is to be done, and commits the answer.
 
 mod authorize;
+mod basic;
 mod clients;
 mod documents;
 mod error;
@@ -22,7 +23,11 @@ mod users;
 pub use authorize::{
     AuthorizeError, AuthorizeRequest, ResourceChoice, redirect_with_code, redirect_with_error,
 };
-pub use clients::{Client, ClientLimits, ClientMetadata, RegistrationError, register};
+pub use basic::{BasicCredentials, NotBasic, Reading};
+pub use clients::{
+    AUTHORIZATION_CODE, CLIENT_CREDENTIALS, Client, ClientLimits, ClientMetadata, REFRESH_TOKEN,
+    RegistrationError, register, update,
+};
 pub use documents::{
     DocumentError, DocumentRules, DocumentUrl, DocumentUrlError, HostPattern, read_document,
 };
@@ -32,7 +37,7 @@ pub use grants::{
     TokenLives, Use,
 };
 pub use ids::{AttemptId, ClientId, GrantId, KeyId, SHARDS, ShardId, Subject};
-pub use metadata::{AuthorizationServerMetadata, Endpoints, ProtectedResourceMetadata};
+pub use metadata::{AuthorizationServerMetadata, ConfiguredClients, Endpoints, ProtectedResourceMetadata};
 pub use parameters::{ParameterError, Parameters};
 pub use pkce::{CodeChallenge, CodeVerifier, VerifierError};
 pub use redirect::{NEVER_PRIVATE, RESERVED, RedirectError, RedirectPolicy, RedirectUri, RegisteredRedirect};

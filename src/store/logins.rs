@@ -1,11 +1,11 @@
-//! Verbs for what a login needs: clients, flows, browser sessions, pinned logins.
+//! Verbs for what a login needs: clients and their proofs, flows, browser sessions, pinned logins.
 
 use std::collections::BTreeSet;
 
 use super::backend::{Append, Expect};
 use super::schema::{self, Pin};
-use super::{Flow, Session, Store, StoreError, Swap};
-use crate::oauth::{Client, ClientId, Subject};
+use super::{Flow, Loaded, Session, Store, StoreError, Swap};
+use crate::oauth::{AttemptId, Client, ClientId, Subject};
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -25,6 +25,50 @@ impl Store {
     /// [`StoreError`].
     pub async fn client(&self, id: &ClientId, now: Timestamp) -> Result<Option<Client>, StoreError> {
         Ok(self.read(&schema::client(id), now).await?.map(|loaded| loaded.value))
+    }
+
+    /// Reads a client that is to be changed by [`Self::swap_client`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn loaded_client(
+        &self,
+        id: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<Loaded<Client>>, StoreError> {
+        self.read(&schema::client(id), now).await
+    }
+
+    /// Replaces a client's record by compare-and-swap, until `new.expires`: one that was deleted meanwhile stays so.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn swap_client(&self, old: &Loaded<Client>, new: &Client) -> Result<Swap, StoreError> {
+        let expect = Expect::Equal(old.bytes.clone());
+        self.write(schema::client(&new.id), new, Some(new.expires), expect).await
+    }
+
+    /// Deletes a client's record (G10). Its grants are for the caller to end.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete_client(&self, id: &ClientId) -> Result<(), StoreError> {
+        self.backend.delete(&schema::client(id)).await
+    }
+
+    /// Takes an assertion's `jti` for its first use (RFC 7523 §3 item 7): `false` if it was used before. The same `attempt`
+    /// may ask again after [`StoreError::Away`] and gets the same answer.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn use_assertion(
+        &self,
+        (client, token_id): (&ClientId, &str),
+        attempt: AttemptId,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let name = schema::assertion(client, token_id);
+        Ok(self.write(name, &attempt, Some(until), Expect::Absent).await? == Swap::Done)
     }
 
     /// Lets a client's record live until `until` at least: a used registration outlives its grants. Whether there is such a

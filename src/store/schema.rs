@@ -8,6 +8,7 @@
 //! | `meta:resealing` | [`RESEALING`] | record | when nothing is left that a `secret_key` of before sealed |
 //! | `meta:provider` | [`Provider`] | record | never |
 //! | `client:<digest of id>` | [`Client`] | record | `client.expires` |
+//! | `assertion:<digest of client id and jti>` | [`AttemptId`] | record | when the assertion does |
 //! | `flow:<digest of state>` | [`Flow`], of a client or of our own pages | sealed | `flow.expires` |
 //! | `busy:<digest of client id>` | somebody is signing in with it | record | `flow.expires` |
 //! | `session:<digest of cookie>` | [`Session`] | record | `session.expires` |
@@ -49,7 +50,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::Name;
 use super::{Damage, Flow, Revocation, RingKind, Session, StoreError, StoredKey, UserRecord};
-use crate::oauth::{Client, ClientId, Grant, GrantId, ShardId, Subject};
+use crate::oauth::{AttemptId, Client, ClientId, Grant, GrantId, ShardId, Subject};
 use crate::seal::Sealer;
 use crate::secret::{Digest, Secret};
 use crate::time::Timestamp;
@@ -73,6 +74,7 @@ pub(super) trait Record: Serialize + DeserializeOwned {}
 
 impl Record for u32 {}
 impl Record for Client {}
+impl Record for AttemptId {}
 impl Record for Session {}
 impl Record for Grant {}
 impl Record for Pin {}
@@ -232,6 +234,11 @@ pub(super) fn resealing() -> Name {
 
 pub(super) fn client(id: &ClientId) -> Name {
     digested("client", id.as_str())
+}
+
+/// A client id has no space in it, so two pairs never are one name.
+pub(super) fn assertion(client: &ClientId, token_id: &str) -> Name {
+    digested("assertion", &format!("{client} {token_id}"))
 }
 
 pub(super) fn flow(state: &Secret) -> Name {

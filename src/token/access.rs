@@ -144,16 +144,16 @@ impl SigningKeys {
 }
 
 /// A compact JWS (RFC 7515 §7.1), taken apart and not decoded.
-struct Parts<'a> {
-    header: &'a str,
-    claims: &'a str,
-    signature: &'a str,
+pub(super) struct Parts<'a> {
+    pub(super) header: &'a str,
+    pub(super) claims: &'a str,
+    pub(super) signature: &'a str,
     /// What the signature is over: header and claims.
-    signed: &'a str,
+    pub(super) signed: &'a str,
 }
 
 impl<'a> Parts<'a> {
-    fn split(token: &'a str) -> Option<Self> {
+    pub(super) fn split(token: &'a str) -> Option<Self> {
         if token.len() > MAX_LENGTH {
             return None;
         }
@@ -164,7 +164,7 @@ impl<'a> Parts<'a> {
 }
 
 /// A base64url part that is a JSON object; serde would take an array for a struct's members in order.
-fn json_object<T: DeserializeOwned>(part: &str) -> Option<T> {
+pub(super) fn json_object<T: DeserializeOwned>(part: &str) -> Option<T> {
     let json = URL_SAFE_NO_PAD.decode(part).ok()?;
     json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(&json).ok()).flatten()
 }
@@ -189,7 +189,7 @@ struct ReadHeader {
 }
 
 /// True whatever the member's value is, `null` too.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 

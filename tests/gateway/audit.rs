@@ -246,7 +246,10 @@ async fn a_known_client_that_is_refused_is_told_with_the_reason_and_without_what
     let refresh = |token| vec![("grant_type", "refresh_token"), ("refresh_token", token)];
     for (form, reason) in [
         (vec![], "grant_type is missing"),
-        (vec![("grant_type", "password")], "grant_type must be authorization_code or refresh_token"),
+        (
+            vec![("grant_type", "password")],
+            "grant_type must be authorization_code, refresh_token or client_credentials",
+        ),
         (code("secret-code"), "this is no code of ours"),
         (code(&other), "there is no such code"),
         (refresh("secret-token"), "this is no refresh token of ours"),

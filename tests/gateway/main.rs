@@ -7,12 +7,17 @@ mod support;
 
 mod audit;
 mod authorize;
+mod client_auth;
+mod client_configuration;
+mod client_credentials;
+mod clients;
 mod connections;
 mod consent;
 mod discovery;
 mod documents;
 mod github;
 mod guard;
+mod introspection;
 mod keys;
 mod limits;
 mod lost_answers;

@@ -28,6 +28,11 @@ async fn a_registration_is_answered_with_all_that_is_applied() {
     let mut registered = answer.json();
     let id = registered.as_object_mut().unwrap().remove("client_id").unwrap();
     assert!(id.as_str().unwrap().starts_with("c_"), "{id}");
+    // G9: in crate::client_configuration
+    let uri = registered.as_object_mut().unwrap().remove("registration_client_uri").unwrap();
+    assert_eq!(uri, format!("{ISSUER}/register/{}", id.as_str().unwrap()));
+    let token = registered.as_object_mut().unwrap().remove("registration_access_token").unwrap();
+    assert_eq!(token.as_str().unwrap().len(), 43, "32 random bytes in base64url");
     assert_eq!(
         registered,
         json!({

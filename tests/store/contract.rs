@@ -97,6 +97,74 @@ pub(crate) async fn a_client_renewed_and_kept_by_many_at_once_lives_as_long_as_t
     assert_eq!(kept.expires, later(231));
 }
 
+// G9
+pub(crate) async fn of_32_changes_of_a_client_from_one_reading_one_wins(rig: &Rig) {
+    let saved = client("c_one", later(100));
+    rig.store.save_client(&saved).await.unwrap();
+    let read = rig.store.loaded_client(&saved.id, NOW).await.unwrap().unwrap();
+    let mut swaps = JoinSet::new();
+    for index in 0..32 {
+        let (store, read) = (rig.store.clone(), read.clone());
+        swaps.spawn(async move {
+            let new = Client { expires: later(200 + index), ..read.value.clone() };
+            (store.swap_client(&read, &new).await.unwrap(), new)
+        });
+    }
+    let swapped = swaps.join_all().await;
+    let won: Vec<_> = swapped.into_iter().filter(|(swap, _)| *swap == Swap::Done).collect();
+    assert_eq!(won.len(), 1);
+    let (_, new) = &won[0];
+    assert_eq!(rig.store.client(&saved.id, NOW).await.unwrap().as_ref(), Some(new));
+    assert_eq!(rig.store.swap_client(&read, new).await.unwrap(), Swap::Done, "its own bytes: sent twice");
+}
+
+// G9, G10
+pub(crate) async fn a_deleted_client_is_absent_and_no_change_brings_it_back(rig: &Rig) {
+    let saved = client("c_one", later(100));
+    rig.store.save_client(&saved).await.unwrap();
+    let read = rig.store.loaded_client(&saved.id, NOW).await.unwrap().unwrap();
+    rig.store.delete_client(&saved.id).await.unwrap();
+    assert_eq!(rig.store.client(&saved.id, NOW).await.unwrap(), None);
+    let renewed = Client { expires: later(200), ..saved.clone() };
+    assert_eq!(rig.store.swap_client(&read, &renewed).await.unwrap(), Swap::Conflict);
+    rig.store.keep_client(&saved.id, later(300), NOW).await.unwrap();
+    assert_eq!(rig.store.client(&saved.id, NOW).await.unwrap(), None);
+    rig.store.delete_client(&saved.id).await.expect("deleting twice is no error");
+}
+
+// RFC 7523 §3 item 7
+pub(crate) async fn an_assertion_counts_once_of_32_uses_at_once(rig: &Rig) {
+    for round in 0..8 {
+        let mut uses = JoinSet::new();
+        for _ in 0..32 {
+            let store = rig.store.clone();
+            uses.spawn(async move {
+                let (client, token_id) = (client_id("ci"), round.to_string());
+                let attempt = AttemptId::new(random());
+                store.use_assertion((&client, &token_id), attempt, later(60)).await.unwrap()
+            });
+        }
+        let counted = uses.join_all().await.into_iter().filter(|first| *first).count();
+        assert_eq!(counted, 1, "exactly one counts");
+    }
+}
+
+// RFC 7523 §3 item 7
+pub(crate) async fn an_assertion_s_use_whose_answer_was_lost_can_be_sent_again(rig: &Rig) {
+    let faulty = Faulty::new(&rig.backend, Duration::ZERO);
+    let store = Store::with_backend(faulty.clone(), sealer()).await.unwrap();
+    let (client, other) = (client_id("ci"), client_id("cd"));
+    let attempt = AttemptId::new(random());
+    faulty.lose_the_next_answer();
+    let lost = store.use_assertion((&client, "one"), attempt, later(60)).await.unwrap_err();
+    assert!(matches!(lost, StoreError::Away(_)), "{lost}");
+    assert!(store.use_assertion((&client, "one"), attempt, later(60)).await.unwrap(), "it is its own");
+    let another = AttemptId::new(random());
+    assert!(!store.use_assertion((&client, "one"), another, later(60)).await.unwrap());
+    assert!(store.use_assertion((&other, "one"), another, later(60)).await.unwrap(), "another client's");
+    assert!(store.use_assertion((&client, "two"), another, later(60)).await.unwrap(), "another jti");
+}
+
 // C7, C8
 pub(crate) async fn a_flow_is_taken_once_of_32_at_once(rig: &Rig) {
     for round in 0..8 {

@@ -155,9 +155,14 @@ impl Rig {
 
     /// The same with further lines of configuration; its store counts what it is asked.
     pub async fn forgetful_with(more: &str) -> (Self, Arc<Faulty>) {
+        Self::forgetful_of(&(dev_yaml(SocketAddr::from(([127, 0, 0, 1], 9))) + more)).await
+    }
+
+    /// The same of another configuration.
+    pub async fn forgetful_of(yaml: &str) -> (Self, Arc<Faulty>) {
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let yaml = (dev_yaml(SocketAddr::from(([127, 0, 0, 1], 9))) + more)
-            .replace("{folder}", folder.path().to_str().unwrap());
+        let yaml = yaml.replace("{folder}", folder.path().to_str().unwrap());
         let config = Config::from_text(&yaml).unwrap();
         let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));
         let control = tokio::runtime::Handle::current();

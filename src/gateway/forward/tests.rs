@@ -257,6 +257,29 @@ async fn the_bare_id_and_the_address_are_told_where_the_service_wants_them() {
 }
 
 #[tokio::test]
+async fn a_client_that_acts_on_its_own_is_told_by_its_name_and_never_as_a_number() {
+    for (form, told) in [
+        (crate::gateway::UserIdForm::Subject, Some("client:ci")),
+        (crate::gateway::UserIdForm::Numeric, None),
+    ] {
+        let (address, mut requests) = upstream(OK).await;
+        let front = Front::new(address, |service, claims| {
+            service.settings.user_id = form;
+            claims.subject = Subject::from_text("client:ci".into());
+            claims.login = "Nightly CI".into();
+            service.clients = [(claims.subject.clone(), claims.scopes.clone())].into();
+        });
+        let (front, _) = front.listen().await;
+        ask(front, &get("X-User-Id: 1\r\n")).await;
+        let request = requests.recv().await.unwrap();
+        assert_eq!(
+            (header(&request, "x-user-id"), header(&request, "x-user-name")),
+            (told, Some("Nightly CI"))
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_user_who_cannot_be_named_is_not_forwarded() {
     let (address, mut requests) = upstream(OK).await;
     let front =

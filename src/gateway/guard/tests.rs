@@ -2,7 +2,7 @@ use http::header::AUTHORIZATION;
 
 use super::super::testing::{self, ISSUER, NOW};
 use super::*;
-use crate::oauth::{KeyId, Resource};
+use crate::oauth::{ClientId, KeyId, Resource, Subject};
 use crate::store::Revocation;
 use crate::token::SigningKey;
 
@@ -252,4 +252,21 @@ fn no_authorization_header_makes_the_guard_panic() {
             .unwrap_err();
         assert_eq!(refusal.code(), Some("invalid_token"), "{value}");
     }
+}
+
+// A client that acts on its own is let in by the configuration, and no longer than that says so.
+#[test]
+fn a_client_s_own_token_ends_with_what_the_configuration_gives_it() {
+    let client = ClientId::parse("ci").unwrap();
+    let claims = Claims { subject: Subject::of_client(&client), client, ..testing::claims() };
+    let allowed = |scopes: &str| Service {
+        clients: [(claims.subject.clone(), Scopes::parse(scopes))].into(),
+        ..testing::service()
+    };
+    let world = World::new();
+    assert_eq!(world.verdict(&claims, &allowed("todo:read todo:write")), Ok(()));
+    assert_eq!(world.verdict(&claims, &allowed("todo:write")), Err(Refusal::AccessChanged));
+    assert_eq!(world.verdict(&claims, &testing::service()), Err(Refusal::AccessChanged), "no client here");
+    let person = testing::claims();
+    assert_eq!(world.verdict(&person, &testing::service()), Ok(()), "of people the access rules decide");
 }

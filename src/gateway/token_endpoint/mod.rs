@@ -1,7 +1,8 @@
-//! `POST /token` (RFC 6749 §3.2): a code or a refresh token becomes an access token.
+//! `POST /token` (RFC 6749 §3.2): a code, a refresh token or a client's own proof becomes an access token.
 
 mod audit;
 mod code;
+mod credentials;
 mod refresh;
 
 use std::time::Duration;
@@ -15,7 +16,9 @@ use super::exchange::{Exchange, noted};
 use super::form::{self, BodyReadError};
 use super::reply::{self, STORE_RETRY, WireError};
 use super::{Body, Service, keys};
-use crate::oauth::{Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Resource, Scopes};
+use crate::oauth::{
+    CLIENT_CREDENTIALS, Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Resource, Scopes,
+};
 use crate::secret;
 use crate::store::StoreError;
 use crate::telemetry::{Event, Note};
@@ -31,11 +34,11 @@ enum Refused {
     Client(#[from] ClientError),
     #[error("{0} is missing")]
     Missing(&'static str),
-    #[error("grant_type must be authorization_code or refresh_token")]
+    #[error("grant_type must be authorization_code, refresh_token or client_credentials")]
     GrantType,
     /// T13.
-    #[error("this client did not register the grant type refresh_token")]
-    MayNotRefresh,
+    #[error("this client may not use the grant type {0}")]
+    MayNot(&'static str),
     /// By a rule of OAuth; the sentence says which.
     #[error("{}", .0.description)]
     Rule(OAuthError),
@@ -58,7 +61,7 @@ impl WireError for Refused {
             Self::Client(error) => error.status(),
             Self::Store(_) | Self::Unconfirmed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Key(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Missing(_) | Self::GrantType | Self::MayNotRefresh | Self::Rule(_) | Self::Revoked(..) => {
+            Self::Missing(_) | Self::GrantType | Self::MayNot(_) | Self::Rule(_) | Self::Revoked(..) => {
                 StatusCode::BAD_REQUEST
             }
         }
@@ -70,7 +73,7 @@ impl WireError for Refused {
             Self::Client(error) => error.code(),
             Self::Missing(_) => ErrorCode::InvalidRequest,
             Self::GrantType => ErrorCode::UnsupportedGrantType,
-            Self::MayNotRefresh => ErrorCode::UnauthorizedClient,
+            Self::MayNot(_) => ErrorCode::UnauthorizedClient,
             Self::Rule(error) | Self::Revoked(error, _) => error.code,
             Self::Store(_) | Self::Unconfirmed(_) => ErrorCode::TemporarilyUnavailable,
             Self::Key(_) => ErrorCode::ServerError,
@@ -85,7 +88,7 @@ impl WireError for Refused {
             Self::Body(_)
             | Self::Missing(_)
             | Self::GrantType
-            | Self::MayNotRefresh
+            | Self::MayNot(_)
             | Self::Rule(_)
             | Self::Revoked(..)
             | Self::Key(_) => None,
@@ -98,7 +101,7 @@ impl WireError for Refused {
             Self::Body(_)
             | Self::Missing(_)
             | Self::GrantType
-            | Self::MayNotRefresh
+            | Self::MayNot(_)
             | Self::Rule(_)
             | Self::Revoked(..)
             | Self::Store(_)
@@ -133,11 +136,12 @@ struct Tokens {
     scope: String,
 }
 
-/// What both grant types come to: an active grant, and what its new tokens say.
+/// What all grant types come to: a grant, and what its new tokens say.
 struct Issue {
     grant: Grant,
     generation: u64,
-    salt: [u8; 16],
+    /// Of an active grant; without one there is nothing to refresh with.
+    salt: Option<[u8; 16]>,
     scopes: Scopes,
     /// What the operator is told of it once it is answered.
     events: &'static [Event],
@@ -148,7 +152,7 @@ impl Issue {
     fn of(scopes: Scopes, grant: Grant) -> Result<Self, Refused> {
         match grant.state {
             GrantState::Active { salt, generation, .. } => {
-                Ok(Self { grant, generation, salt, scopes, events: &[Event::TokenIssued] })
+                Ok(Self { grant, generation, salt: Some(salt), scopes, events: &[Event::TokenIssued] })
             }
             GrantState::Pending { .. }
             | GrantState::Issued { .. }
@@ -173,6 +177,7 @@ async fn answer(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Resul
     let issue = match parameters.get("grant_type") {
         Some("authorization_code") => code::redeem(exchange, &client, &parameters).await,
         Some("refresh_token") => refresh::refresh(exchange, &client, &parameters).await,
+        Some(CLIENT_CREDENTIALS) => credentials::issue(exchange, &client, &parameters).await,
         Some(_) => Err(Refused::GrantType),
         None => Err(Refused::Missing("grant_type")),
     };
@@ -211,9 +216,9 @@ fn issue_tokens(exchange: &Exchange<'_>, client: &Client, issue: &Issue) -> Resu
     let lives = &exchange.site.settings.lives;
     let claims = claims(exchange, service, issue);
     let refresh = exchange.shared.refresh.load();
-    let refresh_token = client
-        .may_refresh()
-        .then(|| refresh.mint(issue.grant.id, &client.id, issue.generation, &issue.salt).expose().to_owned());
+    let salt = issue.salt.as_ref().filter(|_| client.may_refresh());
+    let refresh_token =
+        salt.map(|salt| refresh.mint(issue.grant.id, &client.id, issue.generation, salt).expose().to_owned());
     Ok(Tokens {
         access_token: exchange.shared.signing.load().mint(&claims)?.expose().to_owned(),
         token_type: "Bearer",

@@ -37,7 +37,7 @@ pub(super) async fn refresh(
 ) -> Result<Issue, Refused> {
     let token = parameters.get("refresh_token").ok_or(Refused::Missing("refresh_token"))?;
     if !client.may_refresh() {
-        return Err(Refused::MayNotRefresh);
+        return Err(Refused::MayNot("refresh_token"));
     }
     let token =
         RefreshToken::parse(token).ok_or_else(|| Refused::grant("this is no refresh token of ours"))?;

@@ -110,6 +110,12 @@ fn open_records_are_written_as_ever() {
         r#"{"exp":1800086400,"value":{"id":"c_one","metadata":{"redirect_uris":["http://127.0.0.1/callback"],"client_name":"Example","grant_types":["authorization_code"],"response_types":["code"],"token_endpoint_auth_method":"none"},"issued_at":1800000000,"expires":1800086400}}"#,
     );
     is_written_as(
+        &Client { registration_token: Some(Digest::of(b"token")), ..client_value() },
+        Some(Timestamp::from_seconds(1_800_086_400)),
+        r#"{"exp":1800086400,"value":{"id":"c_one","metadata":{"redirect_uris":["http://127.0.0.1/callback"],"client_name":"Example","grant_types":["authorization_code"],"response_types":["code"],"token_endpoint_auth_method":"none"},"issued_at":1800000000,"expires":1800086400,"registration_token":"PEaenWxYddN6Q_NT1PiOYfz4EsZu7jRXRlpAsNpBU-A"}}"#,
+    );
+    is_written_as(&AttemptId::new([1; 8]), Some(NOW), r#"{"exp":1800000000,"value":72340172838076673}"#);
+    is_written_as(
         &Session { facts: facts(), expires: NOW },
         Some(NOW),
         r#"{"exp":1800000000,"value":{"facts":{"user":{"subject":"github:583231","login":"Octocat","email":"octocat@example.com"},"pinned":["octocat"],"orgs":["example"]},"expires":1800000000}}"#,
@@ -264,6 +270,10 @@ fn names_are_digests_and_stay_as_they_are() {
         (check(), "meta:check"),
         (resealing(), "meta:resealing"),
         (client(&id), "client:ImiMe3elhNsReS57iopprrFJPcsLLcxbAVWGsV9PrJU"),
+        (
+            assertion(&ClientId::parse("ci").unwrap(), "one"),
+            "assertion:VQ3xpR9rZXWdm3FUFoCE7eGFKet-HcEonQvCjl4BWoI",
+        ),
         (flow(&secret), "flow:Ny6zd0gCqNl7rdDzr9q796F--KH5ALOU25mkYLiTQGw"),
         (busy(&id), "busy:ImiMe3elhNsReS57iopprrFJPcsLLcxbAVWGsV9PrJU"),
         (turns(&Queue::Clients), "turns:clients"),
