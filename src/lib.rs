@@ -23,9 +23,11 @@
 //! | [`gateway`] | handle, route, every endpoint, guard, forward, reply |
 //! | [`tasks`] | what runs beside requests |
 //! | [`telemetry`] | log lines and redaction |
+//! | [`admin`] | what an operator asks of a running gateway, over a unix socket |
 //! | [`config`], [`cli`] | the configuration file, the command line |
 //! | `echo` | the built-in diagnostic MCP server |
 
+pub mod admin;
 pub mod certs;
 pub mod cli;
 pub mod clock;

@@ -32,6 +32,16 @@ enum Command {
         #[arg(default_value = "portcullis.yaml", env = "PORTCULLIS_CONFIG", hide_env_values = true)]
         file: PathBuf,
     },
+    /// List, show or delete the clients of a running gateway.
+    Client(cli::client::Arguments),
+    /// List or revoke what people have allowed clients.
+    Grant(cli::grant::Arguments),
+    /// Say why a token would be refused, or issue one.
+    Token(cli::token::Arguments),
+    /// Unpin a login.
+    User(cli::user::Arguments),
+    /// List or rotate keys.
+    Key(cli::key::Arguments),
     #[cfg(feature = "echo")]
     /// Try it: a gateway on this computer with a built-in MCP server; nothing else to install or configure.
     Demo(cli::demo::Arguments),
@@ -58,6 +68,11 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { file } => cli::serve::run(&file),
         Command::Check { file } => cli::check::run(&file),
+        Command::Client(arguments) => cli::client::run(&arguments),
+        Command::Grant(arguments) => cli::grant::run(&arguments),
+        Command::Token(arguments) => cli::token::run(&arguments),
+        Command::User(arguments) => cli::user::run(&arguments),
+        Command::Key(arguments) => cli::key::run(&arguments),
         #[cfg(feature = "echo")]
         Command::Demo(arguments) => cli::demo::run(&arguments),
         #[cfg(feature = "echo")]

@@ -60,6 +60,9 @@ contract! {
     another_handle_sees_a_revocation_and_readings_overlap
     a_feed_whose_clock_went_back_misses_nothing
     a_sweep_trims_old_revocations_only
+    the_revocation_of_a_long_token_is_told_until_its_end
+    pages_find_every_grant_and_client_once_and_none_that_has_ended
+    a_deleted_client_is_gone
     a_login_is_pinned_to_the_first_who_signs_in
     a_login_pinned_by_many_at_once_has_one_owner
     a_forgotten_login_goes_to_the_next_who_signs_in

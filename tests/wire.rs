@@ -5,6 +5,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "wire/admin.rs"]
+mod admin;
 #[path = "wire/bodies.rs"]
 mod bodies;
 #[path = "wire/client.rs"]

@@ -1,12 +1,19 @@
 //! The command line's commands, one file each.
 
+mod admin;
 pub mod check;
+pub mod client;
 #[cfg(feature = "echo")]
 pub mod demo;
 #[cfg(feature = "echo")]
 pub mod echo_server;
+pub mod grant;
+pub mod key;
 mod port;
 pub mod serve;
+mod table;
+pub mod token;
+pub mod user;
 
 use std::process::ExitCode;
 

@@ -25,7 +25,7 @@ use crate::oauth::KeySchedule;
 use crate::seal::Sealer;
 use crate::serve::Listeners;
 use crate::store::Store;
-use crate::{tasks, telemetry};
+use crate::{admin, tasks, telemetry};
 
 /// Runs the gateway that `file` describes until SIGTERM or SIGINT.
 #[must_use]
@@ -72,12 +72,13 @@ pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> an
         tracing::info!(service = service.name, url = service.resource.as_str(), upstream = %service.upstream.url, "serving");
     }
     let gateway = Arc::new(Gateway::new(Site::new(config.gateway), shared));
+    let admin = admin::start(&config.admin, Arc::clone(&gateway))?;
     let stop = asked_to_stop()?;
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
     ready.await;
     listeners.serve(config.serve, tls, gateway, stop).await?;
-    drop(background);
+    drop((admin, background));
     tracing::info!("stopped");
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::access;
+use super::admin;
 use super::clients;
 use super::documents;
 use super::identity as identities;
@@ -27,6 +28,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let secret_key = secrets::key(raw, here, findings);
     let secret_key_previous = secrets::previous_key(raw, secret_key.as_ref(), here, findings);
     let store = secrets::store(raw, here, findings);
+    let admin = admin::check(raw, store.as_ref(), here, findings);
     let network = network::check(raw, issuer.as_ref(), here, findings);
     let identity = identities::check(raw, here, findings);
     identities::check_dev(raw, issuer.as_ref(), network.as_ref(), findings);
@@ -67,6 +69,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
             clients: clients?,
         },
         store: store?,
+        admin: admin?,
         serve: serve::Settings {
             listen: network.listen,
             redirect: network.redirect,

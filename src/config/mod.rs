@@ -6,6 +6,7 @@
 //! it makes sense. A value that is refused on the way stays as "refused", so that the rest is checked all the same.
 
 mod access;
+mod admin;
 mod check;
 mod clients;
 mod documents;
@@ -42,6 +43,8 @@ pub struct Config {
     pub gateway: gateway::Settings,
     /// Where things are kept.
     pub store: store::Settings,
+    /// Where the command line reaches the gateway.
+    pub admin: crate::admin::Settings,
     /// Sockets.
     pub serve: serve::Settings,
     /// Certificates.
@@ -122,6 +125,27 @@ pub fn read(file: &Path, surroundings: &dyn Surroundings) -> Result<Checked, Pro
     }
     let (config, remarks) = findings.conclude(config)?;
     Ok(Checked { config, remarks })
+}
+
+/// Where the gateway of `file` is reached by the command line, as far as the file tells it: what else is wrong in it, or is
+/// missing around it such as the variables of a service's environment, does not matter here.
+///
+/// # Errors
+/// Why it cannot be told, in a sentence.
+pub fn admin_socket(file: &Path, surroundings: &dyn Surroundings) -> Result<crate::admin::Settings, String> {
+    let mut findings = Findings::of(file);
+    let here = Here { folder: file.parent().unwrap_or(Path::new("")), surroundings };
+    let text = text_of(file, 0, here, &mut findings);
+    let given = text.and_then(|text| fill::<raw::File>(shape::FILE, &text, 0, here, &mut findings));
+    let found = given.and_then(|given| {
+        let (raw, findings) = (given.value?, &mut Findings::of(file));
+        let store = secrets::store(&raw, here, findings);
+        admin::check(&raw, store.as_ref(), here, findings)
+    });
+    found.ok_or_else(|| match findings.conclude::<()>(None) {
+        Err(problems) if !problems.lines().is_empty() => problems.lines().join("; "),
+        Ok(_) | Err(_) => format!("{} does not say where the socket is", file.display()),
+    })
 }
 
 impl Config {

@@ -34,6 +34,7 @@ pub(super) struct File {
     pub(super) store: Field<String>,
     pub(super) store_file: Field<String>,
     pub(super) store_prefix: Field<String>,
+    pub(super) admin_socket: Field<String>,
     pub(super) listen: Field<Listen>,
     pub(super) tls: Field<Tls>,
     pub(super) trusted_proxies: Field<Texts>,

@@ -53,6 +53,7 @@ pub(super) const FILE: &[Key] = &[
     key("store", Shape::Text),
     key("store_file", Shape::Text),
     key("store_prefix", Shape::Text),
+    key("admin_socket", Shape::Text),
     key("listen", Shape::Section(&[key("https", TEXTS), key("http", TEXTS)])),
     key("tls", Shape::WordOr(TLS)),
     key("trusted_proxies", TEXTS),

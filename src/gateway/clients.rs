@@ -3,8 +3,10 @@
 use super::authorize::{Asked, Refused};
 use super::documents;
 use super::exchange::Exchange;
+use super::{Shared, Site};
 use crate::oauth::{Client, ClientId, DocumentUrl};
 use crate::store::StoreError;
+use crate::time::Timestamp;
 
 /// The client of an id, the configuration's first; `None` if nobody has it (any more). Asks nobody but our own store: a
 /// client that named a metadata document is found as it was when somebody last approved it, for as long as such clients
@@ -13,13 +15,25 @@ use crate::store::StoreError;
 /// # Errors
 /// [`StoreError`].
 pub(super) async fn find(exchange: &Exchange<'_>, id: &ClientId) -> Result<Option<Client>, StoreError> {
-    if let Some(configured) = exchange.site.configured.get(id) {
+    find_at((exchange.site, exchange.shared), id, exchange.now).await
+}
+
+/// The same, without a request.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) async fn find_at(
+    (site, shared): (&Site, &Shared),
+    id: &ClientId,
+    now: Timestamp,
+) -> Result<Option<Client>, StoreError> {
+    if let Some(configured) = site.configured.get(id) {
         return Ok(Some(configured.client.clone()));
     }
-    if DocumentUrl::is_meant_by(id) && !documents::admits(exchange.site, id) {
+    if DocumentUrl::is_meant_by(id) && !documents::admits(site, id) {
         return Ok(None);
     }
-    exchange.shared.store.client(id, exchange.now).await
+    shared.store.client(id, now).await
 }
 
 /// A client that asks for authorization, as it is at this moment.

@@ -84,7 +84,9 @@ pub(super) fn deadline() -> Instant {
 /// A revocation of our own holds here at once; the others read it from the log.
 fn tell_revoked(shared: &Shared, grant: &Grant) {
     match grant.state {
-        GrantState::Revoked { at, .. } => shared.revocations.insert(Revocation { grant: grant.id, at }),
+        GrantState::Revoked { at, until, .. } => {
+            shared.revocations.insert(Revocation { grant: grant.id, at, until });
+        }
         GrantState::Pending { .. }
         | GrantState::Active { .. }
         | GrantState::Issued { .. }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use super::{Revocations, Service, Shared, Site, Worker, bearer};
+use super::{Revocations, Service, ServiceSettings, Shared, Site, Worker, bearer};
 use crate::oauth::{GrantId, Scopes};
 use crate::secret::Digest;
 use crate::time::Timestamp;
-use crate::token::{self, Claims, Remembered, SigningKeys, TokenCache, TokenError};
+use crate::token::{self, Check, Claims, Finding, Remembered, SigningKeys, TokenCache, TokenError};
 
 /// The proof that a request may go to a service.
 #[derive(Clone, Debug)]
@@ -216,10 +216,7 @@ impl<'a> Checks<'a> {
     fn hold_against(&self, claims: &Claims, service: &Service) -> Result<(), Refusal> {
         self.is_live(claims, service)?;
         let settings = &service.settings;
-        // The hierarchy makes a copy of the set; most tokens have what is needed as they are.
-        if !claims.scopes.contains_all(&settings.scopes)
-            && !settings.implies.expand(&claims.scopes).contains_all(&settings.scopes)
-        {
+        if !suffice(&claims.scopes, service) {
             return Err(Refusal::Scope {
                 union: claims.scopes.without_offline_access().union(&settings.scopes),
             });
@@ -248,6 +245,68 @@ impl<'a> Checks<'a> {
             return Err(Refusal::Stale);
         }
         Ok(())
+    }
+}
+
+/// Whether a token's scopes are what a service needs. The hierarchy makes a copy of the set; most tokens have what is needed
+/// as they are.
+fn suffice(scopes: &Scopes, service: &Service) -> bool {
+    let ServiceSettings { scopes: needed, implies, .. } = &service.settings;
+    scopes.contains_all(needed) || implies.expand(scopes).contains_all(needed)
+}
+
+/// Every check of a token at a service by itself, and the verdict, which is [`admit`]'s own.
+pub(super) fn inspect(
+    site: &Site,
+    shared: &Shared,
+    service: &Service,
+    token: &str,
+) -> (Vec<Check>, Result<(), Refusal>) {
+    let checks = Checks::of(site, shared);
+    checks.inspect(token, &shared.signing.load(), service)
+}
+
+impl Checks<'_> {
+    fn inspect(
+        &self,
+        token: &str,
+        keys: &SigningKeys,
+        service: &Service,
+    ) -> (Vec<Check>, Result<(), Refusal>) {
+        let mut told = token::inspect(token, keys, self.issuer, self.now);
+        if let Some(claims) = token::claimed(token) {
+            self.tell(&claims, service, &mut told);
+        }
+        // A cache of its own: looking at a token is not using it.
+        let verdict = self.admit(token, keys, &TokenCache::new(1), service).map(drop);
+        if let Err(refusal) = &verdict
+            && told.iter().all(|check| check.finding != Finding::Refused)
+        {
+            told.push(Check::new("token", "accepted", refusal, false));
+        }
+        (told, verdict)
+    }
+
+    /// What [`Self::hold_against`] asks, one by one.
+    fn tell(&self, claims: &Claims, service: &Service, told: &mut Vec<Check>) {
+        let settings = &service.settings;
+        let is_here = claims.resource == settings.resource;
+        told.push(Check::new("aud", &settings.resource, &claims.resource, is_here));
+        let rules = format!("{}, of the access rules as they are now", service.access);
+        told.push(Check::new("acc", rules, &claims.access, claims.access == service.access));
+        if claims.subject.is_client() {
+            let found = &claims.scopes;
+            let allowed = "scopes that the configuration gives this client at this service";
+            told.push(Check::new("sub", allowed, found, service.still_lets_act(claims)));
+        }
+        let revoked = self.revocations.contains(claims.grant);
+        let found = format!("{}{}", claims.grant, if revoked { ", revoked" } else { "" });
+        told.push(Check::new("sid", "a grant that was not revoked", found, !revoked));
+        let fresh = self.revocations.is_fresh(self.staleness, self.now);
+        let found = if fresh { "read" } else { "not read for too long: the store is away" };
+        told.push(Check::new("revocations", "read lately", found, fresh));
+        let needed = format!("{}, or what contains that", settings.scopes);
+        told.push(Check::new("scope", needed, &claims.scopes, suffice(&claims.scopes, service)));
     }
 }
 

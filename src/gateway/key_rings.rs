@@ -78,6 +78,21 @@ pub async fn rotate_keys(
     first.map(|place| KeyStatus::of(kind, place)).ok_or(KeyRingError::Empty(kind))
 }
 
+/// Keeps a signing key trusted until a token ends that it is about to sign and that lives longer than the others. Whether it is: not
+/// if the key is gone from the ring.
+///
+/// # Errors
+/// [`KeyRingError`].
+pub(super) async fn keep_signing_key(
+    shared: &Arc<Shared>,
+    id: &KeyId,
+    until: Timestamp,
+) -> Result<bool, KeyRingError> {
+    let now = shared.clock.now();
+    let kept = change(shared, (RingKind::Signing, "operator"), now, |ring, _| ring.needed(id, until)).await?;
+    Ok(kept.keys().iter().any(|key| key.id == *id && key.needed >= Some(until)))
+}
+
 /// What every process does now and then: reads each ring, replaces keys whose time has come, forgets those that nothing needs any
 /// more, and works with what is left.
 ///
@@ -168,7 +183,7 @@ mod tests {
 
     fn key(id: &str, signs_from: Option<Timestamp>) -> StoredKey {
         let material = "planted-material".to_owned();
-        StoredKey { id: KeyId::parse(id).unwrap(), material, created: NOW, signs_from }
+        StoredKey { id: KeyId::parse(id).unwrap(), material, created: NOW, signs_from, needed: None }
     }
 
     fn told(old: Vec<StoredKey>, new: Vec<StoredKey>, by: &'static str) -> String {

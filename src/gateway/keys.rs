@@ -118,7 +118,13 @@ pub(super) fn fresh(kind: RingKind, now: Timestamp) -> Result<StoredKey, KeyErro
         RingKind::Signing => SigningKey::generate()?.expose().to_owned(),
         RingKind::Refresh | RingKind::Session => secret::to_base64url(&secret::random::<32>()),
     };
-    Ok(StoredKey { id: KeyId::issue(secret::random()), material, created: now, signs_from: None })
+    Ok(StoredKey {
+        id: KeyId::issue(secret::random()),
+        material,
+        created: now,
+        signs_from: None,
+        needed: None,
+    })
 }
 
 /// Reads a ring again: something came that was made with a key that is not here, which another process may have made. Of
@@ -347,6 +353,7 @@ services:
             material: "AAAA".to_owned(),
             created: NOW,
             signs_from: None,
+            needed: None,
         };
         let folder = tempfile::tempdir().unwrap();
         let settings = crate::store::Settings::Embedded { path: folder.path().join("other.db") };

@@ -29,6 +29,7 @@ mod key_rings;
 mod keys;
 mod limits;
 mod mcp_endpoint;
+mod operator;
 mod origin;
 mod paths;
 mod people;
@@ -71,6 +72,7 @@ pub use documents::{DocumentSource, Documents};
 pub use key_rings::{KeyStatus, keep_keys, list_keys, rotate_keys};
 pub use keys::{KeyRingError, LastReload, load_refresh_keys, load_session_keys, load_signing_keys};
 pub use limits::{Buckets, Limit, Limits, Rate};
+pub use operator::{Inspection, IssueError, Issued, Operator, TokenKind, Unknown, Wanted};
 pub use revocations::Revocations;
 pub use service::{Service, ServiceSettings, UserIdForm};
 pub use site::{Settings, Site};
@@ -153,6 +155,12 @@ impl Gateway {
     #[must_use]
     pub fn new(site: Site, shared: Arc<Shared>) -> Self {
         Self { site: ArcSwap::from_pointee(site), shared }
+    }
+
+    /// The gateway as its operator works with it, with the site of this moment.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        Operator::new(self.site.load_full(), Arc::clone(&self.shared))
     }
 
     /// Answers one request.

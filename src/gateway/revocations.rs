@@ -25,7 +25,7 @@ struct Shards {
 }
 
 struct Shard {
-    revoked: ArcSwap<HashMap<GrantId, Timestamp>>,
+    revoked: ArcSwap<HashMap<GrantId, Revocation>>,
     changed: watch::Sender<()>,
 }
 
@@ -39,12 +39,15 @@ impl Revocations {
         Self(Arc::new(Shards { all, read_at: AtomicU64::new(0), writing: Mutex::new(()) }))
     }
 
-    /// Takes in what the feed read at `now`, forgets entries older than `keep`, and wakes the streams concerned.
+    /// Takes in what the feed read at `now`, forgets entries older than `keep` whose tokens have all ended, and wakes the
+    /// streams concerned.
     pub fn update(&self, read: &[Revocation], keep: Duration, now: Timestamp) {
         let _one_writer = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
         for (shard, id) in self.0.all.iter().zip(ShardId::all()) {
             shard.take_in(read.iter().filter(|revocation| revocation.grant.shard() == id));
-            shard.forget(|at| now.since(at) > keep);
+            shard.forget(|revocation| {
+                now.since(revocation.at) > keep && revocation.until.is_none_or(|until| now > until)
+            });
         }
         self.0.read_at.store(now.seconds(), Ordering::Release);
     }
@@ -91,7 +94,7 @@ impl Shard {
         let known = self.revoked.load();
         let news: Vec<_> = read
             .filter(|revocation| !known.contains_key(&revocation.grant))
-            .map(|revocation| (revocation.grant, revocation.at))
+            .map(|revocation| (revocation.grant, *revocation))
             .collect();
         if news.is_empty() {
             return;
@@ -102,11 +105,11 @@ impl Shard {
         self.changed.send_replace(());
     }
 
-    fn forget(&self, is_old: impl Fn(Timestamp) -> bool) {
+    fn forget(&self, is_old: impl Fn(&Revocation) -> bool) {
         let known = self.revoked.load();
-        if known.values().any(|at| is_old(*at)) {
+        if known.values().any(&is_old) {
             let mut left = HashMap::clone(&known);
-            left.retain(|_, at| !is_old(*at));
+            left.retain(|_, revocation| !is_old(revocation));
             self.revoked.store(Arc::new(left));
         }
     }
@@ -120,7 +123,7 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
 
     fn revocation(byte: u8, at: Timestamp) -> Revocation {
-        Revocation { grant: GrantId::new([byte; 16]), at }
+        Revocation { grant: GrantId::new([byte; 16]), at, until: None }
     }
 
     #[test]
@@ -154,6 +157,18 @@ mod tests {
         revocations.update(&[], HOUR, both_known.after(Duration::from_secs(1)));
         assert!(!revocations.contains(GrantId::new([1; 16])));
         assert!(revocations.contains(GrantId::new([2; 16])));
+    }
+
+    // R14
+    #[test]
+    fn a_long_token_that_was_revoked_stays_so_until_its_end() {
+        let revocations = Revocations::new();
+        let ends = NOW.after(10 * HOUR);
+        revocations.update(&[Revocation { until: Some(ends), ..revocation(1, NOW) }], HOUR, NOW);
+        revocations.update(&[], HOUR, ends);
+        assert!(revocations.contains(GrantId::new([1; 16])));
+        revocations.update(&[], HOUR, ends.after(Duration::from_secs(1)));
+        assert!(!revocations.contains(GrantId::new([1; 16])));
     }
 
     #[test]

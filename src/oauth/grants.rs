@@ -78,12 +78,15 @@ pub enum GrantState {
         /// When the token ends, and the grant with it.
         until: Timestamp,
     },
-    /// Ended; kept as a tombstone for the longest life of an access token.
+    /// Ended; kept as a tombstone for the longest life of an access token, or until `until`.
     Revoked {
         /// When.
         at: Timestamp,
         /// Why.
         reason: RevocationReason,
+        /// When a token of [`GrantState::Issued`] would have ended, which may be long after any other's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// A wrong verifier burned the code before it was redeemed.
     Dead {
@@ -111,6 +114,10 @@ pub enum RevocationReason {
     /// The client's registration was deleted (RFC 7592 §2.3).
     ClientDeleted,
 }
+
+/// The longest that a token of [`GrantState::Issued`] lives. Nothing refreshes it, so nothing asks again on its way whether the
+/// user is still let in.
+pub const LONGEST_ISSUED: Duration = Duration::from_hours(90 * 24);
 
 impl RevocationReason {
     /// Who ended the grant, in the audit log's words.
@@ -141,6 +148,17 @@ pub struct TokenLives {
     pub grace: Duration,
     /// The same while the successor is not confirmed: 24 h.
     pub unconfirmed_grace: Duration,
+}
+
+/// How much longer than a token what speaks against it is kept: clocks differ.
+const MARGIN: Duration = Duration::from_mins(1);
+
+impl TokenLives {
+    /// How long the end of a grant matters whose tokens are refreshed: an access token's life, and a minute.
+    #[must_use]
+    pub const fn tombstone(&self) -> Duration {
+        self.access.saturating_add(MARGIN)
+    }
 }
 
 impl Default for TokenLives {
@@ -383,7 +401,14 @@ impl Grant {
     }
 
     pub(super) fn ended(self, reason: RevocationReason, attempt: AttemptId, now: Timestamp) -> Self {
-        Self { attempt, state: GrantState::Revoked { at: now, reason }, ..self }
+        let until = match self.state {
+            GrantState::Issued { until } => Some(until),
+            GrantState::Pending { .. }
+            | GrantState::Active { .. }
+            | GrantState::Revoked { .. }
+            | GrantState::Dead { .. } => None,
+        };
+        Self { attempt, state: GrantState::Revoked { at: now, reason, until }, ..self }
     }
 
     /// This grant with its newest generation confirmed; `None` if there is nothing to write.
@@ -418,17 +443,20 @@ impl Grant {
 
     /// When the record may be forgotten: the code's end while pending (a tombstone's life later, so that the same code
     /// is told "expired" and not "unknown"); the idle or the absolute end while active; and `lives.access` and a
-    /// minute after its end.
+    /// minute after its end, or a minute after a longer token's.
     #[must_use]
     pub fn expires(&self, lives: &TokenLives) -> Timestamp {
-        let tombstone = lives.access.saturating_add(Duration::from_mins(1));
+        let tombstone = lives.tombstone();
         match self.state {
             GrantState::Pending { until, .. } => until.after(tombstone),
             GrantState::Issued { until } => until,
             GrantState::Active { reached, .. } => {
                 reached.after(lives.idle).min(self.created.after(lives.absolute))
             }
-            GrantState::Revoked { at, .. } | GrantState::Dead { at } => at.after(tombstone),
+            GrantState::Revoked { at, until, .. } => {
+                at.after(tombstone).max(until.map_or(at, |until| until.after(MARGIN)))
+            }
+            GrantState::Dead { at } => at.after(tombstone),
         }
     }
 }
@@ -646,7 +674,10 @@ mod tests {
         let error = active().redeem(&redemption(), SALT, attempt(3), later(9)).unwrap_err();
         assert_eq!(wire(&error), invalid("the code was used before; everything it gave is revoked"));
         let RedemptionError::Reused(grant) = error else { panic!("{error:?}") };
-        assert_eq!(grant.state, GrantState::Revoked { at: later(9), reason: RevocationReason::CodeReused });
+        assert_eq!(
+            grant.state,
+            GrantState::Revoked { at: later(9), reason: RevocationReason::CodeReused, until: None }
+        );
         let again = grant.redeem(&redemption(), SALT, attempt(4), later(10)).unwrap_err();
         assert_eq!(wire(&again), invalid("the grant of this code was revoked"));
         assert!(matches!(again, RedemptionError::Invalid(_)));
@@ -685,7 +716,10 @@ mod tests {
     fn a_grant_is_revoked_once() {
         for grant in [pending(), active()] {
             let revoked = grant.revoke(RevocationReason::Client, attempt(5), later(7)).unwrap();
-            assert_eq!(revoked.state, GrantState::Revoked { at: later(7), reason: RevocationReason::Client });
+            assert_eq!(
+                revoked.state,
+                GrantState::Revoked { at: later(7), reason: RevocationReason::Client, until: None }
+            );
             assert_eq!(revoked.attempt, attempt(5));
             assert_eq!(revoked.revoke(RevocationReason::AccessLost, attempt(6), later(8)), None);
         }
@@ -719,6 +753,13 @@ mod tests {
         assert_eq!(revoked.expires(&lives), later(10 + 3660));
         let dead = Grant { state: GrantState::Dead { at: later(20) }, ..pending() };
         assert_eq!(dead.expires(&lives), later(20 + 3660));
+        let issued = Grant { state: GrantState::Issued { until: later(30 * DAY) }, ..pending() };
+        assert_eq!(issued.expires(&lives), later(30 * DAY));
+        let revoked = issued.revoke(RevocationReason::Operator, attempt(5), later(10)).unwrap();
+        assert_eq!(revoked.expires(&lives), later(30 * DAY + 60), "as long as its token would have lived");
+        let short = Grant { state: GrantState::Issued { until: later(20) }, ..pending() };
+        let revoked = short.revoke(RevocationReason::Operator, attempt(5), later(10)).unwrap();
+        assert_eq!(revoked.expires(&lives), later(10 + 3660));
     }
 
     #[test]

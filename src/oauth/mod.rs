@@ -33,8 +33,8 @@ pub use documents::{
 };
 pub use error::{ErrorCode, OAuthError};
 pub use grants::{
-    Approval, Code, Grant, GrantState, Issuance, Redeemed, Redemption, RedemptionError, RevocationReason,
-    TokenLives, Use,
+    Approval, Code, Grant, GrantState, Issuance, LONGEST_ISSUED, Redeemed, Redemption, RedemptionError,
+    RevocationReason, TokenLives, Use,
 };
 pub use ids::{AttemptId, ClientId, GrantId, KeyId, SHARDS, ShardId, Subject};
 pub use metadata::{AuthorizationServerMetadata, ConfiguredClients, Endpoints, ProtectedResourceMetadata};

@@ -333,7 +333,10 @@ mod tests {
             );
             let RefreshError::Theft(revoked) = error else { panic!("{error:?}") };
             let at = later(seconds);
-            assert_eq!(revoked.state, GrantState::Revoked { at, reason: RevocationReason::RefreshReused });
+            assert_eq!(
+                revoked.state,
+                GrantState::Revoked { at, reason: RevocationReason::RefreshReused, until: None }
+            );
             assert_eq!(revoked.attempt, attempt(1));
         }
     }

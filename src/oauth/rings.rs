@@ -34,6 +34,9 @@ pub struct StoredKey {
     /// From when on it signs; from its making on if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signs_from: Option<Timestamp>,
+    /// When a token ends that it signed and that lives longer than the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<Timestamp>,
 }
 
 /// What a key does at a moment.
@@ -205,6 +208,19 @@ impl Ring {
         Some(Self::new(keys))
     }
 
+    /// The ring with the key `id` trusted until `until` at least, for a token that lives longer than the others; `None` if it is so
+    /// already, or if the key is not there.
+    #[must_use]
+    pub fn needed(&self, id: &KeyId, until: Timestamp) -> Option<Self> {
+        let mut keys = self.0.clone();
+        let key = keys.iter_mut().find(|key| key.id == *id)?;
+        if key.needed >= Some(until) {
+            return None;
+        }
+        key.needed = Some(until);
+        Some(Self(keys))
+    }
+
     /// The index of the key that signs: the latest that has begun. If by this clock none has, the one that begins first.
     fn active(&self, now: Timestamp) -> usize {
         let begun = self.0.iter().position(|key| key.begins() <= now);
@@ -214,7 +230,8 @@ impl Ring {
     /// When the key at `index` is trusted no more: what it signed last was signed when its successor took over.
     fn leaves(&self, index: usize, kept: Duration) -> Option<Timestamp> {
         let successor = self.0.get(index.checked_sub(1)?)?;
-        Some(successor.begins().after(kept).after(GRACE))
+        let last = successor.begins().after(kept).max(self.0[index].needed.unwrap_or(successor.begins()));
+        Some(last.after(GRACE))
     }
 }
 
@@ -231,7 +248,13 @@ mod tests {
     const RULES: (Option<Duration>, Duration) = (Some(QUARTER), HOUR);
 
     fn key(id: &str, created: Timestamp, signs_from: Option<Timestamp>) -> StoredKey {
-        StoredKey { id: KeyId::parse(id).unwrap(), material: "material".to_owned(), created, signs_from }
+        StoredKey {
+            id: KeyId::parse(id).unwrap(),
+            material: "material".to_owned(),
+            created,
+            signs_from,
+            needed: None,
+        }
     }
 
     /// What stores of before have: one plain key.
@@ -333,6 +356,22 @@ mod tests {
             ["k3"],
             "by a clock that is behind too"
         );
+    }
+
+    // V3
+    #[test]
+    fn a_key_stays_until_the_last_long_token_that_it_signed_has_ended() {
+        let ends = NOW.after(10 * HOUR);
+        let ring = plain().needed(&KeyId::parse("k1").unwrap(), ends).unwrap();
+        assert_eq!(ring.needed(&KeyId::parse("k1").unwrap(), NOW.after(HOUR)), None, "never shorter");
+        assert_eq!(ring.needed(&KeyId::parse("k9").unwrap(), ends), None, "nobody's key");
+        let ring = ring.rotated(Rotation::AtOnce, &fresh("k2", NOW), NOW).unwrap();
+        assert_eq!(ring.places(HOUR, NOW)[1].leaves, Some(ends.after(GRACE)));
+        assert_eq!(ring.kept_up(RULES, &fresh("k3", ends), ends), None, "it is still there");
+        let gone = ring.kept_up(RULES, &fresh("k3", ends), ends.after(GRACE)).unwrap();
+        assert_eq!(shown(&gone, ends.after(GRACE)), "k2:active");
+        let given_away = ring.rotated(Rotation::Compromised, &fresh("k3", NOW), NOW).unwrap();
+        assert_eq!(shown(&given_away, NOW), "k3:active", "whatever it signed");
     }
 
     #[test]

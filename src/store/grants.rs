@@ -53,7 +53,7 @@ impl Store {
         let expires = Some(new.expires(lives));
         let bytes = schema::write(&name, new, expires, &self.sealer);
         let expect = Expect::Equal(old.bytes.clone());
-        self.backend.put(Put { name, bytes, expect, expires, append: log_entry(new) }).await
+        self.backend.put(Put { name, bytes, expect, expires, append: log_entry(new, lives) }).await
     }
 
     /// The grants of a user that have not ended, oldest first: what the connections page will list.
@@ -83,7 +83,8 @@ impl Store {
         &self,
         since: Option<FeedPosition>,
     ) -> Result<(Vec<Revocation>, FeedPosition), StoreError> {
-        let logs: Vec<Name> = ShardId::all().map(schema::revoked).collect();
+        let logs: Vec<Name> =
+            ShardId::all().map(schema::revoked).chain(ShardId::all().map(schema::revoked_issued)).collect();
         let mut page = self.backend.read_logs(&logs, from(since.map(|since| since.0))).await?;
         // A failover to a store whose clock is behind: what it wrote meanwhile lies before our position.
         if since.is_some_and(|since| page.now < since.0) {
@@ -119,13 +120,19 @@ fn longest(lives: &TokenLives) -> Duration {
 }
 
 /// The log entry that a record's write carries along.
-fn log_entry(grant: &Grant) -> Option<Append> {
+fn log_entry(grant: &Grant, lives: &TokenLives) -> Option<Append> {
     match grant.state {
-        GrantState::Revoked { at, .. } => Some(Append {
-            log: schema::revoked(grant.id.shard()),
-            entry: schema::write_revocation(Revocation { grant: grant.id, at }),
-            keep: None,
-        }),
+        GrantState::Revoked { at, until, .. } => {
+            let shard = grant.id.shard();
+            let until = until.filter(|until| *until > at.after(lives.tombstone()));
+            let entry = schema::write_revocation(Revocation { grant: grant.id, at, until });
+            Some(match until {
+                None => Append { log: schema::revoked(shard), entry, keep: None },
+                Some(_) => {
+                    Append { log: schema::revoked_issued(shard), entry, keep: Some(super::ISSUED_KEPT) }
+                }
+            })
+        }
         GrantState::Pending { .. }
         | GrantState::Active { .. }
         | GrantState::Issued { .. }
@@ -133,7 +140,7 @@ fn log_entry(grant: &Grant) -> Option<Append> {
     }
 }
 
-fn has_ended(grant: &Grant) -> bool {
+pub(super) fn has_ended(grant: &Grant) -> bool {
     match grant.state {
         GrantState::Revoked { .. } | GrantState::Dead { .. } => true,
         GrantState::Pending { .. } | GrantState::Active { .. } | GrantState::Issued { .. } => false,

@@ -6,6 +6,7 @@ mod embedded;
 mod grants;
 mod keys;
 mod logins;
+mod operator;
 mod queues;
 mod redis;
 mod resealing;
@@ -28,12 +29,17 @@ use crate::secret::Secret;
 use crate::time::Timestamp;
 
 pub use crate::oauth::StoredKey;
+pub use operator::{GrantsOf, Page};
 pub use resealing::Resealed;
 pub use schema::SCHEMA;
 pub use users::{UserRecord, UserToken};
 
 /// How long after its end a record may stay: clocks differ.
 pub const COLLECT_AFTER: Duration = Duration::from_mins(10);
+
+/// How long the revocation of an issued token is told at least: such a token ends before that.
+const ISSUED_KEPT: Duration =
+    Duration::from_secs(crate::oauth::LONGEST_ISSUED.as_secs() + COLLECT_AFTER.as_secs());
 
 /// Where the store is.
 #[derive(Clone, Debug)]
@@ -256,6 +262,8 @@ pub struct Revocation {
     pub grant: GrantId,
     /// When, by the clock of whoever revoked.
     pub at: Timestamp,
+    /// When its token ends, if that lives longer than those that are refreshed.
+    pub until: Option<Timestamp>,
 }
 
 /// The store: verbs over one backend. Cheap to clone. Every operation runs to its end on the control runtime even when

@@ -16,6 +16,7 @@
 //! | `turn:<one of those>:<number>` | [`Place`] | record | with what stands there |
 //! | `grant:<grant id>`, in its shard | [`Grant`] | record | [`Grant::expires`] |
 //! | `revoked:<shard>`, in its shard | [`Revocation`] | log | entries by `sweep` |
+//! | `revoked:issued:<shard>`, in its shard | [`Revocation`] of a long token | log | entries with the longest issued token |
 //! | `grants-of-user:<digest of subject>` | grant ids | log, a hint | entries with the longest grant |
 //! | `grants-of-client:<digest of id>` | grant ids | log, a hint | entries with the longest grant |
 //! | `user:<digest of subject>` | [`UserRecord`] | sealed | `record.expires` |
@@ -279,6 +280,11 @@ pub(super) fn revoked(shard: ShardId) -> Name {
     Name::in_shard(format!("{REVOKED}{:02}", shard.index()), shard)
 }
 
+/// The log of those whose tokens live longer than the entries of the other are kept.
+pub(super) fn revoked_issued(shard: ShardId) -> Name {
+    Name::in_shard(format!("{REVOKED}issued:{:02}", shard.index()), shard)
+}
+
 pub(super) fn grants_of_user(subject: &Subject) -> Name {
     digested("grants-of-user", subject.as_str())
 }
@@ -321,17 +327,23 @@ pub(super) fn count(name: &str, window: u64) -> Name {
     Name::new(format!("{}:{window}", digested("count", name)))
 }
 
-/// `<grant id> <seconds>`.
+/// `<grant id> <seconds>`, and of a long token ` <seconds>` of its end.
 pub(super) fn write_revocation(revocation: Revocation) -> Vec<u8> {
-    format!("{} {}", revocation.grant, revocation.at.seconds()).into_bytes()
+    let Revocation { grant, at, until } = revocation;
+    let until = until.map(|until| format!(" {}", until.seconds())).unwrap_or_default();
+    format!("{grant} {}{until}", at.seconds()).into_bytes()
 }
 
 /// Reads what [`write_revocation`] wrote.
 pub(super) fn read_revocation(entry: &[u8]) -> Result<Revocation, StoreError> {
     let parse = || {
-        let (grant, at) = std::str::from_utf8(entry).ok()?.split_once(' ')?;
-        let at = Timestamp::from_seconds(at.parse().ok()?);
-        Some(Revocation { grant: GrantId::parse(grant)?, at })
+        let seconds = |text: &str| text.parse().ok().map(Timestamp::from_seconds);
+        let (grant, times) = std::str::from_utf8(entry).ok()?.split_once(' ')?;
+        let (at, until) = match times.split_once(' ') {
+            None => (times, None),
+            Some((at, until)) => (at, Some(seconds(until)?)),
+        };
+        Some(Revocation { grant: GrantId::parse(grant)?, at: seconds(at)?, until })
     };
     parse().ok_or_else(|| StoreError::damaged("revoked", Damage::Form))
 }

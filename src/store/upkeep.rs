@@ -21,6 +21,7 @@ impl Store {
     pub async fn sweep(&self, older_than: Duration, now: Timestamp) -> Result<(), StoreError> {
         for shard in ShardId::all() {
             self.backend.trim(&schema::revoked(shard), older_than).await?;
+            self.backend.trim(&schema::revoked_issued(shard), super::ISSUED_KEPT).await?;
         }
         while self.backend.collect(now).await? {}
         Ok(())

@@ -1,5 +1,7 @@
 //! Access tokens: RFC 9068, `typ: at+jwt`, ES256, at most 1 KB.
 
+mod inspect;
+
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -12,6 +14,8 @@ use super::{KeyError, SigningKeys};
 use crate::oauth::{ClientId, GrantId, KeyId, Resource, Scopes, Subject};
 use crate::secret::Secret;
 use crate::time::Timestamp;
+
+pub use inspect::{Check, Finding, claimed, inspect};
 
 /// The longest token that is looked at.
 const MAX_LENGTH: usize = 4096;
@@ -197,18 +201,35 @@ impl ReadHeader {
     /// The name of the key, if the header is one of ours (RFC 9068 §4, RFC 8725 §3). A key is only ever looked up
     /// among our own: what a header says of where to find it is refused, not ignored.
     fn accept(self) -> Result<Option<KeyId>, TokenError> {
-        if self.alg != "ES256" {
+        if !self.has_our_algorithm() {
             return Err(TokenError::Algorithm);
         }
-        if !matches!(self.typ.as_deref(), Some("at+jwt" | "application/at+jwt")) {
+        if !self.has_our_type() {
             return Err(TokenError::Type);
         }
-        let refused =
-            [("crit", self.crit), ("jku", self.jku), ("jwk", self.jwk), ("x5u", self.x5u), ("x5c", self.x5c)];
-        match refused.into_iter().find(|(_, present)| *present) {
-            Some((name, _)) => Err(TokenError::Header(name)),
-            None => Ok(self.kid.as_deref().and_then(KeyId::parse)),
+        match self.refused().next() {
+            Some(name) => Err(TokenError::Header(name)),
+            None => Ok(self.key_id()),
         }
+    }
+
+    fn has_our_algorithm(&self) -> bool {
+        self.alg == "ES256"
+    }
+
+    fn has_our_type(&self) -> bool {
+        matches!(self.typ.as_deref(), Some("at+jwt" | "application/at+jwt"))
+    }
+
+    /// The members that must not be there, and are.
+    fn refused(&self) -> impl Iterator<Item = &'static str> {
+        let members =
+            [("crit", self.crit), ("jku", self.jku), ("jwk", self.jwk), ("x5u", self.x5u), ("x5c", self.x5c)];
+        members.into_iter().filter(|(_, present)| *present).map(|(name, _)| name)
+    }
+
+    fn key_id(&self) -> Option<KeyId> {
+        self.kid.as_deref().and_then(KeyId::parse)
     }
 }
 
@@ -224,12 +245,14 @@ impl ReadClaims {
         if now >= self.time("exp")? {
             return Err(TokenError::Expired);
         }
-        let latest = now.after(SKEW);
-        let too_early = |claim| self.time(claim).map(|time| time > latest);
-        if too_early("iat")? || (self.0.contains_key("nbf") && too_early("nbf")?) {
+        if self.is_too_early("iat", now)? || (self.0.contains_key("nbf") && self.is_too_early("nbf", now)?) {
             return Err(TokenError::NotYet);
         }
         Ok(())
+    }
+
+    fn is_too_early(&self, claim: &'static str, now: Timestamp) -> Result<bool, TokenError> {
+        self.time(claim).map(|time| time > now.after(SKEW))
     }
 
     fn read(&self) -> Result<Claims, TokenError> {
@@ -338,7 +361,15 @@ mod tests {
         let (mut header, mut claims) = ordinary();
         change(&mut header, &mut claims);
         let token = sign(&keys, &header.to_string(), &claims.to_string());
-        verify(&token, &keys, ISSUER, NOW).map(|verified| verified.claims)
+        let verdict = verify(&token, &keys, ISSUER, NOW).map(|verified| verified.claims);
+        let checks = inspect(&token, &keys, ISSUER, NOW);
+        let is_passed = checks.iter().all(|check| check.finding != Finding::Refused);
+        assert_eq!(
+            is_passed,
+            verdict.is_ok(),
+            "what an operator is told is what happens: {verdict:?} {checks:?}"
+        );
+        verdict
     }
 
     // R12, T7

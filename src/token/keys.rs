@@ -121,6 +121,12 @@ impl SigningKeys {
         self.named(id).is_some()
     }
 
+    /// The name of the key that signs.
+    #[must_use]
+    pub fn signing(&self) -> Option<&KeyId> {
+        self.active().map(SigningKey::id)
+    }
+
     pub(super) fn active(&self) -> Option<&SigningKey> {
         self.keys.first()
     }

@@ -10,7 +10,7 @@ mod refresh;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use access::{AccessToken, Claims, TokenError, Verified, verify};
+pub use access::{AccessToken, Check, Claims, Finding, TokenError, Verified, claimed, inspect, verify};
 pub use assertion::{Assertion, AssertionError, Expected, LONGEST_ASSERTION};
 pub use cache::{Remembered, TokenCache};
 pub use client_keys::{ClientKeys, ClientKeysError};

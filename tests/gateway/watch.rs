@@ -166,7 +166,8 @@ async fn who_left_the_organisation_loses_every_grant_at_the_next_refresh() {
         one.refreshes(&rig).await;
         rig.clock.advance(MINUTE);
         one.is_refused(&rig, LOST).await;
-        let lost = GrantState::Revoked { at: rig.clock.now(), reason: RevocationReason::AccessLost };
+        let lost =
+            GrantState::Revoked { at: rig.clock.now(), reason: RevocationReason::AccessLost, until: None };
         assert_eq!(one.state(&rig).await, lost);
         assert_eq!(rig.call(&one.access).await.status, 401, "here at once");
         other.is_refused(&rig, LOST).await;

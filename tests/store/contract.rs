@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use portcullis::oauth::{AttemptId, Client, GrantState};
+use portcullis::oauth::{AttemptId, Client, Grant, GrantState, RevocationReason};
 use portcullis::seal::Sealer;
 use portcullis::secret::{Digest, Key, random};
 use portcullis::store::backend::{Expect, Name, Prefix, Put};
-use portcullis::store::{OpenError, Revocation, RingKind, SCHEMA, Store, StoreError, Swap};
+use portcullis::store::{GrantsOf, OpenError, Revocation, RingKind, SCHEMA, Store, StoreError, Swap};
 use tokio::task::JoinSet;
 
 use crate::faults::Faulty;
@@ -311,7 +311,7 @@ pub(crate) async fn a_revocation_is_in_the_feed_if_and_only_if_its_swap_won(rig:
     let read = rig.store.grant(grant.id, NOW).await.unwrap().unwrap();
     let won = rig.store.swap_grant(&read, &revoked(&grant, later(2)), &lives()).await.unwrap();
     assert_eq!(won, Swap::Done);
-    let entry = Revocation { grant: grant.id, at: later(2) };
+    let entry = Revocation { grant: grant.id, at: later(2), until: None };
     assert_eq!(rig.store.revocations(None).await.unwrap().0, [entry]);
     let state = rig.store.grant(grant.id, NOW).await.unwrap().unwrap().value.state;
     assert!(matches!(state, GrantState::Revoked { .. }), "its tombstone stays");
@@ -323,7 +323,7 @@ async fn revoke_one(store: &Store) -> Revocation {
     store.begin_grant(&grant, &lives()).await.unwrap();
     let read = store.grant(grant.id, NOW).await.unwrap().unwrap();
     store.swap_grant(&read, &revoked(&grant, NOW), &lives()).await.unwrap();
-    Revocation { grant: grant.id, at: NOW }
+    Revocation { grant: grant.id, at: NOW, until: None }
 }
 
 pub(crate) async fn another_handle_sees_a_revocation_and_readings_overlap(rig: &Rig) {
@@ -703,4 +703,72 @@ pub(crate) async fn nothing_secret_is_readable_in_what_is_stored(rig: &Rig) {
     for text in planted.into_iter().chain([theirs, "planted-counter", "planted-token"]) {
         assert!(!holds(text), "{text} is readable");
     }
+}
+
+// R14
+pub(crate) async fn the_revocation_of_a_long_token_is_told_until_its_end(rig: &Rig) {
+    let issued =
+        Grant { state: GrantState::Issued { until: later(90 * 86_400) }, ..pending("c_one", "1", "x") };
+    rig.store.begin_grant(&issued, &lives()).await.unwrap();
+    let read = rig.store.grant(issued.id, NOW).await.unwrap().unwrap();
+    let ended = issued.clone().revoke(RevocationReason::Operator, AttemptId::new([1; 8]), later(1)).unwrap();
+    assert_eq!(rig.store.swap_grant(&read, &ended, &lives()).await.unwrap(), Swap::Done);
+    let short = revoke_one(&rig.store).await;
+    let long = Revocation { grant: issued.id, at: later(1), until: Some(later(90 * 86_400)) };
+    assert_eq!(rig.store.revocations(None).await.unwrap().0, [short, long]);
+    rig.pass(Duration::from_secs(2)).await;
+    rig.store.sweep(Duration::from_secs(1), later(2)).await.unwrap();
+    assert_eq!(
+        rig.store.revocations(None).await.unwrap().0,
+        [long],
+        "a process that starts now must know it"
+    );
+    assert!(rig.store.grant(issued.id, later(89 * 86_400)).await.unwrap().is_some(), "its tombstone too");
+}
+
+pub(crate) async fn pages_find_every_grant_and_client_once_and_none_that_has_ended(rig: &Rig) {
+    let mut wanted = HashSet::new();
+    for number in 0..1100_u32 {
+        let grant = active(&pending("c_one", &(number % 3).to_string(), "code"), 1);
+        rig.store.begin_grant(&grant, &lives()).await.unwrap();
+        wanted.insert(grant.id);
+    }
+    let other = active(&pending("c_two", "9", "code"), 1);
+    rig.store.begin_grant(&other, &lives()).await.unwrap();
+    let ended = revoke_one(&rig.store).await.grant;
+    for (of, expected) in [
+        (GrantsOf::Client(client_id("c_one")), 1100),
+        (GrantsOf::User(subject("9")), 1),
+        (GrantsOf::User(subject("nobody")), 0),
+        (GrantsOf::All, 1101),
+    ] {
+        let (mut found, mut from, mut pages) = (HashSet::new(), None, 0);
+        loop {
+            let page = rig.store.page_of_grants(&of, from, NOW).await.unwrap();
+            assert!(page.found.len() <= 1100, "a page is a part");
+            found.extend(page.found.into_iter().map(|grant| grant.id));
+            (from, pages) = (page.next, pages + 1);
+            if from.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found.len(), expected, "{of:?}");
+        assert!(!found.contains(&ended), "{of:?}");
+        assert!(pages > 1 || expected < 1000, "{of:?} came at once");
+    }
+    for id in ["c_one", "c_two", "c_old"] {
+        let ends = if id == "c_old" { NOW } else { later(60) };
+        rig.store.save_client(&client(id, ends)).await.unwrap();
+    }
+    let page = rig.store.page_of_clients(None, NOW).await.unwrap();
+    let ids: HashSet<_> = page.found.into_iter().map(|client| client.id.to_string()).collect();
+    assert_eq!(ids, HashSet::from(["c_one".to_owned(), "c_two".to_owned()]));
+}
+
+pub(crate) async fn a_deleted_client_is_gone(rig: &Rig) {
+    let (id, one) = (client_id("c_one"), client("c_one", later(60)));
+    rig.store.save_client(&one).await.unwrap();
+    rig.store.delete_client(&id).await.unwrap();
+    assert_eq!(rig.store.client(&id, NOW).await.unwrap(), None);
+    rig.store.delete_client(&id).await.unwrap();
 }

@@ -132,7 +132,7 @@ pub(crate) fn active(before: &Grant, generation: u64) -> Grant {
 }
 
 pub(crate) fn revoked(before: &Grant, at: Timestamp) -> Grant {
-    let state = GrantState::Revoked { at, reason: RevocationReason::Client };
+    let state = GrantState::Revoked { at, reason: RevocationReason::Client, until: None };
     Grant { attempt: AttemptId::new(random()), state, ..before.clone() }
 }
 

@@ -31,6 +31,7 @@ async fn age(place: &Place, days: u64) {
         material: String::new(),
         created: Timestamp::from_seconds(0),
         signs_from: None,
+        needed: None,
     };
     let ring = store.load_ring(RingKind::Signing, &unused).await.unwrap();
     let created = SystemClock.now().before(std::time::Duration::from_hours(24 * days));

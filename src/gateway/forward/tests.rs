@@ -606,7 +606,7 @@ async fn an_upstream_that_breaks_off_before_its_answer_is_asked_once() {
 }
 
 fn revocation() -> Revocation {
-    Revocation { grant: testing::claims().grant, at: NOW }
+    Revocation { grant: testing::claims().grant, at: NOW, until: None }
 }
 
 // R14
@@ -618,7 +618,11 @@ async fn a_revoked_grants_streams_are_cut() {
             under_way(Front::new(address, |_, _| {}), &listener, &request, SSE).await;
         upstream.write_all(b"2\r\nok\r\n").await.unwrap();
         read_until(&mut client, "2\r\nok\r\n").await;
-        front.revocations.insert(Revocation { grant: crate::oauth::GrantId::new([37; 16]), at: NOW });
+        front.revocations.insert(Revocation {
+            grant: crate::oauth::GrantId::new([37; 16]),
+            at: NOW,
+            until: None,
+        });
         upstream.write_all(b"2\r\nok\r\n").await.unwrap();
         read_until(&mut client, "2\r\nok\r\n").await;
         front.revocations.insert(revocation());

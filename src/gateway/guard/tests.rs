@@ -1,4 +1,5 @@
 use http::header::AUTHORIZATION;
+use proptest::prelude::*;
 
 use super::super::testing::{self, ISSUER, NOW};
 use super::*;
@@ -45,7 +46,13 @@ impl World {
     fn admit(&self, token: &str, service: &Service) -> Result<TokenAdmission, Refusal> {
         let checks =
             Checks { issuer: ISSUER, staleness: STALENESS, revocations: &self.revocations, now: self.now };
-        checks.admit(token, &self.keys, &self.cache, service)
+        let admitted = checks.admit(token, &self.keys, &self.cache, service);
+        // What an operator is told of the token is what happens to it, in all of these tests.
+        let (told, verdict) = checks.inspect(token, &self.keys, service);
+        assert_eq!(verdict, admitted.as_ref().map(|_| ()).map_err(Clone::clone), "{told:?}");
+        let is_passed = told.iter().all(|check| check.finding != Finding::Refused);
+        assert_eq!(is_passed, admitted.is_ok(), "{told:?}");
+        admitted
     }
 
     /// What becomes of a token with these claims: the same on a cache miss and on a hit.
@@ -150,7 +157,7 @@ fn a_revoked_grant_ends_a_cached_token_at_once() {
     let (world, service) = (World::new(), testing::service());
     let token = world.mint(&testing::claims());
     world.admit(&token, &service).unwrap();
-    world.revocations.insert(Revocation { grant: testing::claims().grant, at: NOW });
+    world.revocations.insert(Revocation { grant: testing::claims().grant, at: NOW, until: None });
     assert_eq!(world.admit(&token, &service).unwrap_err(), Refusal::Revoked);
 }
 
@@ -269,4 +276,42 @@ fn a_client_s_own_token_ends_with_what_the_configuration_gives_it() {
     assert_eq!(world.verdict(&claims, &testing::service()), Err(Refusal::AccessChanged), "no client here");
     let person = testing::claims();
     assert_eq!(world.verdict(&person, &testing::service()), Ok(()), "of people the access rules decide");
+}
+
+proptest! {
+    // `portcullis token inspect` says "accepted" if and only if the guard admits: `World::admit` compares the two.
+    #[test]
+    fn an_operator_is_told_what_happens(
+        (skewed, stale, revoked) in (-7200_i64..7200, any::<bool>(), any::<bool>()),
+        scopes in prop::sample::select(vec!["todo:read", "todo:write", "mcp", "", "todo:read offline_access"]),
+        (resource, access, issuer) in (
+            prop::sample::select(vec![testing::RESOURCE, "https://other.example.com/mcp", ""]),
+            prop::sample::select(vec!["rules-1", "rules-2"]),
+            prop::sample::select(vec![ISSUER, "https://evil.example"]),
+        ),
+        broken in prop::option::of((any::<prop::sample::Index>(), "[A-Za-z0-9_.-]{0,2}")),
+    ) {
+        let mut world = World::new();
+        world.now = Timestamp::from_seconds(NOW.seconds().saturating_add_signed(skewed));
+        world.revocations.update(&[], STALENESS, if stale { NOW.before(STALENESS * 30) } else { world.now });
+        let claims = Claims {
+            scopes: Scopes::parse(scopes),
+            resource: Resource::from_canonical(resource.to_owned()),
+            access: access.to_owned(),
+            issuer: issuer.to_owned(),
+            ..testing::claims()
+        };
+        if revoked {
+            world.revocations.insert(Revocation { grant: claims.grant, at: NOW, until: None });
+        }
+        let mut token = world.mint(&claims);
+        if let Some((at, text)) = broken {
+            let at = at.index(token.len());
+            token.replace_range(at..=at, &text);
+        }
+        let admitted = world.admit(&token, &testing::service()).is_ok();
+        let good = !stale && !revoked && scopes.starts_with("todo") && resource == testing::RESOURCE
+            && access == "rules-1" && issuer == ISSUER && (-30..3600).contains(&skewed);
+        prop_assert!(!admitted || good);
+    }
 }

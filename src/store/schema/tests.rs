@@ -173,8 +173,16 @@ fn grants_are_written_as_ever() {
             r#"{"active":{"code":"VpTQii5T_8rgwxA-Wtb2B2q9lg6x-KVldwQLwQKPcCs","salt":[3,3,3,3,3,3,3,3,3,3,3,3,3,3,3,3],"generation":2,"reached":1800000000,"confirmed":true}}"#,
         ),
         (
-            GrantState::Revoked { at: NOW, reason: RevocationReason::RefreshReused },
+            GrantState::Revoked { at: NOW, reason: RevocationReason::RefreshReused, until: None },
             r#"{"revoked":{"at":1800000000,"reason":"refresh_reused"}}"#,
+        ),
+        (
+            GrantState::Revoked {
+                at: NOW,
+                reason: RevocationReason::Operator,
+                until: Some(Timestamp::from_seconds(1_800_086_400)),
+            },
+            r#"{"revoked":{"at":1800000000,"reason":"operator","until":1800086400}}"#,
         ),
         (GrantState::Dead { at: NOW }, r#"{"dead":{"at":1800000000}}"#),
     ];
@@ -220,6 +228,7 @@ fn ring_of_two() -> Vec<StoredKey> {
         material: material.to_owned(),
         created: Timestamp::from_seconds(created),
         signs_from,
+        needed: None,
     };
     let begins = Timestamp::from_seconds(1_800_086_400);
     vec![key("k2", "second", 1_800_000_000, Some(begins)), key("k1", "first", 1_792_224_000, None)]
@@ -285,6 +294,7 @@ fn names_are_digests_and_stay_as_they_are() {
         (session(&secret), "session:Ny6zd0gCqNl7rdDzr9q796F--KH5ALOU25mkYLiTQGw"),
         (grant(grant_id), "grant:BwcHBwcHBwcHBwcHBwcHBw"),
         (revoked(grant_id.shard()), "revoked:07"),
+        (revoked_issued(grant_id.shard()), "revoked:issued:07"),
         (grants_of_user(&user), "grants-of-user:T8xoK0yOVleX3HPfpiIF9zHJpo-9px7B-fhvX-YFG58"),
         (grants_of_client(&id), "grants-of-client:ImiMe3elhNsReS57iopprrFJPcsLLcxbAVWGsV9PrJU"),
         (provider(), "meta:provider"),
@@ -305,10 +315,21 @@ fn names_are_digests_and_stay_as_they_are() {
 
 #[test]
 fn a_log_entry_is_written_as_ever_and_nothing_else_is_read() {
-    let revocation = Revocation { grant: GrantId::new([7; 16]), at: NOW };
+    let revocation = Revocation { grant: GrantId::new([7; 16]), at: NOW, until: None };
     assert_eq!(write_revocation(revocation), b"BwcHBwcHBwcHBwcHBwcHBw 1800000000");
     assert_eq!(read_revocation(b"BwcHBwcHBwcHBwcHBwcHBw 1800000000").unwrap(), revocation);
-    for wrong in [b"".as_slice(), b"BwcHBwcHBwcHBwcHBwcHBw", b"x 1", b"BwcHBwcHBwcHBwcHBwcHBw x", b"\xff 1"] {
+    let long = Revocation { until: Some(Timestamp::from_seconds(1_800_086_400)), ..revocation };
+    assert_eq!(write_revocation(long), b"BwcHBwcHBwcHBwcHBwcHBw 1800000000 1800086400");
+    assert_eq!(read_revocation(b"BwcHBwcHBwcHBwcHBwcHBw 1800000000 1800086400").unwrap(), long);
+    for wrong in [
+        b"".as_slice(),
+        b"BwcHBwcHBwcHBwcHBwcHBw",
+        b"x 1",
+        b"BwcHBwcHBwcHBwcHBwcHBw x",
+        b"\xff 1",
+        b"BwcHBwcHBwcHBwcHBwcHBw 1 x",
+        b"BwcHBwcHBwcHBwcHBwcHBw 1 2 3",
+    ] {
         assert!(matches!(read_revocation(wrong), Err(StoreError::Damaged { .. })), "{wrong:?}");
     }
 }

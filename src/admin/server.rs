@@ -1,0 +1,171 @@
+//! The socket's server: one request a connection, bounded in size, time and number, so that no broken command holds up the
+//! gateway or another command.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::{Fault, Settings, SocketError, clients, grants, keys, socket, tokens, users};
+use crate::gateway::{Gateway, Operator};
+
+/// The largest request: a token and a few names.
+const LARGEST: usize = 64 * 1024;
+/// How long a request may take to come.
+const ARRIVAL: Duration = Duration::from_secs(10);
+/// How long it may take altogether: a page of a large store over a slow network.
+const WHOLE: Duration = Duration::from_mins(2);
+/// How many are answered side by side.
+const AT_ONCE: usize = 16;
+
+/// A socket that is listened at until this is dropped.
+pub struct Listening {
+    task: JoinHandle<()>,
+    _file: socket::File,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Listens where `settings` say.
+///
+/// # Errors
+/// [`SocketError`], where the socket is a must.
+pub fn start(settings: &Settings, gateway: Arc<Gateway>) -> Result<Option<Listening>, SocketError> {
+    let (listener, file) = match settings {
+        Settings::Off => return Ok(None),
+        Settings::At(path) => socket::listen(path)?,
+        Settings::IfPossible(path) => match socket::listen(path) {
+            Ok(listening) => listening,
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(%error, cause, "the command line cannot administer this gateway");
+                return Ok(None);
+            }
+        },
+    };
+    let owner = file.owner;
+    let task = tokio::spawn(accept(listener, gateway, owner));
+    Ok(Some(Listening { task, _file: file }))
+}
+
+async fn accept(listener: UnixListener, gateway: Arc<Gateway>, owner: u32) {
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the admin socket cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // Whoever may not ask is told so, and takes a place for a second at most.
+        let permitted = is_permitted(&stream, owner);
+        let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
+        let gateway = Arc::clone(&gateway);
+        tokio::spawn(async move {
+            let limit = if permitted { WHOLE } else { Duration::from_secs(1) };
+            drop(timeout(limit, serve(stream, &gateway, (!permitted).then_some(owner))).await);
+            drop(place);
+        });
+    }
+}
+
+/// `SO_PEERCRED`: what the file's mode says already, said by the system of the process that connected.
+fn is_permitted(stream: &UnixStream, owner: u32) -> bool {
+    let user = stream.peer_cred().map(|peer| peer.uid());
+    let permitted = user.as_ref().is_ok_and(|user| *user == 0 || *user == owner);
+    if !permitted {
+        tracing::warn!(user = user.ok(), "the admin socket was asked by somebody who may not");
+    }
+    permitted
+}
+
+async fn serve(stream: UnixStream, gateway: &Gateway, refused: Option<u32>) {
+    let service = service_fn(async |request| Ok::<_, Infallible>(answer(gateway, refused, request).await));
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .timer(TokioTimer::new())
+        .header_read_timeout(ARRIVAL)
+        .max_buf_size(LARGEST)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection to the admin socket was broken off");
+    }
+}
+
+async fn answer(
+    gateway: &Gateway,
+    refused: Option<u32>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let path = request.uri().path().to_owned();
+    let answered = match refused {
+        Some(owner) => Err(Fault::NotPermitted(owner)),
+        None => route(&gateway.operator(), &path, request).await,
+    };
+    let (status, body) = match answered {
+        Ok(body) => (http::StatusCode::OK, body),
+        Err(fault) => {
+            tracing::info!(path, status = fault.status().as_u16(), "refused at the admin socket: {fault}");
+            (fault.status(), json(&fault.answered()))
+        }
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// One line a request.
+async fn route(operator: &Operator, path: &str, request: Request<Incoming>) -> Result<Vec<u8>, Fault> {
+    let unknown = || Fault::NoSuchRequest(path.to_owned());
+    let verb = path.strip_prefix("/v1/").filter(|_| *request.method() == Method::POST).ok_or_else(unknown)?;
+    let body = body(request).await?;
+    match verb {
+        "clients/list" => clients::list(operator, read(&body)?).await.map(|answer| json(&answer)),
+        "clients/show" => clients::show(operator, read(&body)?).await.map(|answer| json(&answer)),
+        "clients/delete" => clients::delete(operator, read(&body)?).await.map(|answer| json(&answer)),
+        "grants/list" => grants::list(operator, read(&body)?).await.map(|answer| json(&answer)),
+        "grants/revoke" => grants::revoke(operator, read(&body)?).await.map(|answer| json(&answer)),
+        "tokens/inspect" => tokens::inspect(operator, read(&body)?).await.map(|answer| json(&answer)),
+        "tokens/issue" => tokens::issue(operator, read(&body)?).await.map(|answer| json(&answer)),
+        "users/forget" => users::forget(operator, read(&body)?).await.map(|answer| json(&answer)),
+        "keys/list" => keys::list(operator).await.map(|answer| json(&answer)),
+        "keys/rotate" => keys::rotate(operator, read(&body)?).await.map(|answer| json(&answer)),
+        _ => Err(unknown()),
+    }
+}
+
+async fn body(request: Request<Incoming>) -> Result<Bytes, Fault> {
+    let body = timeout(ARRIVAL, Limited::new(request.into_body(), LARGEST).collect()).await;
+    body.map_err(|_| Fault::Body)?.map(http_body_util::Collected::to_bytes).map_err(|_| Fault::Body)
+}
+
+/// The reader's own words would repeat what was sent, and that may be a token.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(body).map_err(|_| Fault::Json)
+}
+
+/// Answers are structs of text and numbers: serialising them cannot fail.
+fn json(answer: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(answer).unwrap_or_default()
+}

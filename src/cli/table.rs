@@ -1,0 +1,116 @@
+//! Lists for people: columns that are as wide as the first page needs; lists for programs: one JSON array. Both are written as
+//! they come.
+
+use std::collections::HashSet;
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+
+use super::admin::Failure;
+
+/// A list that is written page by page.
+pub(super) struct List {
+    columns: &'static [&'static str],
+    widths: Vec<usize>,
+    json: bool,
+    seen: HashSet<String>,
+    limit: usize,
+}
+
+/// The longest that a cell is shown; ids are shown whole.
+const LONGEST: usize = 60;
+
+impl List {
+    /// A list of at most `limit` rows with these columns.
+    pub(super) fn new(columns: &'static [&'static str], json: bool, limit: Option<usize>) -> Self {
+        let limit = limit.unwrap_or(usize::MAX);
+        Self { columns, widths: Vec::new(), json, seen: HashSet::new(), limit }
+    }
+
+    /// How many rows were written.
+    pub(super) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Writes rows: each its id, what a person reads, and what a program does. One that came already is passed over. Whether there
+    /// is room for more.
+    pub(super) fn add<R: Serialize>(
+        &mut self,
+        rows: impl IntoIterator<Item = (String, Vec<String>, R)>,
+    ) -> Result<bool, Failure> {
+        let mut out = io::stdout().lock();
+        let mut cells = Vec::new();
+        for (id, shown, row) in rows {
+            if self.seen.len() == self.limit {
+                break;
+            }
+            if !self.seen.insert(id) {
+                continue;
+            }
+            if self.json {
+                let start = if self.seen.len() == 1 { "[\n" } else { ",\n" };
+                write!(out, "{start}{}", serde_json::to_string(&row).map_err(io::Error::from)?)?;
+            } else {
+                cells.push(shown.iter().map(|cell| harmless(cell)).collect::<Vec<_>>());
+            }
+        }
+        if !self.json && !cells.is_empty() {
+            self.write(&mut out, &cells)?;
+        }
+        Ok(self.seen.len() < self.limit)
+    }
+
+    fn write(&mut self, out: &mut impl io::Write, cells: &[Vec<String>]) -> io::Result<()> {
+        if self.widths.is_empty() {
+            let width = |index: usize| cells.iter().map(|row| row[index].chars().count()).max().unwrap_or(0);
+            let heads = self.columns.iter().enumerate();
+            self.widths = heads.map(|(index, head)| width(index).max(head.chars().count())).collect();
+            let heads: Vec<_> = self.columns.iter().map(|head| (*head).to_owned()).collect();
+            self.line(out, &heads)?;
+        }
+        cells.iter().try_for_each(|row| self.line(out, row))
+    }
+
+    fn line(&self, out: &mut impl io::Write, cells: &[String]) -> io::Result<()> {
+        let padded = cells.iter().zip(&self.widths).map(|(cell, width)| format!("{cell:width$}"));
+        writeln!(out, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())
+    }
+
+    /// The end of the list; `nothing` is what a person is told of an empty one.
+    pub(super) fn end(self, nothing: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        match (self.json, self.seen.is_empty()) {
+            (true, true) => writeln!(out, "[]")?,
+            (true, false) => writeln!(out, "\n]")?,
+            (false, true) => writeln!(io::stderr(), "{nothing}")?,
+            (false, false) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Text that a stranger may have chosen, such as a client's name: it must not move the cursor, colour the screen, or turn
+/// the direction of writing.
+pub(super) fn harmless(text: &str) -> String {
+    let is_odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    let mut shown: String = text.chars().map(|c| if is_odd(c) { '?' } else { c }).collect();
+    if shown.chars().count() > LONGEST && shown.contains(' ') {
+        shown = shown.chars().take(LONGEST - 1).chain(['…']).collect();
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_s_name_does_nothing_to_the_terminal() {
+        assert_eq!(harmless("a\x1b[31mred\u{202e}\u{9b}x\r\n"), "a?[31mred??x??");
+        assert_eq!(harmless(&format!("{} b", "a".repeat(100))).chars().count(), LONGEST);
+        assert_eq!(harmless(&"a".repeat(100)), "a".repeat(100), "an id is shown whole");
+    }
+}
