@@ -200,6 +200,7 @@ pub(super) struct Service {
     pub(super) paths: Field<Texts>,
     pub(super) scopes: Field<Texts>,
     pub(super) implies: Field<BTreeMap<String, Given<Texts>>>,
+    pub(super) describe: Field<BTreeMap<String, Given<String>>>,
     pub(super) public: Field<bool>,
     pub(super) access: Field<Access>,
     pub(super) forward_email: Field<bool>,

@@ -15,16 +15,19 @@ use crate::policy::AccessRules;
 use crate::upstream;
 
 /// Our own endpoints at the issuer's host.
-const AT_ISSUER: [&str; 10] = [
+const AT_ISSUER: [&str; 13] = [
     "/.well-known",
     "/assets/app.css",
     "/authorize",
     "/callback",
     "/dev/login",
+    "/disconnect",
     "/introspect",
     "/jwks",
     "/register",
     "/revoke",
+    "/sign-in",
+    "/sign-out",
     "/token",
 ];
 
@@ -70,6 +73,7 @@ fn one(name: &str, given: &Given<Service>, common: Common<'_>, findings: &mut Fi
     }
     let scopes = scopes(raw.scopes.as_ref(), findings);
     let implies = implies(raw, findings);
+    let describe = describe(raw, scopes.as_ref().zip(implies.as_ref()), findings);
     let own = raw.access.as_ref().map(|given| access::rules(given, common.provider, findings));
     let rules = own.as_ref().or(common.access);
     let user_id = user_id(raw.user_id.as_ref(), findings);
@@ -87,6 +91,7 @@ fn one(name: &str, given: &Given<Service>, common: Common<'_>, findings: &mut Fi
             upstream: upstream?,
             scopes: scopes?,
             implies: implies?,
+            describe: describe?,
             access: if public {
                 AccessRules::default()
             } else {
@@ -117,6 +122,7 @@ fn refuse_beside_public(raw: &Service, findings: &mut Findings) {
         ("access", raw.access.as_ref().map(|given| given.at)),
         ("scopes", raw.scopes.as_ref().map(|given| given.at)),
         ("implies", raw.implies.as_ref().map(|given| given.at)),
+        ("describe", raw.describe.as_ref().map(|given| given.at)),
         ("forward_email", raw.forward_email.as_ref().map(|given| given.at)),
         ("user_id", raw.user_id.as_ref().map(|given| given.at)),
     ];
@@ -266,6 +272,34 @@ fn implies(raw: &Service, findings: &mut Findings) -> Option<Hierarchy> {
         }
     }
     Some(Hierarchy::new(all))
+}
+
+/// Words for scopes, which people read where they consent.
+fn describe(
+    raw: &Service,
+    known: Option<(&Scopes, &Hierarchy)>,
+    findings: &mut Findings,
+) -> Option<BTreeMap<String, String>> {
+    let Some(given) = &raw.describe else { return Some(BTreeMap::new()) };
+    let known = known.map(|(scopes, implies)| scopes.union(&implies.mentioned()));
+    let mut all = BTreeMap::new();
+    for (name, words) in given.value.as_ref()? {
+        if known.as_ref().is_some_and(|known| !known.contains(name)) {
+            let text = format!(
+                "`{name}` is no scope of this service; write one of scopes or implies, or take it away"
+            );
+            findings.refuse(words.at, text);
+        }
+        let Some(text) = words.value.as_deref() else { continue };
+        if text.chars().count() > 200 || text.chars().any(char::is_control) {
+            let text = format!(
+                "`{name}` needs words that people read, on one line of at most 200 characters; write \"Read your lists\""
+            );
+            findings.refuse(words.at, text);
+        }
+        all.insert(name.clone(), text.to_owned());
+    }
+    Some(all)
 }
 
 fn user_id(field: Option<&Given<String>>, findings: &mut Findings) -> Option<UserIdForm> {

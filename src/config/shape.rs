@@ -143,6 +143,7 @@ pub(super) const SERVICE: &[Key] = &[
     key("paths", TEXTS),
     key("scopes", TEXTS),
     key("implies", Shape::Named(&TEXTS)),
+    key("describe", Shape::Named(&Shape::Text)),
     key("public", Shape::Flag),
     key("access", Shape::Section(ACCESS)),
     key("forward_email", Shape::Flag),

@@ -12,10 +12,10 @@ use super::exchange::{Exchange, noted, refused_page};
 use super::form::{self, BodyReadError};
 use super::limits::{self, Hit};
 use super::reply::{self, WireError};
-use super::{Body, Service, Site, clients, documents};
+use super::{Body, Service, Site, clients, documents, sign_in};
 use crate::oauth::{
-    AuthorizeError, AuthorizeRequest, Client, ClientId, ErrorCode, OAuthError, Parameters, RedirectUri,
-    redirect_with_error,
+    AuthorizeError, AuthorizeRequest, Client, ClientId, ErrorCode, OAuthError, Parameters, RedirectError,
+    RedirectUri, RegisteredRedirect, redirect_with_error,
 };
 use crate::pages::{self, Problem};
 use crate::store::{Session, StoreError};
@@ -57,6 +57,10 @@ pub(super) enum Refused {
     Limit(Hit),
     /// The form is not from our page, or too old.
     Form { again: String },
+    /// The same of the forms on the connections page.
+    Page,
+    /// No such connection of this person.
+    NoConnection,
     /// Another site posted the form (C4).
     ForeignOrigin,
     /// The form cannot be read.
@@ -122,12 +126,13 @@ async fn submit(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Resul
     let (parts, body) = request.into_parts();
     let body = form::read(body, form::MOST).await.map_err(Refused::Body)?;
     let posted = Parameters::parse(&body).map_err(|error| Refused::Body(error.into()))?;
-    let asked = read(exchange, posted.without(&consent::OWN_FIELDS)).await?;
+    let asked = read(exchange, consent::carried(&posted)).await?;
     let session = session(exchange, &parts.headers).await?;
     let decision = consent::read(exchange, &asked, session.as_ref(), &parts.headers, &posted)?;
     let client = asked.client.id.to_string();
     let reply = match decision {
         Decision::Deny => {
+            consent::audit_denial(exchange, &asked, session.as_ref());
             let error = OAuthError::new(ErrorCode::AccessDenied, "the person declined");
             to_client_with_error(
                 exchange,
@@ -143,7 +148,7 @@ async fn submit(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Resul
         }
         Decision::OtherAccount(service) => {
             clients::remember(exchange, &asked).await?;
-            consent::sign_in(exchange, &asked, &service, true).await?
+            sign_in::begin(exchange, Some(consent::flow(&asked, &service)), true).await?
         }
     };
     Ok(noted(reply, Note { client: Some(client), ..Note::default() }))
@@ -164,7 +169,14 @@ async fn read(exchange: &Exchange<'_>, parameters: Parameters) -> Result<Asked, 
     }
 }
 
-async fn session(exchange: &Exchange<'_>, headers: &HeaderMap) -> Result<Option<Session>, StoreError> {
+/// The browser's session, if it has one.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) async fn session(
+    exchange: &Exchange<'_>,
+    headers: &HeaderMap,
+) -> Result<Option<Session>, StoreError> {
     match exchange.jar().read(headers, Kind::Session, "") {
         Some(cookie) => exchange.shared.store.session(&cookie, exchange.now).await,
         None => Ok(None),
@@ -173,11 +185,17 @@ async fn session(exchange: &Exchange<'_>, headers: &HeaderMap) -> Result<Option<
 
 /// Carries an answer to the client: 303, or for a private-use scheme, whose program the browser may not find, a page
 /// that stays and has the link (A16).
-pub(super) fn to_client(redirect: &RedirectUri, url: &str, client: Option<&str>) -> Response<Body> {
+pub(super) fn to_client(
+    redirect: &RedirectUri,
+    url: &str,
+    client: Option<&str>,
+    approved: bool,
+) -> Response<Body> {
     if !redirect.is_private_use() {
         return reply::see_other(url);
     }
-    let mut page = reply::page(StatusCode::OK, &pages::handed_over(client, url));
+    let client = client.map(pages::shortened);
+    let mut page = reply::page(StatusCode::OK, &pages::handed_over(client.as_deref(), url, approved));
     if let Ok(refresh) = http::HeaderValue::from_str(&format!("0; url={url}")) {
         page.headers_mut().insert("refresh", refresh);
     }
@@ -193,10 +211,11 @@ pub(super) fn to_client_with_error(
     client: &Client,
 ) -> Response<Body> {
     let url = redirect_with_error(redirect, error, state, &exchange.site.settings.issuer);
-    to_client(redirect, &url, client.metadata.client_name.as_deref())
+    to_client(redirect, &url, client.metadata.client_name.as_deref(), false)
 }
 
-fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> Response<Body> {
+/// Tells a person, or a program that wants `json`, why it does not go on.
+pub(super) fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> Response<Body> {
     let issuer = &exchange.site.settings.issuer;
     let (status, code, problem) = match refused {
         Refused::Client { redirect, state, error, client } => {
@@ -204,7 +223,7 @@ fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> Response<Bod
             // Nobody has decided anything yet: where a stranger may have registered the address, the person goes there
             // by a click or not at all (RFC 9700 §4.11.2).
             if redirect.is_loopback() || client.is_used() {
-                return to_client(&redirect, &url, client.metadata.client_name.as_deref());
+                return to_client(&redirect, &url, client.metadata.client_name.as_deref(), false);
             }
             let problem = Problem::bad_request(&error.description).with_link("Back to the application", &url);
             (StatusCode::BAD_REQUEST, error.code, problem)
@@ -222,8 +241,14 @@ fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> Response<Bod
         Refused::Redirect { client, redirect_uri } => (
             StatusCode::BAD_REQUEST,
             ErrorCode::InvalidRequest,
-            Problem::redirect_mismatch(client.as_deref(), redirect_uri.as_deref()),
+            wrong_redirect(exchange, client.as_deref(), redirect_uri.as_deref()),
         ),
+        Refused::Page => {
+            (StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, Problem::page_expired(&format!("{issuer}/")))
+        }
+        Refused::NoConnection => {
+            (StatusCode::NOT_FOUND, ErrorCode::InvalidRequest, Problem::no_connection(&format!("{issuer}/")))
+        }
         Refused::Form { again } => {
             (StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, Problem::form_expired(&again))
         }
@@ -236,6 +261,21 @@ fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> Response<Bod
         return noted(reply::json(status, &OAuthError::new(code, &problem.what)), note);
     }
     refused_page(exchange, status, &problem)
+}
+
+/// An address that nobody may register here is told as such; any other, as one that this client did not.
+fn wrong_redirect(exchange: &Exchange<'_>, client: Option<&str>, redirect_uri: Option<&str>) -> Problem {
+    let policy = &exchange.site.settings.redirects;
+    let client = client.map(pages::shortened);
+    match redirect_uri.map(|uri| (uri, RegisteredRedirect::check(uri, policy))) {
+        Some((uri, Err(error @ (RedirectError::Scheme(_) | RedirectError::HttpNotLoopback)))) => {
+            Problem::redirect_invalid(&pages::shortened(uri), &error.to_string(), &policy.schemes)
+        }
+        Some((uri, Ok(_) | Err(_))) => {
+            Problem::redirect_mismatch(client.as_deref(), Some(&pages::shortened(uri)))
+        }
+        None => Problem::redirect_mismatch(client.as_deref(), None),
+    }
 }
 
 /// C4: a form that another site posted. Browsers send `Origin` with every POST; what sends none is no browser.

@@ -2,29 +2,30 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 
-use super::authorize::to_client;
-use super::consent::{self, Approved, flow_name, flow_part};
+use super::authorize::{session, to_client};
+use super::consent::{self, Approved};
 use super::cookies::Kind;
 use super::exchange::{Exchange, refused_page};
 use super::grants::{deadline, patiently};
-use super::{Body, Service, clients, people, reply};
-use crate::identity::{IdentityError, SignedIn};
+use super::{Body, Service, clients, connections, people, reply, sign_in};
+use crate::identity::{Hidden, IdentityError, SignedIn};
 use crate::oauth::{
     Approval, Client, ErrorCode, Facts, OAuthError, Parameters, RedirectUri, redirect_with_error,
 };
 use crate::pages::Problem;
-use crate::policy::NotAllowed;
 use crate::secret::Secret;
-use crate::store::{Flow, Session, StoreError};
+use crate::store::{FlowRequest, Session, StoreError};
 use crate::telemetry::{Audit, Event};
 use crate::upstream::RequestBody;
 
 /// Why the browser is not sent on.
 enum Refused {
-    /// No flow of this `state` in this browser: over ten minutes, used already, another browser's, or invented (C8).
-    NoFlow,
+    /// Nothing is left of the flow that this browser began: over ten minutes.
+    Ended,
+    /// A flow that this browser did not begin, or has finished: a foreign `state`, one used already, or invented (C8).
+    Unknown,
     /// The client or the service has gone meanwhile.
     Gone,
     Store(StoreError),
@@ -38,7 +39,21 @@ impl From<StoreError> for Refused {
 
 /// A flow with everything it names looked up again.
 struct Resumed {
-    flow: Flow,
+    verifier: Secret,
+    errand: Errand,
+}
+
+/// What the person signs in for.
+enum Errand {
+    /// To let a client in.
+    Client(Box<Asked>),
+    /// To see their connections.
+    Home,
+}
+
+/// A client's request, approved before the sign-in.
+struct Asked {
+    request: FlowRequest,
     client: Client,
     redirect: RedirectUri,
     service: Arc<Service>,
@@ -49,20 +64,26 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: &Request<RequestB
     if *request.method() != Method::GET {
         return reply::not_allowed("GET");
     }
+    let headers = request.headers();
     let query = request.uri().query().unwrap_or_default();
     let Ok(parameters) = Parameters::parse(query.as_bytes()) else {
-        return refuse(exchange, &Refused::NoFlow);
+        return refuse(exchange, Refused::Unknown, headers).await;
     };
     let state = parameters.get("state").map(|state| Secret::new(state.to_owned()));
-    let Some(state) = state else { return refuse(exchange, &Refused::NoFlow) };
+    let Some(state) = state else { return refuse(exchange, Refused::Unknown, headers).await };
     let jar = exchange.jar();
-    let cookie = jar.read(request.headers(), Kind::Flow, &flow_part(&state));
-    let before = jar.read(request.headers(), Kind::Session, "");
-    let mut reply = match resume(exchange, &state, cookie.as_ref()).await {
-        Ok(resumed) => finish(exchange, &resumed, &parameters, before).await,
-        Err(refused) => refuse(exchange, &refused),
+    let part = sign_in::part(&state);
+    let cookie = jar.read(headers, Kind::Flow, &part);
+    let before = jar.read(headers, Kind::Session, "");
+    let done = match resume(exchange, &state, cookie.as_ref()).await {
+        Ok(resumed) => finish(exchange, &resumed, &parameters, before).await.map_err(Refused::Store),
+        Err(refused) => Err(refused),
     };
-    reply::add_cookie(reply.headers_mut(), &jar.clear(Kind::Flow, &flow_part(&state)));
+    let mut reply = match done {
+        Ok(reply) => reply,
+        Err(refused) => refuse(exchange, refused, headers).await,
+    };
+    reply::add_cookie(reply.headers_mut(), &jar.clear(Kind::Flow, &part));
     reply
 }
 
@@ -73,14 +94,22 @@ async fn resume(
     cookie: Option<&Secret>,
 ) -> Result<Resumed, Refused> {
     let store = &exchange.shared.store;
-    let name = flow_name(state, cookie.ok_or(Refused::NoFlow)?);
-    let flow = store.take_flow(&name, exchange.now).await?.ok_or(Refused::NoFlow)?;
-    // The flow is taken: what follows must not fail for a moment without the store.
+    let name = sign_in::name(state, cookie.ok_or(Refused::Unknown)?);
+    let flow = store.take_flow(&name, exchange.now).await?.ok_or(Refused::Ended)?;
+    let errand = match flow.request {
+        Some(request) => Errand::Client(Box::new(asked(exchange, request).await?)),
+        None => Errand::Home,
+    };
+    Ok(Resumed { verifier: Secret::new(flow.verifier), errand })
+}
+
+/// Looks up what a flow names. The flow is taken: that must not fail for a moment without the store.
+async fn asked(exchange: &Exchange<'_>, request: FlowRequest) -> Result<Asked, Refused> {
     let client =
-        patiently(deadline(), || clients::find(exchange, &flow.client)).await?.ok_or(Refused::Gone)?;
-    let redirect = client.redirect(&flow.redirect_uri).ok_or(Refused::Gone)?;
-    let service = exchange.site.service(&flow.resource).cloned().ok_or(Refused::Gone)?;
-    Ok(Resumed { flow, client, redirect, service })
+        patiently(deadline(), || clients::find(exchange, &request.client)).await?.ok_or(Refused::Gone)?;
+    let redirect = client.redirect(&request.redirect_uri).ok_or(Refused::Gone)?;
+    let service = exchange.site.service(&request.resource).cloned().ok_or(Refused::Gone)?;
+    Ok(Asked { request, client, redirect, service })
 }
 
 async fn finish(
@@ -88,23 +117,19 @@ async fn finish(
     resumed: &Resumed,
     parameters: &Parameters,
     before: Option<Secret>,
-) -> Response<Body> {
+) -> Result<Response<Body>, StoreError> {
     let signed_in = match (parameters.get("error"), parameters.get("code")) {
         (Some(error), _) => Err(exchange.shared.identity.refused(error)),
-        (None, Some(code)) => ask_provider(exchange, code, &resumed.flow).await,
+        (None, Some(code)) => ask_provider(exchange, code, &resumed.verifier).await,
         (None, None) => Err(IdentityError::Answer),
     };
     let signed_in = match signed_in {
         Ok(signed_in) => signed_in,
-        Err(error) => return not_signed_in(exchange, resumed, &error),
+        Err(error) => return Ok(not_signed_in(exchange, &resumed.errand, &error)),
     };
-    match admit(exchange, resumed, signed_in).await {
-        Ok(reply) => {
-            end_session(exchange, before).await;
-            reply
-        }
-        Err(error) => refuse(exchange, &Refused::Store(error)),
-    }
+    let reply = admit(exchange, &resumed.errand, signed_in).await?;
+    end_session(exchange, before).await;
+    Ok(reply)
 }
 
 /// The browser has a new session; the one it came with is over.
@@ -116,27 +141,30 @@ async fn end_session(exchange: &Exchange<'_>, before: Option<Secret>) {
 }
 
 /// On the control runtime, where the connections to the provider live, and to its end even if the browser goes away.
-async fn ask_provider(exchange: &Exchange<'_>, code: &str, flow: &Flow) -> Result<SignedIn, IdentityError> {
+async fn ask_provider(
+    exchange: &Exchange<'_>,
+    code: &str,
+    verifier: &Secret,
+) -> Result<SignedIn, IdentityError> {
     let identity = Arc::clone(&exchange.shared.identity);
-    let (code, verifier) = (Secret::new(code.to_owned()), Secret::new(flow.verifier.clone()));
+    let (code, verifier) = (Secret::new(code.to_owned()), verifier.clone());
     let (asked, now) = (exchange.site.asked.clone(), exchange.now);
     let task =
         exchange.shared.control.spawn(async move { identity.finish(&code, &verifier, &asked, now).await });
     task.await.unwrap_or(Err(IdentityError::Answer))
 }
 
-/// The user is known: remember the browser, try the rules, write the grant.
+/// The user is known: remember the browser, try the rules, go on to what they came for.
 async fn admit(
     exchange: &Exchange<'_>,
-    resumed: &Resumed,
+    errand: &Errand,
     signed_in: SignedIn,
 ) -> Result<Response<Body>, StoreError> {
-    let rules = &resumed.service.settings.access;
-    let hidden = people::hiding(rules, &signed_in.person.hidden).cloned();
+    let hidden = signed_in.person.hidden.clone();
     let facts = people::facts(exchange, signed_in).await?;
     exchange.audit(&Audit {
         subject: Some(facts.user.subject.as_str()),
-        client: Some(resumed.client.id.as_str()),
+        client: errand.client(),
         ..Audit::of(Event::LoginSucceeded)
     });
     let cookie = Secret::random();
@@ -149,9 +177,10 @@ async fn admit(
     if lets_in {
         patiently(deadline(), || store.save_session(&cookie, &session)).await?;
     }
-    let mut reply = match rules.admit(&facts) {
-        Ok(()) => consent::grant(exchange, approved(resumed, facts)).await?,
-        Err(refused) => not_allowed(exchange, resumed, (&facts, &refused), hidden.as_ref()),
+    let mut reply = match errand {
+        Errand::Client(asked) => admit_client(exchange, asked, facts, &hidden).await?,
+        Errand::Home if lets_in => connections::home(exchange),
+        Errand::Home => let_in_nowhere(exchange, errand, &facts, &hidden),
     };
     if lets_in {
         let jar = exchange.jar();
@@ -160,57 +189,93 @@ async fn admit(
     Ok(reply)
 }
 
-/// Nothing lets the user in; if an organisation hid whether it would, that is what they must be told.
-fn not_allowed(
+/// Writes the grant; or, if nothing lets the user in, tells so: what an organisation hides, first of all.
+async fn admit_client(
     exchange: &Exchange<'_>,
-    resumed: &Resumed,
-    refused: (&Facts, &NotAllowed),
-    hidden: Option<&IdentityError>,
-) -> Response<Body> {
-    if let Some(error) = hidden {
-        return not_signed_in(exchange, resumed, error);
+    asked: &Asked,
+    facts: Facts,
+    hidden: &[Hidden],
+) -> Result<Response<Body>, StoreError> {
+    let rules = &asked.service.settings.access;
+    let Err(refused) = rules.admit(&facts) else {
+        return consent::grant(exchange, approved(asked, facts)).await;
+    };
+    if let Some(error) = people::hiding(rules, hidden) {
+        return Ok(not_signed_in_for(exchange, asked, error));
     }
     let error = OAuthError::new(ErrorCode::AccessDenied, "this user is not let in by the access rules");
-    consent::not_allowed(exchange, refused, &resumed.service, &back(exchange, resumed, &error))
+    let back = back(exchange, asked, &error);
+    Ok(consent::not_allowed(exchange, (&facts, &refused), &asked.service, &back))
 }
 
-fn approved(resumed: &Resumed, facts: Facts) -> Approved<'_> {
+fn let_in_nowhere(
+    exchange: &Exchange<'_>,
+    errand: &Errand,
+    facts: &Facts,
+    hidden: &[Hidden],
+) -> Response<Body> {
+    let mut services = exchange.site.services();
+    match services.find_map(|service| people::hiding(&service.access, hidden)) {
+        Some(error) => not_signed_in(exchange, errand, error),
+        None => connections::let_in_nowhere(exchange, &facts.user.subject, &facts.user.login),
+    }
+}
+
+fn approved(asked: &Asked, facts: Facts) -> Approved<'_> {
     Approved {
-        client: &resumed.client,
-        redirect: resumed.redirect.clone(),
-        state: resumed.flow.state.as_deref(),
+        client: &asked.client,
+        state: asked.request.state.as_deref(),
         approval: Approval {
-            client: resumed.client.id.clone(),
-            redirect: resumed.redirect.clone(),
-            challenge: resumed.flow.challenge,
-            resource: resumed.flow.resource.clone(),
-            scopes: resumed.flow.scopes.clone(),
+            client: asked.client.id.clone(),
+            redirect: asked.redirect.clone(),
+            challenge: asked.request.challenge,
+            resource: asked.request.resource.clone(),
+            scopes: asked.request.scopes.clone(),
             facts,
         },
     }
 }
 
-/// What the client can understand goes to the client (F5); what the operator must mend is told on a page, from where
-/// the client is one click away.
-fn not_signed_in(exchange: &Exchange<'_>, resumed: &Resumed, error: &IdentityError) -> Response<Body> {
-    let (code, operator) = match error {
-        IdentityError::Denied | IdentityError::UnverifiedEmail | IdentityError::Suspended => {
-            (ErrorCode::AccessDenied, None)
+impl Errand {
+    fn client(&self) -> Option<&str> {
+        match self {
+            Self::Client(asked) => Some(asked.client.id.as_str()),
+            Self::Home => None,
         }
-        IdentityError::Unreachable | IdentityError::RateLimited => (ErrorCode::TemporarilyUnavailable, None),
-        IdentityError::Code | IdentityError::Answer | IdentityError::TokenRejected => {
-            (ErrorCode::ServerError, None)
+    }
+}
+
+/// Nobody is signed in: the log and the audit events say why, and so does a page or the client.
+fn not_signed_in(exchange: &Exchange<'_>, errand: &Errand, error: &IdentityError) -> Response<Body> {
+    match errand {
+        Errand::Client(asked) => not_signed_in_for(exchange, asked, error),
+        Errand::Home => {
+            write_down(exchange, None, error);
+            let home = format!("{}/", exchange.site.settings.issuer);
+            let provider = exchange.shared.identity.name();
+            let (status, problem) = match problem(exchange, error, &home) {
+                Some(told) => told,
+                None => (StatusCode::FORBIDDEN, Problem::not_signed_in(provider, &error.to_string(), &home)),
+            };
+            refused_page(exchange, status, &problem.with_link("Your connections", &home))
         }
-        IdentityError::Credentials => (ErrorCode::ServerError, Some(Problem::provider_credentials())),
-        IdentityError::Callback => {
-            let callback = format!("{}/callback", exchange.site.settings.issuer);
-            (ErrorCode::ServerError, Some(Problem::provider_callback(&callback)))
+    }
+}
+
+/// What only the client can act on goes to the client (F5); what a person or the operator must do is told on a page, from
+/// where the client is one click away, with the same error.
+fn not_signed_in_for(exchange: &Exchange<'_>, asked: &Asked, error: &IdentityError) -> Response<Body> {
+    write_down(exchange, Some(asked), error);
+    let back = back(exchange, asked, &OAuthError::new(code(error), error));
+    match problem(exchange, error, &again(exchange, asked)) {
+        None => to_client(&asked.redirect, &back, asked.client.metadata.client_name.as_deref(), false),
+        Some((status, problem)) => {
+            refused_page(exchange, status, &problem.with_link("Back to the application", &back))
         }
-        IdentityError::SingleSignOn { org, url } => {
-            (ErrorCode::AccessDenied, Some(Problem::single_sign_on(org, url.as_deref())))
-        }
-        IdentityError::Restricted { org } => (ErrorCode::AccessDenied, Some(Problem::org_restricted(org))),
-    };
+    }
+}
+
+fn write_down(exchange: &Exchange<'_>, asked: Option<&Asked>, error: &IdentityError) {
     let request_id = exchange.request_id.as_str();
     match error {
         IdentityError::Denied => tracing::info!(request_id, %error, "no sign-in"),
@@ -226,28 +291,90 @@ fn not_signed_in(exchange: &Exchange<'_>, resumed: &Resumed, error: &IdentityErr
         | IdentityError::Restricted { .. }
         | IdentityError::Answer => tracing::warn!(request_id, %error, "sign-in failed"),
     }
-    let back = back(exchange, resumed, &OAuthError::new(code, error));
-    match operator {
-        None => to_client(&resumed.redirect, &back, resumed.client.metadata.client_name.as_deref()),
-        Some(problem) => {
-            let refused = code == ErrorCode::AccessDenied;
-            let status = if refused { StatusCode::FORBIDDEN } else { StatusCode::BAD_GATEWAY };
-            refused_page(exchange, status, &problem.with_link("Back to the application", &back))
-        }
+    exchange.audit(&Audit {
+        client: asked.map(|asked| asked.client.id.as_str()),
+        resource: asked.map(|asked| asked.service.settings.resource.as_str()),
+        reason: Some(&error.to_string()),
+        ..Audit::of(Event::LoginRefused)
+    });
+}
+
+const fn code(error: &IdentityError) -> ErrorCode {
+    match error {
+        IdentityError::Denied
+        | IdentityError::UnverifiedEmail
+        | IdentityError::Suspended
+        | IdentityError::SingleSignOn { .. }
+        | IdentityError::Restricted { .. } => ErrorCode::AccessDenied,
+        IdentityError::Unreachable | IdentityError::RateLimited => ErrorCode::TemporarilyUnavailable,
+        IdentityError::Code
+        | IdentityError::Answer
+        | IdentityError::TokenRejected
+        | IdentityError::Credentials
+        | IdentityError::Callback => ErrorCode::ServerError,
     }
 }
 
-fn back(exchange: &Exchange<'_>, resumed: &Resumed, error: &OAuthError) -> String {
-    let issuer = &exchange.site.settings.issuer;
-    redirect_with_error(&resumed.redirect, error, resumed.flow.state.as_deref(), issuer)
+/// The page of an error that somebody can do something about; `again` is where the sign-in begins anew.
+fn problem(exchange: &Exchange<'_>, error: &IdentityError, again: &str) -> Option<(StatusCode, Problem)> {
+    let provider = exchange.shared.identity.name();
+    match error {
+        IdentityError::Unreachable | IdentityError::RateLimited => {
+            Some((StatusCode::SERVICE_UNAVAILABLE, Problem::provider_unreachable(provider, again)))
+        }
+        IdentityError::Credentials => Some((StatusCode::BAD_GATEWAY, Problem::provider_credentials())),
+        IdentityError::Callback => {
+            let callback = format!("{}/callback", exchange.site.settings.issuer);
+            Some((StatusCode::BAD_GATEWAY, Problem::provider_callback(&callback)))
+        }
+        IdentityError::SingleSignOn { org, url } => {
+            Some((StatusCode::FORBIDDEN, Problem::single_sign_on(org, url.as_deref())))
+        }
+        IdentityError::Restricted { org } => Some((StatusCode::FORBIDDEN, Problem::org_restricted(org))),
+        IdentityError::Denied
+        | IdentityError::UnverifiedEmail
+        | IdentityError::Suspended
+        | IdentityError::Code
+        | IdentityError::Answer
+        | IdentityError::TokenRejected => None,
+    }
 }
 
-fn refuse(exchange: &Exchange<'_>, refused: &Refused) -> Response<Body> {
+/// The client's own request once more: the consent page.
+fn again(exchange: &Exchange<'_>, asked: &Asked) -> String {
+    let FlowRequest { client, redirect_uri, state, challenge, resource, scopes } = &asked.request;
+    let (challenge, scopes) = (challenge.to_base64url(), scopes.to_string());
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query
+        .append_pair("response_type", "code")
+        .append_pair("client_id", client.as_str())
+        .append_pair("redirect_uri", redirect_uri)
+        .append_pair("scope", &scopes)
+        .append_pair("code_challenge", &challenge)
+        .append_pair("code_challenge_method", "S256")
+        .append_pair("resource", resource.as_str());
+    query.extend_pairs(state.iter().map(|state| ("state", state)));
+    format!("{}/authorize?{}", exchange.site.settings.issuer, query.finish())
+}
+
+fn back(exchange: &Exchange<'_>, asked: &Asked, error: &OAuthError) -> String {
+    let issuer = &exchange.site.settings.issuer;
+    redirect_with_error(&asked.redirect, error, asked.request.state.as_deref(), issuer)
+}
+
+async fn refuse(exchange: &Exchange<'_>, refused: Refused, headers: &HeaderMap) -> Response<Body> {
+    let home = format!("{}/", exchange.site.settings.issuer);
     let (status, problem) = match refused {
-        Refused::NoFlow => (StatusCode::BAD_REQUEST, Problem::state_unknown()),
-        Refused::Gone => (StatusCode::BAD_REQUEST, Problem::unknown_client()),
+        Refused::Ended => (StatusCode::BAD_REQUEST, Problem::state_expired(&home)),
+        Refused::Unknown => {
+            // The page is of use without it, too.
+            let session = session(exchange, headers).await.ok().flatten();
+            let login = session.as_ref().map(|session| session.facts.user.login.as_str());
+            (StatusCode::BAD_REQUEST, Problem::state_reused(login, &home))
+        }
+        Refused::Gone => (StatusCode::BAD_REQUEST, Problem::flow_gone()),
         Refused::Store(error) => {
-            exchange.log(StatusCode::SERVICE_UNAVAILABLE, error);
+            exchange.log(StatusCode::SERVICE_UNAVAILABLE, &error);
             (StatusCode::SERVICE_UNAVAILABLE, Problem::store_away())
         }
     };

@@ -1,41 +1,28 @@
-//! The consent page, the form token that ties it to one browser and one request, and what follows an approval.
+//! The consent page, and what follows an approval.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, Response, StatusCode};
 
 use super::authorize::{Asked, Refused, to_client};
-use super::cookies::Kind;
 use super::exchange::{Exchange, refused_page};
 use super::grants::{deadline, patiently};
-use super::limits::{self, Limit};
-use super::{Body, Service, people, reply};
+use super::{Body, Service, connections, form_token, people, reply, sign_in};
 use crate::oauth::{
-    Approval, AttemptId, Client, Code, Facts, Grant, GrantId, Parameters, RedirectUri, Resource,
-    ResourceChoice, Scope, redirect_with_code,
+    Approval, AttemptId, Client, Code, Facts, Grant, GrantId, Parameters, Resource, ResourceChoice,
+    redirect_with_code,
 };
 use crate::pages::{self, Choice, Consent, Problem};
-use crate::seal;
-use crate::secret::{self, Key, Secret};
-use crate::store::{Flow, Session, StoreError};
+use crate::secret;
+use crate::store::{FlowRequest, Session, StoreError};
 use crate::telemetry::{Audit, Event};
-use crate::time::Timestamp;
 
 /// The form's own fields, which are no parameters of the request.
-pub(super) const OWN_FIELDS: [&str; 3] = ["form_token", "decision", "chosen_service"];
-
-/// What the key of form tokens is derived for.
-const FORM_TOKEN: &str = "form token v1";
-/// How long a page may stay open before its form is refused.
-const FORM_LIFE: Duration = Duration::from_hours(1);
-/// How long a sign-in at the identity provider may take (C7).
-pub(super) const FLOW_LIFE: Duration = Duration::from_mins(10);
-
-/// How far the clock of another process, which made the page, may be ahead.
-const SKEW: Duration = Duration::from_secs(30);
-/// Characters of a client's name that a page shows: a name, and no room for a letter of its own.
-const SHOWN_NAME: usize = 100;
+const OWN_FIELDS: [&str; 3] = ["form_token", "decision", "chosen_service"];
+/// The one field that carries all parameters of the request. Browsers send each line break of a field as two bytes,
+/// whatever it was, and `state` must come back byte for byte (A8): so it is base64url.
+const CARRIED: &str = "carried";
 
 /// What the person decided.
 pub(super) enum Decision {
@@ -47,7 +34,6 @@ pub(super) enum Decision {
 /// What an approved request becomes a grant of.
 pub(super) struct Approved<'a> {
     pub(super) client: &'a Client,
-    pub(super) redirect: RedirectUri,
     pub(super) state: Option<&'a str>,
     pub(super) approval: Approval,
 }
@@ -59,11 +45,9 @@ pub(super) fn page(
     session: Option<&Session>,
     headers: &HeaderMap,
 ) -> Response<Body> {
-    let jar = exchange.jar();
-    let cookie = jar.read(headers, Kind::Form, "").unwrap_or_else(Secret::random);
-    let key = exchange.shared.sealer.derive(FORM_TOKEN);
-    let token = form_token(&key, (&cookie, session), &asked.parameters, exchange.now);
-    let name = asked.client.metadata.client_name.as_ref().map(|name| shortened(name));
+    let issued = form_token::issue(exchange, headers, session, &form(&asked.parameters));
+    let name = asked.client.metadata.client_name.as_deref().map(pages::shortened);
+    let redirect = &asked.request.redirect;
     let services: Vec<_> = match &asked.request.resource {
         ResourceChoice::Named(resource) => exchange.site.service(resource).into_iter().collect(),
         ResourceChoice::Ask(resources) => {
@@ -74,23 +58,32 @@ pub(super) fn page(
     let choices = services.iter().zip(&scopes).map(|(service, scopes)| Choice {
         name: &service.settings.name,
         url: service.settings.resource.as_str(),
-        scopes: scopes.iter().map(Scope::as_str).collect(),
+        scopes: connections::said(Some(&service.settings), scopes),
     });
     let shown = pages::consent(&Consent {
         client_name: name.as_deref(),
         verified: asked.verified.as_deref(),
-        redirect_shown: &asked.request.redirect.shown(),
-        is_loopback: asked.request.redirect.is_loopback(),
+        redirect_shown: &redirect.shown(),
+        is_loopback: redirect.is_loopback(),
+        app: if redirect.is_private_use() { pages::app_of(&redirect.shown()) } else { None },
         services: &choices.collect::<Vec<_>>(),
         provider: exchange.shared.identity.name(),
         asked_of_provider: &exchange.shared.identity.asks_for(),
         signed_in_as: session.map(|session| session.facts.user.login.as_str()),
-        parameters: &asked.parameters.iter().collect::<Vec<_>>(),
-        form_token: token.expose(),
+        carried: &URL_SAFE_NO_PAD.encode(query(&asked.parameters)),
+        form_token: issued.token.expose(),
     });
     let mut reply = reply::page(StatusCode::OK, &shown);
-    reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Form, "", &cookie, FORM_LIFE));
+    issued.keep(exchange, &mut reply);
     reply
+}
+
+/// The request that a form is the answer to: as our page carries it, or by its own parameters from what is no browser. The
+/// form token proves either.
+pub(super) fn carried(posted: &Parameters) -> Parameters {
+    let text = posted.get(CARRIED).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+    let carried = text.and_then(|text| Parameters::parse(&text).ok());
+    carried.unwrap_or_else(|| posted.without(&OWN_FIELDS))
 }
 
 /// Reads the decision, once the form token proves that it was taken on our page, in this browser, for this request, and by
@@ -106,15 +99,8 @@ pub(super) fn read(
     posted: &Parameters,
 ) -> Result<Decision, Refused> {
     let refused = || Refused::Form { again: again(exchange, &asked.parameters) };
-    let cookie = exchange.jar().read(headers, Kind::Form, "").ok_or_else(refused)?;
-    let token = posted.get("form_token").ok_or_else(refused)?;
-    let made = token.split_once('.').and_then(|(made, _)| made.parse().ok()).map(Timestamp::from_seconds);
-    let made =
-        made.filter(|made| *made <= exchange.now.after(SKEW) && exchange.now.since(*made) <= FORM_LIFE);
-    let made = made.ok_or_else(refused)?;
-    let token = Secret::new(token.to_owned());
-    let mut keys = exchange.shared.sealer.derived(FORM_TOKEN);
-    if !keys.any(|key| form_token(&key, (&cookie, session), &asked.parameters, made) == token) {
+    let token = posted.get("form_token");
+    if !form_token::proves(exchange, headers, session, &form(&asked.parameters), token) {
         return Err(refused());
     }
     let service = || match &asked.request.resource {
@@ -140,10 +126,11 @@ pub(super) async fn approve(
     session: Option<Session>,
 ) -> Result<Response<Body>, Refused> {
     let facts = people::let_in(exchange, service, session).await?;
-    let Some(facts) = facts else { return sign_in(exchange, &asked, service, false).await };
+    let Some(facts) = facts else {
+        return sign_in::begin(exchange, Some(flow(&asked, service)), false).await;
+    };
     let approved = Approved {
         client: &asked.client,
-        redirect: asked.request.redirect.clone(),
         state: asked.request.state.as_deref(),
         approval: Approval {
             client: asked.client.id.clone(),
@@ -157,45 +144,30 @@ pub(super) async fn approve(
     Ok(grant(exchange, approved).await?)
 }
 
-/// Stores the flow and sends the browser to the identity provider; the flow's cookie is set on this answer only (C7).
-pub(super) async fn sign_in(
-    exchange: &Exchange<'_>,
-    asked: &Asked,
-    service: &Service,
-    other_account: bool,
-) -> Result<Response<Body>, Refused> {
-    limits::take(exchange, Limit::SignIn)?;
-    limits::count(exchange, Limit::SignIn).await??;
-    let state = Secret::random();
-    let cookie = Secret::random();
-    let start = exchange.shared.identity.start(&state, other_account);
-    let flow = Flow {
+/// What a sign-in on the way to an approval must not forget.
+pub(super) fn flow(asked: &Asked, service: &Service) -> FlowRequest {
+    FlowRequest {
         client: asked.client.id.clone(),
         redirect_uri: asked.request.redirect.as_str().to_owned(),
         state: asked.request.state.clone(),
         challenge: asked.request.challenge,
         resource: service.settings.resource.clone(),
         scopes: service.grantable(&asked.request.scopes),
-        verifier: start.verifier.expose().to_owned(),
-        expires: exchange.now.after(FLOW_LIFE),
-    };
-    let most = exchange.site.settings.limits.open_sign_ins;
-    exchange.shared.store.begin_flow(&flow_name(&state, &cookie), &flow, most).await?;
-    let mut reply = reply::see_other(&start.url);
-    let jar = exchange.jar();
-    reply::add_cookie(reply.headers_mut(), &jar.set(Kind::Flow, &flow_part(&state), &cookie, FLOW_LIFE));
-    Ok(reply)
+    }
 }
 
-/// What a flow is stored under: `state` and the browser's cookie together, so that whoever has the one without the other finds
-/// nothing, and takes nothing (C7, C8).
-pub(super) fn flow_name(state: &Secret, cookie: &Secret) -> Secret {
-    Secret::new(format!("{}.{}", state.expose(), cookie.expose()))
-}
-
-/// What tells one flow's cookie from another's, so that two logins in two tabs do not disturb each other.
-pub(super) fn flow_part(state: &Secret) -> String {
-    state.digest().to_base64url().chars().take(8).collect()
+/// Writes down that a person did not allow a client what it asked for.
+pub(super) fn audit_denial(exchange: &Exchange<'_>, asked: &Asked, session: Option<&Session>) {
+    exchange.audit(&Audit {
+        subject: session.map(|session| session.facts.user.subject.as_str()),
+        client: Some(asked.client.id.as_str()),
+        resource: match &asked.request.resource {
+            ResourceChoice::Named(resource) => Some(resource.as_str()),
+            ResourceChoice::Ask(_) => None,
+        },
+        by: Some("person"),
+        ..Audit::of(Event::ConsentDenied)
+    });
 }
 
 /// Writes the grant and carries its code to the client.
@@ -212,6 +184,7 @@ pub(super) async fn grant(
     let lives = &exchange.site.settings.lives;
     let code = Code::issue(GrantId::new(secret::random()), secret::random());
     let subject = approved.approval.facts.user.subject.clone();
+    let redirect = approved.approval.redirect.clone();
     let grant = Grant::begin(approved.approval, &code, AttemptId::new(secret::random()), lives, exchange.now);
     patiently(deadline(), || exchange.shared.store.begin_grant(&grant, lives)).await?;
     exchange.audit(&Audit {
@@ -222,8 +195,8 @@ pub(super) async fn grant(
         ..Audit::of(Event::ConsentGiven)
     });
     let issuer = &exchange.site.settings.issuer;
-    let url = redirect_with_code(&approved.redirect, code.text().expose(), approved.state, issuer);
-    Ok(to_client(&approved.redirect, &url, approved.client.metadata.client_name.as_deref()))
+    let url = redirect_with_code(&redirect, code.text().expose(), approved.state, issuer);
+    Ok(to_client(&redirect, &url, approved.client.metadata.client_name.as_deref(), true))
 }
 
 /// A registration that somebody consents to is used from now on, and evicted no more; until its code is redeemed it is
@@ -246,6 +219,8 @@ pub(super) fn not_allowed(
     exchange.audit(&Audit {
         subject: Some(facts.user.subject.as_str()),
         resource: Some(service.settings.resource.as_str()),
+        by: Some("access rules"),
+        reason: Some(&refused.to_string()),
         ..Audit::of(Event::LoginRefused)
     });
     let problem = Problem::not_allowed(
@@ -257,30 +232,15 @@ pub(super) fn not_allowed(
     refused_page(exchange, StatusCode::FORBIDDEN, &problem.with_link("Back to the application", back))
 }
 
-fn shortened(name: &str) -> String {
-    let mut characters = name.chars();
-    let start: String = characters.by_ref().take(SHOWN_NAME).collect();
-    if characters.next().is_some() { start + "…" } else { start }
-}
-
 fn again(exchange: &Exchange<'_>, parameters: &Parameters) -> String {
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.extend_pairs(parameters.iter());
-    format!("{}/authorize?{}", exchange.site.settings.issuer, query.finish())
+    format!("{}/authorize?{}", exchange.site.settings.issuer, query(parameters))
 }
 
-/// `time . MAC` over the browser's cookie, the session's user, and every parameter in order.
-fn form_token(
-    key: &Key,
-    (cookie, session): (&Secret, Option<&Session>),
-    parameters: &Parameters,
-    made: Timestamp,
-) -> Secret {
-    let time = made.seconds().to_string();
-    let subject = session.map_or("", |session| session.facts.user.subject.as_str());
-    let mut parts = vec![cookie.expose().as_bytes(), subject.as_bytes(), time.as_bytes()];
-    for (name, value) in parameters.iter() {
-        parts.extend([name.as_bytes(), value.as_bytes()]);
-    }
-    Secret::new(format!("{time}.{}", seal::mac(key, &parts).expose()))
+fn query(parameters: &Parameters) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters.iter()).finish()
+}
+
+/// What the form token is for: every parameter, in order.
+fn form(parameters: &Parameters) -> Vec<&str> {
+    parameters.iter().flat_map(|(name, value)| [name, value]).collect()
 }

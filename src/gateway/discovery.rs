@@ -70,7 +70,7 @@ pub(super) fn preflight<B>(
         Route::Registration(_) => client_configuration::METHODS,
         // For servers, not for scripts in a browser.
         Route::Introspect => return only("POST"),
-        Route::Authorize | Route::DevLogin => return only("GET, POST"),
+        Route::Authorize | Route::DevLogin | Route::Connections(_) => return only("GET, POST"),
         Route::AuthorizeAtIssuer(_) | Route::Callback | Route::Stylesheet | Route::Home => {
             return only("GET");
         }

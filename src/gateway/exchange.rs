@@ -11,6 +11,7 @@ use super::body::Finish;
 use super::cookies::Jar;
 use super::{Arrival, Body, Shared, Site, Worker, address, reply};
 use crate::host::{is_loopback_name, without_port};
+use crate::oauth::Use;
 use crate::pages::Problem;
 use crate::secret;
 use crate::telemetry::{AccessLine, Audit, Note, RequestId};
@@ -67,6 +68,11 @@ impl<'a> Exchange<'a> {
                 format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
             }
         }
+    }
+
+    /// When and from where this request came, for a grant's record.
+    pub(super) fn seen(&self) -> Use {
+        Use { at: self.now, from: self.network() }
     }
 
     /// This issuer's cookies.

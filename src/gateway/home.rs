@@ -1,34 +1,38 @@
-//! What a person finds who opens the issuer, or an address where nothing is.
+//! What a browser finds at a service's URL, or at an address where nothing is; and the stylesheet.
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
-use super::exchange::{Exchange, refused_page};
+use super::exchange::{Exchange, noted};
 use super::site::Host;
-use super::{Body, reply};
+use super::{Body, Service, connections, reply};
 use crate::pages;
+use crate::telemetry::Note;
 
-/// The services, and what to paste into which client.
-pub(super) fn page<B>(exchange: &Exchange<'_>, request: &Request<B>) -> Response<Body> {
-    if !reads(request) {
-        return reply::not_allowed("GET, HEAD");
-    }
-    let services = exchange.site.services().map(|one| (one.name.as_str(), one.resource.as_str()));
-    reply::page(StatusCode::OK, &pages::home(&services.collect::<Vec<_>>()))
+/// How to connect to a service, for a browser that opened its URL.
+pub(super) fn landing(exchange: &Exchange<'_>, status: StatusCode, service: &Service) -> Response<Body> {
+    let issuer = &exchange.site.settings.issuer;
+    let page = pages::landing(connections::connect(&service.settings), issuer);
+    reply::page_elsewhere(status, &page, issuer)
 }
 
-/// The stylesheet.
+/// The stylesheet: for good under the query that pages name, since another one has another.
 pub(super) fn stylesheet<B>(request: &Request<B>) -> Response<Body> {
     if !reads(request) {
         return reply::not_allowed("GET, HEAD");
     }
-    reply::stylesheet(pages::STYLESHEET)
+    let is_this_one = request.uri().query() == Some(pages::STYLESHEET_VERSION.as_str());
+    reply::stylesheet(pages::STYLESHEET, is_this_one)
 }
 
 /// 404, naming the URLs that would have been right on this host (finding `wrong-url`).
 pub(super) fn nothing<B>(exchange: &Exchange<'_>, host: &Host, request: &Request<B>) -> Response<Body> {
     let urls: Vec<_> = host.urls().collect();
     if wants_html(request.headers()) {
-        return refused_page(exchange, StatusCode::NOT_FOUND, &pages::Problem::wrong_url(&urls));
+        let (problem, issuer) = (pages::Problem::wrong_url(&urls), &exchange.site.settings.issuer);
+        let problem = problem.with_link("Your connections", &format!("{issuer}/"));
+        let page = problem.page_elsewhere(exchange.request_id.as_str(), issuer);
+        let note = Note { reason: Some(problem.id), ..Note::default() };
+        return noted(reply::page_elsewhere(StatusCode::NOT_FOUND, &page, issuer), note);
     }
     let described = match urls.as_slice() {
         [] => "nothing is at this address".to_owned(),

@@ -123,7 +123,7 @@ impl Limit {
             Route::Token => Some(Self::Token),
             Route::Revoke => Some(Self::Revoke),
             Route::Introspect => Some(Self::Introspect),
-            Route::Home | Route::DevLogin => Some(Self::Pages),
+            Route::Home | Route::Connections(_) | Route::DevLogin => Some(Self::Pages),
             Route::ServerMetadata
             | Route::ResourceMetadata(_)
             | Route::NoDocument

@@ -15,7 +15,6 @@ use super::origin::{self, Origin};
 use super::{Body, Service, Shared, home, keys, reply};
 use crate::mcp;
 use crate::oauth::{AttemptId, GrantId, TokenLives};
-use crate::pages::Problem;
 use crate::secret;
 use crate::store::RingKind;
 use crate::telemetry::Note;
@@ -163,8 +162,7 @@ fn refuse(
     let mut answer = challenge(service, refusal);
     let browses = *request.method() == Method::GET && home::wants_html(request.headers());
     if *refusal == Refusal::NoToken && browses {
-        let problem = Problem::for_clients(service.settings.resource.as_str());
-        let page = reply::page(refusal.status(), &problem.page(exchange.request_id.as_str()));
+        let page = home::landing(exchange, refusal.status(), service);
         let header = answer.headers_mut().remove(WWW_AUTHENTICATE);
         answer = page;
         answer.headers_mut().extend(header.map(|value| (WWW_AUTHENTICATE, value)));

@@ -10,6 +10,7 @@ mod client_auth;
 mod client_configuration;
 mod clients;
 mod configured;
+mod connections;
 mod consent;
 mod cookies;
 mod dev_login;
@@ -17,6 +18,7 @@ mod discovery;
 mod documents;
 mod exchange;
 mod form;
+mod form_token;
 mod forward;
 mod grants;
 mod guard;
@@ -37,6 +39,7 @@ mod revocation;
 mod revocations;
 mod route;
 mod service;
+mod sign_in;
 mod site;
 mod streams;
 #[cfg(test)]
@@ -215,7 +218,8 @@ async fn answer(exchange: &Exchange<'_>, arrival: &Arrival, request: Request<Req
         Route::Introspect => introspection::endpoint(exchange, request).await,
         Route::DevLogin => dev_login::endpoint(exchange, request).await,
         Route::Stylesheet => home::stylesheet(&request),
-        Route::Home => home::page(exchange, &request),
+        Route::Home => connections::page(exchange, &request).await,
+        Route::Connections(action) => connections::act(exchange, action, request).await,
         Route::Service(service) => mcp_endpoint::endpoint(exchange, service, request).await,
         Route::Nothing(host) => home::nothing(exchange, host, &request),
     }

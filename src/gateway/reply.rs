@@ -120,11 +120,22 @@ pub(super) fn page(status: StatusCode, page: &Page) -> Response<Body> {
     reply
 }
 
-/// The stylesheet of our pages.
-pub(super) fn stylesheet(css: &'static str) -> Response<Body> {
+/// A page on a service's host, whose stylesheet is the issuer's.
+pub(super) fn page_elsewhere(status: StatusCode, shown: &Page, issuer: &str) -> Response<Body> {
+    let mut reply = page(status, shown);
+    let policy = PAGE_POLICY.replace("style-src 'self'", &format!("style-src 'self' {issuer}"));
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        reply.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    reply
+}
+
+/// The stylesheet of our pages; `for_good` where its URL changes with it.
+pub(super) fn stylesheet(css: &'static str, for_good: bool) -> Response<Body> {
     let mut reply = response(StatusCode::OK, Body::Full(Bytes::from_static(css.as_bytes())));
     set(&mut reply, CONTENT_TYPE, "text/css; charset=utf-8");
-    set(&mut reply, CACHE_CONTROL, "public, max-age=3600");
+    let cache = if for_good { "public, max-age=31536000, immutable" } else { "public, max-age=3600" };
+    set(&mut reply, CACHE_CONTROL, cache);
     reply
 }
 

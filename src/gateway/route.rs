@@ -7,6 +7,7 @@ use http::Method;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
+use super::connections::Action;
 use super::{Service, Site, site::Host};
 use crate::host::without_port;
 use crate::oauth::ClientId;
@@ -43,6 +44,8 @@ pub(super) enum Route<'a> {
     Stylesheet,
     /// What the issuer's root shows.
     Home,
+    /// What its forms post.
+    Connections(Action),
     /// An MCP server.
     Service(&'a Arc<Service>),
     /// A path of a host we serve, where nothing is.
@@ -115,6 +118,9 @@ pub(super) fn route<'a>(site: &'a Site, target: &Target<'a>, parts: &Parts) -> R
         "/jwks" if at_issuer => return Route::Keys,
         "/dev/login" if at_issuer && site.settings.dev_identity => return Route::DevLogin,
         "/assets/app.css" if at_issuer => return Route::Stylesheet,
+        "/sign-in" if at_issuer => return Route::Connections(Action::SignIn),
+        "/sign-out" if at_issuer => return Route::Connections(Action::SignOut),
+        "/disconnect" if at_issuer => return Route::Connections(Action::Disconnect),
         "/" if at_issuer && parts.method != Method::POST => return Route::Home,
         _ => {}
     }

@@ -27,6 +27,8 @@ pub struct ServiceSettings {
     pub scopes: Scopes,
     /// Which scopes contain which.
     pub implies: Hierarchy,
+    /// What scopes allow, in words for people.
+    pub describe: BTreeMap<String, String>,
     /// Who may use it.
     pub access: AccessRules,
     /// Whether requests need no token at all.

@@ -33,6 +33,7 @@ pub(super) fn service() -> Service {
             Scope::parse("todo:write").unwrap(),
             Scopes::parse("todo:read"),
         )])),
+        describe: BTreeMap::new(),
         access: AccessRules::default(),
         public: false,
         forward_email: false,

@@ -20,6 +20,12 @@ pub struct CodeVerifier(Secret);
 pub struct VerifierError;
 
 impl CodeChallenge {
+    /// As it is sent: base64url.
+    #[must_use]
+    pub fn to_base64url(&self) -> String {
+        self.0.to_base64url()
+    }
+
     /// Reads a `code_challenge` of method S256: 43 base64url characters.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

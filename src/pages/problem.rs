@@ -21,6 +21,7 @@ pub struct Problem {
 struct Shown<'a> {
     problem: &'a Problem,
     request_id: &'a str,
+    origin: &'a str,
 }
 
 impl Problem {
@@ -39,7 +40,13 @@ impl Problem {
     /// The page, with the id under which the log knows this request.
     #[must_use]
     pub fn page(&self, request_id: &str) -> Page {
-        Page::of(&Shown { problem: self, request_id })
+        Page::of(&Shown { problem: self, request_id, origin: "" })
+    }
+
+    /// The page on another host than the issuer's, where everything of ours is linked at `issuer`.
+    #[must_use]
+    pub fn page_elsewhere(&self, request_id: &str, issuer: &str) -> Page {
+        Page::of(&Shown { problem: self, request_id, origin: issuer })
     }
 
     /// The client is not registered, or its registration has expired.
@@ -72,16 +79,39 @@ impl Problem {
     pub fn redirect_mismatch(client: Option<&str>, redirect_uri: Option<&str>) -> Self {
         let client = client.unwrap_or("The application");
         let what = match redirect_uri {
-            Some(uri) => format!("{client} asks for the answer at {uri}, which it did not register."),
+            Some(uri) => {
+                format!("{client} asks for the answer at {uri}, an address that it did not register here.")
+            }
             None => format!("{client} does not say where the answer should go."),
         };
         Self::new(
             "redirect-mismatch",
             &what,
             &[
-                "The application remembers an old registration. Clear it and connect again.",
-                "mcp-remote: delete the folder ~/.mcp-auth. VS Code: run the command Authentication: Remove Dynamic Authentication Providers.",
-                "Claude Desktop: remove the connector and add it again.",
+                "Nothing was sent there. Most often the application remembers an old registration, or one of another address of this server: clear it, then connect again.",
+                "mcp-remote: delete the folder ~/.mcp-auth, then start it again.",
+                "Visual Studio Code: run the command “Authentication: Remove Dynamic Authentication Providers”, then start the server again.",
+                "Claude Desktop and claude.ai: remove the connector and add it again; if that does not help, add it by another host name of this server.",
+                "Cursor and Claude Code: remove the MCP server, then add it again.",
+            ],
+        )
+    }
+
+    /// The redirect URI is one that nobody may register here: why, and the schemes that the configuration allows.
+    #[must_use]
+    pub fn redirect_invalid(redirect_uri: &str, why: &str, schemes: &[String]) -> Self {
+        Self::new(
+            "redirect-invalid",
+            &format!(
+                "The application asks for the answer at {redirect_uri}, which is not allowed here: {why}."
+            ),
+            &[
+                "Allowed are https, http on this computer (localhost, 127.0.0.1, [::1]), and schemes with a dot such as com.example.app.",
+                &format!(
+                    "Besides: {}.",
+                    if schemes.is_empty() { "none".to_owned() } else { schemes.join(", ") }
+                ),
+                "If you trust the application, ask the operator to add its scheme to redirect_schemes in the configuration.",
             ],
         )
     }
@@ -117,17 +147,113 @@ impl Problem {
         )
     }
 
-    /// No flow of this state.
+    /// The browser began this sign-in, but there is nothing of it any more. `home` is where the connections are.
     #[must_use]
-    pub fn state_unknown() -> Self {
-        Self::new(
+    pub fn state_expired(home: &str) -> Self {
+        let problem = Self::new(
             "state-expired",
-            "This sign-in has ended: it took longer than ten minutes, or was finished already, or began in another browser.",
+            "This sign-in took longer than ten minutes, or the server was set up anew meanwhile.",
             &[
-                "If the application says that it is connected, all is well: an earlier sign-in is not undone.",
-                "If not, connect again from the application.",
+                "Nothing was granted, and nothing that was granted before is undone.",
+                "To start again, go back to the application and connect once more: it opens a new sign-in.",
             ],
+        );
+        problem.with_link("Your connections", home)
+    }
+
+    /// A sign-in that this browser did not begin, or has finished. `login` is who is signed in here.
+    #[must_use]
+    pub fn state_reused(login: Option<&str>, home: &str) -> Self {
+        let mut problem = Self::new(
+            "state-reused",
+            "This sign-in was finished already, or it began in another browser.",
+            &[
+                "That happens with the back button, a page opened twice, or a link taken to another browser. An earlier sign-in is not undone: if the application says that it is connected, all is well.",
+                "If it is not connected, start again: go back to the application and connect once more, and finish in the browser that it opens.",
+            ],
+        );
+        if let Some(login) = login {
+            problem.next.insert(
+                0,
+                format!(
+                    "You are signed in here as {login}; what is connected stands under Your connections."
+                ),
+            );
+        }
+        problem.with_link("Your connections", home)
+    }
+
+    /// Who began this sign-in has gone: the client, or the service.
+    #[must_use]
+    pub fn flow_gone() -> Self {
+        Self::new(
+            "client-unknown",
+            "What you were signing in to has gone meanwhile: the application's registration, or the MCP server.",
+            &["Connect again from the application; with mcp-remote, delete the folder ~/.mcp-auth first."],
         )
+    }
+
+    /// The form on our own pages is not from this browser, too old, or of somebody who has signed out.
+    #[must_use]
+    pub fn page_expired(home: &str) -> Self {
+        let problem = Self::new(
+            "state-expired",
+            "This page was open too long, you have signed out meanwhile, or cookies are blocked. Nothing was changed.",
+            &["Open your connections again, and sign in if it asks you to."],
+        );
+        problem.with_link("Your connections", home)
+    }
+
+    /// There is no such connection of this person.
+    #[must_use]
+    pub fn no_connection(home: &str) -> Self {
+        let problem = Self::new(
+            "connection-unknown",
+            "There is no such connection of yours.",
+            &["It may have ended by itself meanwhile. Your connections shows what is connected now."],
+        );
+        problem.with_link("Your connections", home)
+    }
+
+    /// Nothing at all lets the person in who signed in to our own pages.
+    #[must_use]
+    pub fn let_in_nowhere(provider: &str, login: &str, home: &str) -> Self {
+        let problem = Self::new(
+            "not-allowed",
+            &format!("You are signed in as {login} ({provider}), and no MCP server here lets you in."),
+            &[
+                &format!("Ask the operator to add {login} to access.users."),
+                "If you should be let in as a member of an organisation: at GitHub, open Settings, Applications, and grant this application access to the organisation.",
+            ],
+        );
+        problem.with_link("Sign in with another account", home)
+    }
+
+    /// The identity provider cannot be reached, or wants no more requests just now.
+    #[must_use]
+    pub fn provider_unreachable(provider: &str, again: &str) -> Self {
+        let problem = Self::new(
+            "github-unreachable",
+            &format!("{provider} cannot be reached just now, so you could not be signed in."),
+            &[
+                "Nothing was granted. Wait a moment, then try again.",
+                &format!(
+                    "If it stays so: look whether {provider} itself works for you. The operator must let this server reach it by https."
+                ),
+            ],
+        );
+        problem.with_link("Try again", again)
+    }
+
+    /// The identity provider did not sign the person in, for a reason that is theirs.
+    #[must_use]
+    pub fn not_signed_in(provider: &str, why: &str, again: &str) -> Self {
+        let problem = Self::new(
+            "sign-in-refused",
+            &format!("You were not signed in: {why}."),
+            &[&format!("Try again, and answer yes when {provider} asks you; or take another account there.")],
+        );
+        problem.with_link("Try again", again)
     }
 
     /// The rules do not let the person in. `tried` are the rules by user, by organisation and by team.
@@ -264,15 +390,5 @@ impl Problem {
             .map(|url| format!("The MCP server here is {url}: paste exactly this into your client."))
             .collect();
         Self { next, ..problem }
-    }
-
-    /// A browser opened an MCP server's URL.
-    #[must_use]
-    pub fn for_clients(url: &str) -> Self {
-        Self::new(
-            "wrong-url",
-            "This is the address of an MCP server, for programs and not for browsers.",
-            &["It works. Paste this URL into your MCP client, which then opens the sign-in by itself:", url],
-        )
     }
 }

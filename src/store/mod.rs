@@ -194,6 +194,18 @@ pub enum Swap {
 /// A login on its way through the identity provider: from the approval to `/callback`, 10 minutes. Sealed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Flow {
+    /// What a client asked for; absent where a person signs in to our own pages.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<FlowRequest>,
+    /// Our own PKCE verifier towards the identity provider.
+    pub verifier: String,
+    /// When the flow ends.
+    pub expires: Timestamp,
+}
+
+/// What a person approved before they went to the identity provider.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FlowRequest {
     /// Who asked.
     pub client: ClientId,
     /// The redirect URI as requested; matched against the client again.
@@ -206,10 +218,6 @@ pub struct Flow {
     pub resource: Resource,
     /// What was approved.
     pub scopes: Scopes,
-    /// Our own PKCE verifier towards the identity provider.
-    pub verifier: String,
-    /// When the flow ends.
-    pub expires: Timestamp,
 }
 
 /// A browser session: who signed in here lately, 8 hours.

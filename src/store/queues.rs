@@ -67,11 +67,15 @@ impl Store {
         for name in self.place(due.as_ref()).await?.map_or_else(Vec::new, Place::names) {
             self.backend.delete(&name).await?;
         }
-        let (name, busy) = (schema::flow(state), schema::busy(&flow.client));
-        let place = Place { name: name.to_string(), beside: Some(busy.to_string()) };
+        let name = schema::flow(state);
+        let busy = flow.request.as_ref().map(|request| schema::busy(&request.client));
+        let place = Place { name: name.to_string(), beside: busy.as_ref().map(Name::to_string) };
         self.write(turn, &place, Some(flow.expires), Expect::Any).await?;
         tokio::try_join!(
-            self.write(busy, &1, Some(flow.expires), Expect::Any),
+            async {
+                let Some(busy) = busy else { return Ok(Swap::Done) };
+                self.write(busy, &1, Some(flow.expires), Expect::Any).await
+            },
             self.write(name, flow, Some(flow.expires), Expect::Any),
         )?;
         self.leave(due).await

@@ -9,7 +9,7 @@
 //! | `meta:provider` | [`Provider`] | record | never |
 //! | `client:<digest of id>` | [`Client`] | record | `client.expires` |
 //! | `assertion:<digest of client id and jti>` | [`AttemptId`] | record | when the assertion does |
-//! | `flow:<digest of state>` | [`Flow`] | sealed | `flow.expires` |
+//! | `flow:<digest of state>` | [`Flow`], of a client or of our own pages | sealed | `flow.expires` |
 //! | `busy:<digest of client id>` | somebody is signing in with it | record | `flow.expires` |
 //! | `session:<digest of cookie>` | [`Session`] | record | `session.expires` |
 //! | `turns:clients`, `turns:flows`, `turns:sessions-of:<digest of subject>` | how many came | number | never |

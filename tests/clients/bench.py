@@ -137,7 +137,9 @@ class Bench:
         where = self.shared.store(store, self.scope.folder)
         return gateways.serve(self.scope, self.shared.binary, where, upstreams, access).start()
 
-    def client(self, name: str, url: str, *options: str, env: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    def client(
+        self, name: str, url: str, *options: str, env: dict[str, str] | None = None, seconds: float = 80
+    ) -> list[dict[str, Any]]:
         """Runs a client script to its end; the steps it printed."""
         match name:
             case "fastmcp":
@@ -148,7 +150,7 @@ class Bench:
                 command = [NODE, HERE / f"{name}_client.mjs"]
         fixed = {"BROWSER": BROWSER, "CLIENT_MODULES": str(MODULES)}
         process = self.scope.start(name, *command, url, *options, env={**fixed, **(env or {})})
-        until(f"{name} comes to its end", lambda: not process.running, 80)
+        until(f"{name} comes to its end", lambda: not process.running, seconds)
         expect(process.child.returncode == 0, f"{name} ended with {process.child.returncode}")
         lines = [line for line in process.text().splitlines() if line.startswith('{"step"')]
         return [json.loads(line) for line in lines]

@@ -2,8 +2,10 @@
 
 import json
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import Process, Scope, expect, free_port, until
 from web import fetch
@@ -51,10 +53,12 @@ def serve(
     upstreams: dict[str, str],
     access: str = "1h",
     public_port: int | None = None,
+    more: Callable[[str], dict[str, Any]] | None = None,
 ) -> Gateway:
     """`portcullis serve`: a service at `/NAME/mcp` for every upstream.
 
     `public_port` is for a forwarder in front: the port that people see, where the gateway listens on another one.
+    `more` says what else is configured, or otherwise, by the issuer; its services are further ones.
     """
     port = free_port()
     issuer = f"http://localhost:{public_port or port}"
@@ -71,6 +75,9 @@ def serve(
         "tokens": {"access": access},
         "services": {name: {"url": urls[name], "upstream": upstream} for name, upstream in upstreams.items()},
     }
+    others = more(issuer) if more else {}
+    services = config["services"] | others.pop("services", {})
+    config |= others | {"services": services}
     path = scope.folder / "portcullis.yaml"
     path.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in config.items()))
     return Gateway(scope, binary, issuer, ["serve", str(path)], urls, port)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use portcullis::clock::Clock;
@@ -10,22 +10,24 @@ use portcullis::oauth::TokenLives;
 use portcullis::store::Swap;
 use portcullis::token::RefreshToken;
 use serde_json::Value;
+use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::support::rig::{RESOURCE, Rig, VERIFIER};
 
-type Fields = BTreeMap<String, String>;
+pub(crate) type Fields = BTreeMap<String, String>;
 
 /// The audit events of this test's thread, on which the whole rig runs.
-struct Log {
+pub(crate) struct Log {
     events: Arc<Mutex<Vec<Fields>>>,
     _recording: DefaultGuard,
 }
 
 impl Log {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
+        LazyLock::force(&ANOTHER);
         let recorder = Recorder::default();
         let events = Arc::clone(&recorder.0);
         let recording = tracing::subscriber::set_default(tracing_subscriber::registry().with(recorder));
@@ -33,7 +35,7 @@ impl Log {
     }
 
     /// The events since the last call.
-    fn take(&self) -> Vec<Fields> {
+    pub(crate) fn take(&self) -> Vec<Fields> {
         std::mem::take(&mut self.events.lock().unwrap())
     }
 
@@ -42,6 +44,10 @@ impl Log {
         self.take().iter().map(|event| event["event"].clone()).collect()
     }
 }
+
+/// While there is but one subscriber, `tracing` asks only the thread that comes to an event first whether anybody listens:
+/// a test without a log would answer for all others. A second one that never goes away makes it ask all of them.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
 #[derive(Default)]
 struct Recorder(Arc<Mutex<Vec<Fields>>>);

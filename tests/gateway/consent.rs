@@ -152,7 +152,8 @@ async fn the_state_towards_the_provider_is_bound_to_the_browser_and_used_once() 
     for (headers, wanted) in [("", 400), ("portcullis-8080-flow-x=y", 400)] {
         let answer = rig.get(&callback, &[("cookie", headers)]).await;
         assert_eq!((answer.status.as_u16(), answer.header("location")), (wanted, ""));
-        assert!(answer.body.contains("state-expired"), "{}", answer.body);
+        assert!(answer.body.contains("state-reused"), "{}", answer.body);
+        assert!(answer.body.contains("earlier sign-in is not undone"), "{}", answer.body);
     }
     let answer = rig.get(&callback, &[("cookie", &cookie)]).await;
     assert_eq!(answer.status, 303, "{answer:?}");
@@ -181,6 +182,49 @@ async fn a_sign_in_that_takes_over_ten_minutes_is_told_so() {
         format!("/callback?{}", encode(&[("code", "alice"), ("state", &sent.location("state").unwrap())]));
     let answer = rig.get(&callback, &[("cookie", &sent.cookies())]).await;
     assert!(answer.status == 400 && answer.body.contains("state-expired"), "{answer:?}");
+    assert!(answer.body.contains("start again, go back to the application"), "{}", answer.body);
+    assert!(answer.body.contains(&format!("href=\"{ISSUER}/\"")), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn whoever_comes_back_to_a_finished_sign_in_is_told_who_they_are() {
+    // C8, state-reused: the back button.
+    let rig = Rig::dev().await;
+    let client = rig.register().await;
+    let (_, opened) = open(&rig, &client, "").await;
+    let sent = decide(&rig, &client, &opened, "approve", &[("origin", ISSUER)]).await;
+    let state = sent.location("state").unwrap();
+    let callback = format!("/callback?{}", encode(&[("code", "alice"), ("state", &state)]));
+    let session = rig.get(&callback, &[("cookie", &sent.cookies())]).await.cookies();
+    let back = rig.get(&callback, &[("cookie", &session)]).await;
+    assert_eq!((back.status.as_u16(), back.header("location")), (400, ""));
+    for part in ["state-reused", "signed in here as alice", "Your connections"] {
+        assert!(back.body.contains(part), "{part}: {}", back.body);
+    }
+}
+
+#[tokio::test]
+async fn the_form_carries_what_browsers_would_change() {
+    // A8: browsers send every line break of a field as CR LF.
+    let rig = Rig::dev().await;
+    let client = rig.register().await;
+    let mut query = authorize_query(&client);
+    query.retain(|(name, _)| *name != "state");
+    let odd = "a\nb\rc\r\n\u{e9} \"<>&";
+    query.push(("state", odd));
+    let page = rig.get(&format!("/authorize?{}", encode(&query)), &[]).await;
+    let form = [
+        ("carried", page.input("carried")),
+        ("form_token", page.input("form_token")),
+        ("decision", "deny".to_owned()),
+    ];
+    let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let answer = rig.post("/authorize", &[("cookie", &page.cookies()), ("origin", ISSUER)], &form).await;
+    assert_eq!((answer.status.as_u16(), answer.location("state").as_deref()), (303, Some(odd)));
+    let mut forged = form;
+    forged[0].1 = "Zm9yZ2Vk";
+    let answer = rig.post("/authorize", &[("cookie", &page.cookies()), ("origin", ISSUER)], &forged).await;
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (400, ""));
 }
 
 #[tokio::test]

@@ -143,10 +143,12 @@ async fn the_page_shows_whose_the_document_is() {
     // C2, M9: clear display of the domain
     let (rig, _internet) = rig().await;
     let page = open(&rig, APP).await;
-    assert!(page.body.contains("<strong>app.example.com</strong> (verified)"), "{}", page.body);
+    let verified = "<span class=\"badge good\">verified</span> This application is published by <strong>app.example.com</strong>";
+    assert!(page.body.contains(verified), "{}", page.body);
     let registered = rig.register().await;
     let page = open(&rig, &registered).await;
-    assert!(!page.body.contains("verified"), "{}", page.body);
+    assert!(page.body.contains("<span class=\"badge\">unverified</span>"), "{}", page.body);
+    assert!(!page.body.contains("badge good"), "{}", page.body);
 }
 
 #[tokio::test]

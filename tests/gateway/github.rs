@@ -139,12 +139,9 @@ async fn what_goes_wrong_at_github_is_told_to_the_client() {
     let (fake, rig) = world("{ users: [octocat] }").await;
     let client = rig.register().await;
     for (path, failure, error) in [
-        (TOKEN, Failure::Status(503), "temporarily_unavailable"),
-        ("/api/v3/user", Failure::Status(500), "temporarily_unavailable"),
         (TOKEN, Failure::Error("bad_verification_code"), "server_error"),
         (TOKEN, Failure::Error("unverified_user_email"), "access_denied"),
         (TOKEN, Failure::Error("application_suspended"), "access_denied"),
-        ("/api/v3/user", Failure::HangUp, "temporarily_unavailable"),
     ] {
         fake.heal();
         fake.fail(path, failure);
@@ -153,6 +150,38 @@ async fn what_goes_wrong_at_github_is_told_to_the_client() {
     fake.heal();
     fake.deny();
     assert_eq!(told(&sign_in(&rig, &client).await), "access_denied");
+}
+
+#[tokio::test]
+async fn a_github_that_is_away_is_told_on_a_page_that_tries_again_or_tells_the_client() {
+    // F5
+    let (fake, rig) = world("{ users: [octocat] }").await;
+    let client = rig.register().await;
+    for (path, failure) in [
+        (TOKEN, Failure::Status(503)),
+        ("/api/v3/user", Failure::Status(500)),
+        ("/api/v3/user", Failure::HangUp),
+    ] {
+        fake.heal();
+        fake.fail(path, failure);
+        let page = sign_in(&rig, &client).await;
+        assert_eq!((page.status.as_u16(), page.header("location")), (503, ""), "{path}");
+        assert!(page.body.contains("github-unreachable"), "{}", page.body);
+        let [again, back] = links(&page).try_into().unwrap();
+        assert!(back.starts_with(&format!("{REDIRECT}?error=temporarily_unavailable")), "{back}");
+        assert!(back.contains("state=st%2Fate%2B1%20%C3%BC") && back.contains("iss="), "{back}");
+        fake.heal();
+        let page = rig.get(again.strip_prefix(ISSUER).unwrap(), &[]).await;
+        assert!(page.status == 200 && page.body.contains("Allow"), "the consent page again: {page:?}");
+    }
+}
+
+/// The links of a page that look like buttons.
+fn links(page: &Answer) -> Vec<String> {
+    let buttons = page.body.split("<a class=\"button").skip(1);
+    let href =
+        |text: &str| text.split("href=\"").nth(1).unwrap().split('"').next().unwrap().replace("&#38;", "&");
+    buttons.map(href).collect()
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod client_auth;
 mod client_configuration;
 mod client_credentials;
 mod clients;
+mod connections;
 mod consent;
 mod discovery;
 mod documents;

@@ -179,7 +179,7 @@ pub(crate) async fn a_flow_is_taken_once_of_32_at_once(rig: &Rig) {
         let taken: Vec<_> = takers.join_all().await.into_iter().flatten().collect();
         assert_eq!(taken.len(), 1, "exactly one wins");
         assert_eq!(taken[0].verifier, "verifier");
-        assert_eq!(taken[0].state.as_deref(), Some("theirs"));
+        assert_eq!(taken[0].request.as_ref().unwrap().state.as_deref(), Some("theirs"));
     }
 }
 

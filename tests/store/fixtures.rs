@@ -8,7 +8,7 @@ use portcullis::oauth::{
 };
 use portcullis::seal::Sealer;
 use portcullis::secret::{Digest, Key, Secret, random};
-use portcullis::store::{Flow, Session, StoredKey, UserRecord, UserToken};
+use portcullis::store::{Flow, FlowRequest, Session, StoredKey, UserRecord, UserToken};
 use portcullis::time::Timestamp;
 use serde_json::{from_value, json};
 
@@ -80,12 +80,14 @@ pub(crate) fn scopes() -> Scopes {
 
 pub(crate) fn flow(state: Option<&str>, verifier: &str, expires: Timestamp) -> Flow {
     Flow {
-        client: client_id("c_one"),
-        redirect_uri: "http://127.0.0.1:4000/callback".to_owned(),
-        state: state.map(str::to_owned),
-        challenge: challenge(),
-        resource: Resource::from_canonical("https://fetch.example.com/mcp".to_owned()),
-        scopes: scopes(),
+        request: Some(FlowRequest {
+            client: client_id("c_one"),
+            redirect_uri: "http://127.0.0.1:4000/callback".to_owned(),
+            state: state.map(str::to_owned),
+            challenge: challenge(),
+            resource: Resource::from_canonical("https://fetch.example.com/mcp".to_owned()),
+            scopes: scopes(),
+        }),
         verifier: verifier.to_owned(),
         expires,
     }

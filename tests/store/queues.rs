@@ -65,7 +65,8 @@ pub(crate) async fn a_used_client_never_goes(rig: &Rig) {
 }
 
 async fn begin(rig: &Rig, id: &str, state: &str) {
-    let flow = portcullis::store::Flow { client: client_id(id), ..flow(None, "verifier", later(600)) };
+    let mut flow = flow(None, "verifier", later(600));
+    flow.request.as_mut().unwrap().client = client_id(id);
     rig.store.begin_flow(&secret(state), &flow, 1000).await.unwrap();
 }
 

@@ -30,7 +30,11 @@ pub(super) async fn redeem(
     let target = (redemption.code.grant(), exchange.now);
     let lives = &exchange.site.settings.lives;
     let decided = grants::decide(exchange.shared, lives, target, |grant| {
-        step(grant.redeem(&redemption, salt, attempt, exchange.now))
+        let used = Some(exchange.seen());
+        step(grant.redeem(&redemption, salt, attempt, exchange.now).map(|redeemed| match redeemed {
+            Redeemed::Active(grant) => Redeemed::Active(Grant { used, ..grant }),
+            ours @ Redeemed::AlreadyOurs(_) => ours,
+        }))
     });
     decided.await?.unwrap_or_else(|| Err(Refused::grant("this code is unknown or has expired")))
 }

@@ -104,7 +104,9 @@ impl Asked<'_> {
             // The grant was another one a moment ago.
             None => return Step::Answer(Err(StoreError::Contended.into())),
         };
-        let (grant, now) = (Grant { facts, ..grant }, self.exchange.now);
+        // What is written anyway says when and from where, too; a replay writes nothing.
+        let (used, now) = (Some(self.exchange.seen()), self.exchange.now);
+        let grant = Grant { facts, used, ..grant };
         let refresh = Refresh {
             client: self.client.id.clone(),
             presented,

@@ -6,7 +6,7 @@ use crate::oauth::{
     User,
 };
 use crate::secret::Key;
-use crate::store::UserToken;
+use crate::store::{FlowRequest, UserToken};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -60,12 +60,14 @@ fn grant_value(state: GrantState) -> Grant {
 
 fn flow_value() -> Flow {
     Flow {
-        client: ClientId::parse("c_one").unwrap(),
-        redirect_uri: "http://127.0.0.1:4000/callback".to_owned(),
-        state: Some("theirs".to_owned()),
-        challenge: challenge(),
-        resource: Resource::from_canonical("https://fetch.example.com/mcp".to_owned()),
-        scopes: from_value(json!(["mcp"])).unwrap(),
+        request: Some(FlowRequest {
+            client: ClientId::parse("c_one").unwrap(),
+            redirect_uri: "http://127.0.0.1:4000/callback".to_owned(),
+            state: Some("theirs".to_owned()),
+            challenge: challenge(),
+            resource: Resource::from_canonical("https://fetch.example.com/mcp".to_owned()),
+            scopes: from_value(json!(["mcp"])).unwrap(),
+        }),
         verifier: "verifier".to_owned(),
         expires: NOW,
     }
@@ -134,6 +136,18 @@ fn open_records_are_written_as_ever() {
         Some(NOW),
         r#"{"exp":1800000000,"value":{"facts":{"user":{"subject":"github:583231","login":"Octocat","email":"octocat@example.com"},"pinned":["octocat"],"orgs":["example"],"teams":["example/core"]},"expires":1800000000}}"#,
     );
+}
+
+#[test]
+fn flows_are_written_as_ever() {
+    is_written_as(
+        &flow_value(),
+        Some(NOW),
+        r#"{"exp":1800000000,"value":{"client":"c_one","redirect_uri":"http://127.0.0.1:4000/callback","state":"theirs","challenge":"LdAL134CIs7YgmZUganB2fkHMJ0W4F7QB6HqY5KEd6k","resource":"https://fetch.example.com/mcp","scopes":["mcp"],"verifier":"verifier","expires":1800000000}}"#,
+    );
+    let to_our_pages = Flow { request: None, ..flow_value() };
+    let golden = r#"{"exp":1800000000,"value":{"verifier":"verifier","expires":1800000000}}"#;
+    is_written_as(&to_our_pages, Some(NOW), golden);
 }
 
 #[test]

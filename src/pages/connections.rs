@@ -1,0 +1,100 @@
+//! "Your connections", the issuer's root: the services, and for who is signed in the clients that are connected.
+
+use askama::Template;
+
+use super::{Connect, Page, Said};
+
+/// What the issuer's root shows.
+#[derive(Debug, Template)]
+#[template(path = "home.html", config = ".askama.toml")]
+pub struct Home<'a> {
+    /// `host[:port]` of the issuer.
+    pub host: &'a str,
+    /// Where people sign in.
+    pub provider: &'a str,
+    /// All services for a stranger; for who is signed in, those that let them in.
+    pub services: &'a [Connect<'a>],
+    /// Who is signed in.
+    pub person: Option<Person<'a>>,
+    /// Ties the forms to the browser and the person.
+    pub form_token: &'a str,
+}
+
+/// Who is signed in, and what they have allowed.
+#[derive(Debug)]
+pub struct Person<'a> {
+    /// Their login.
+    pub login: &'a str,
+    /// What is connected, the newest first.
+    pub connections: Vec<Connection<'a>>,
+}
+
+/// One client that may use one service on the person's behalf.
+#[derive(Debug)]
+pub struct Connection<'a> {
+    /// The grant's id.
+    pub id: String,
+    /// As the client says of itself, or its id.
+    pub client: String,
+    /// The domain that vouches for the client.
+    pub verified: Option<String>,
+    /// The service's name, or its URL if it is not configured any more.
+    pub service: &'a str,
+    /// What was granted.
+    pub scopes: Vec<Said<'a>>,
+    /// When.
+    pub since: Moment,
+    /// When and from where tokens were last asked for.
+    pub used: Option<(Moment, &'a str)>,
+    /// Whether another one to the same service came within a minute of it (finding `two-clients`).
+    pub has_twin: bool,
+}
+
+/// A point in time, as people read it: UTC, to the minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(time::OffsetDateTime);
+
+impl Moment {
+    /// `seconds` since 1970.
+    #[must_use]
+    pub fn of(seconds: u64) -> Self {
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        Self(time::OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::OffsetDateTime::UNIX_EPOCH))
+    }
+
+    /// For machines: `2027-01-15T08:00Z`.
+    #[must_use]
+    pub fn machine(&self) -> String {
+        let (year, month, day) = self.0.to_calendar_date();
+        let (hour, minute) = (self.0.hour(), self.0.minute());
+        format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}Z", u8::from(month))
+    }
+
+    /// For people: `15 January 2027, 08:00 UTC`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let (year, month, day) = self.0.to_calendar_date();
+        format!("{day} {month} {year}, {:02}:{:02} UTC", self.0.hour(), self.0.minute())
+    }
+}
+
+/// The issuer's root.
+#[must_use]
+pub fn home(home: &Home<'_>) -> Page {
+    Page::of(home)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_told_to_the_minute_in_utc() {
+        let moment = Moment::of(1_800_000_059);
+        assert_eq!(
+            (moment.machine().as_str(), moment.words().as_str()),
+            ("2027-01-15T08:00Z", "15 January 2027, 08:00 UTC")
+        );
+        assert_eq!(Moment::of(u64::MAX).machine(), "1970-01-01T00:00Z");
+    }
+}
