@@ -50,7 +50,13 @@ fn client() -> Client {
     let body = serde_json::json!({ "client_name": "Fuzz", "redirect_uris": REDIRECTS }).to_string();
     let metadata = register(body.as_bytes(), &RedirectPolicy::default(), ClientLimits::default()).unwrap();
     let now = Timestamp::from_seconds(1_800_000_000);
-    Client { id: ClientId::parse("c_fuzz").unwrap(), metadata, issued_at: now, expires: now }
+    Client {
+        id: ClientId::parse("c_fuzz").unwrap(),
+        metadata,
+        issued_at: now,
+        expires: now,
+        registration_token: None,
+    }
 }
 
 /// An authorization request's answer goes where the client has registered, with its own `state` and our `iss`.
