@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +102,27 @@ services:
     )
 }
 
+/// With a Redis (whose dumps are not compressed) in this variable, every store of these tests is there instead of in a file.
+fn redis_url() -> Option<String> {
+    std::env::var("PORTCULLIS_TEST_REDIS").ok()
+}
+
+/// What a test's keys in Redis begin with.
+fn prefix(folder: &Path) -> String {
+    format!("{}:", folder.file_name().unwrap().to_str().unwrap())
+}
+
+/// A configuration whose store is in `folder`, or in Redis.
+fn placed(yaml: &str, folder: &Path) -> String {
+    let file = "store: file:{folder}/portcullis.db";
+    assert!(yaml.contains(file) || !yaml.contains("{folder}"), "the store is elsewhere: {yaml}");
+    let yaml = match redis_url() {
+        Some(url) => yaml.replace(file, &format!("store: {url}\nstore_prefix: \"{}\"", prefix(folder))),
+        None => yaml.to_owned(),
+    };
+    yaml.replace("{folder}", folder.to_str().unwrap())
+}
+
 impl Rig {
     /// A gateway with the `dev` identity, one service, and nothing behind it.
     pub async fn dev() -> Self {
@@ -111,7 +133,7 @@ impl Rig {
     pub async fn with(yaml: &str) -> Self {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let yaml = yaml.replace("{folder}", folder.path().to_str().unwrap());
+        let yaml = placed(yaml, folder.path());
         let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));
         Self::start(yaml, clock, folder).await
     }
@@ -141,7 +163,7 @@ impl Rig {
     /// A gateway that gets clients' metadata documents from `source` instead of from the internet.
     pub async fn with_documents(yaml: &str, source: Arc<dyn DocumentSource>) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let yaml = yaml.replace("{folder}", folder.path().to_str().unwrap());
+        let yaml = placed(yaml, folder.path());
         let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));
         let config = Config::from_text(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
         let shared = Shared { documents: Documents::new(source), ..share(&config, &clock).await };
@@ -162,7 +184,7 @@ impl Rig {
     pub async fn forgetful_of(yaml: &str) -> (Self, Arc<Faulty>) {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let yaml = yaml.replace("{folder}", folder.path().to_str().unwrap());
+        let yaml = placed(yaml, folder.path());
         let config = Config::from_text(&yaml).unwrap();
         let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));
         let control = tokio::runtime::Handle::current();
@@ -178,7 +200,7 @@ impl Rig {
     /// the store's folder. They have one clock.
     pub async fn several<const N: usize>(yamls: [&str; N]) -> [Self; N] {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let yamls = yamls.map(|yaml| yaml.replace("{folder}", folder.path().to_str().unwrap()));
+        let yamls = yamls.map(|yaml| placed(yaml, folder.path()));
         let clock = Arc::new(StoppedClock::at(Timestamp::from_seconds(1_800_000_000)));
         let control = tokio::runtime::Handle::current();
         let first = Config::from_text(&yamls[0]).unwrap_or_else(|problems| panic!("{problems}"));
@@ -226,6 +248,24 @@ impl Rig {
     /// Its configuration as text.
     pub fn yaml(&self) -> &str {
         &self.yaml
+    }
+
+    /// Every byte that is in the store.
+    pub async fn stored(&self) -> Vec<u8> {
+        let Some(url) = redis_url() else {
+            return std::fs::read(self.folder().join("portcullis.db")).unwrap();
+        };
+        let client = redis::Client::open(url).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let pattern = format!("{}*", prefix(self.folder()));
+        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.unwrap();
+        let mut stored = keys.concat();
+        for key in keys {
+            let dump: Option<Vec<u8>> =
+                redis::cmd("DUMP").arg(key).query_async(&mut connection).await.unwrap();
+            stored.extend(dump.unwrap_or_default());
+        }
+        stored
     }
 
     pub fn folder(&self) -> &std::path::Path {
