@@ -166,7 +166,11 @@ fn audit(kind: RingKind, (old, new): (&Ring, &Ring), by: &'static str, now: Time
     for key in old.keys().iter().filter(|key| new.keys().iter().all(|kept| kept.id != key.id)) {
         tracing::info!(key = %key.id, "a {} key is trusted no more", kind.as_str());
     }
-    let Some(first) = new.keys().first().filter(|first| old.keys().first() != Some(first)) else { return };
+    // A key that is merely kept for longer takes nobody's place.
+    let as_before = |first: &StoredKey| {
+        old.keys().first().is_some_and(|old| old.id == first.id && old.begins() == first.begins())
+    };
+    let Some(first) = new.keys().first().filter(|first| !as_before(first)) else { return };
     let wait = first.begins().since(now).as_secs();
     let alone = if new.keys().len() == 1 { ", and no other is trusted" } else { "" };
     let reason = format!("{}: the key {} signs in {wait} s{alone}", kind.as_str(), first.id);
@@ -198,6 +202,9 @@ mod tests {
         let wanted =
             "audit: event=\"key_rotated\" by=\"operator\" reason=\"signing: the key k2 signs in 600 s\"\n";
         assert!(begun.ends_with(wanted) && begun.lines().count() == 1, "{begun}");
+        // It was once told as a rotation that a key is needed for longer.
+        let needed = StoredKey { needed: Some(NOW.after(Duration::from_hours(1))), ..key("k1", None) };
+        assert_eq!(told(vec![key("k1", None)], vec![needed], "operator"), "");
         let alone = told(vec![key("k1", None)], vec![key("k2", Some(NOW))], "operator");
         assert!(alone.contains("signing: the key k2 signs in 0 s, and no other is trusted"), "{alone}");
         let left = told(vec![next.clone(), key("k1", None)], vec![next], "gateway");
