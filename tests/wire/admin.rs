@@ -550,14 +550,18 @@ impl Later {
     fn start(place: &Place, ahead: &str) -> Self {
         let log = place.folder().join("later.log");
         let file = std::fs::File::create(&log).unwrap();
-        let child = Command::new("faketime")
-            .args(["-f", ahead, env!("CARGO_BIN_EXE_portcullis"), "serve"])
+        // Not by the `faketime` command: killing that would leave the gateway behind.
+        let child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .arg("serve")
             .arg(place.folder().join("serve.yaml"))
+            .env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1")
+            .env("FAKETIME", ahead)
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()
-            .expect("faketime is missing: apt-get install faketime");
+            .unwrap();
         let later = Self { child, log };
         let started = Instant::now();
         while !later.log().contains("\"listening\"") {
@@ -576,6 +580,10 @@ impl Drop for Later {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        // What libfaketime leaves behind of a process that was killed.
+        for left in ["sem.faketime_sem", "faketime_shm"] {
+            drop(std::fs::remove_file(format!("/dev/shm/{left}_{}", self.child.id())));
+        }
     }
 }
 
