@@ -88,7 +88,7 @@ async fn the_store_has_only_the_digest_of_a_registration_token() {
     // T16
     let rig = Rig::dev().await;
     let client = registered(&rig).await;
-    let file = rig.stored().await;
+    let file = crate::stored::stored(&rig).await;
     let holds = |text: &str| file.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(holds(&client.id) && !holds(&client.token));
 }

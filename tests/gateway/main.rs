@@ -25,6 +25,7 @@ mod refresh;
 mod registration;
 mod revoke;
 mod secret_key;
+mod stored;
 mod targets;
 mod tokens;
 mod watch;

@@ -226,7 +226,7 @@ async fn nothing_of_a_token_can_be_read_from_the_store() {
     let client = rig.register().await;
     let code = rig.code(&client, "alice").await;
     let tokens = rig.redeem(&client, &code, &[]).await.json();
-    let file = rig.stored().await;
+    let file = crate::stored::stored(&rig).await;
     let planted = [
         &code,
         tokens["access_token"].as_str().unwrap(),

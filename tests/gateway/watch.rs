@@ -614,7 +614,7 @@ async fn lost_access_is_audited_and_no_token_of_github_is_in_the_log_or_readable
     for part in ["sub=\"github:583231\"", "by=\"access rules\"", LOST] {
         assert!(revoked.contains(part), "{part}: {revoked}");
     }
-    let file = rig.stored().await;
+    let file = crate::stored::stored(&rig).await;
     let tokens = fake.tokens();
     assert_eq!(tokens.len(), 4, "two, and two renewed");
     for token in tokens {

@@ -103,12 +103,12 @@ services:
 }
 
 /// With a Redis (whose dumps are not compressed) in this variable, every store of these tests is there instead of in a file.
-fn redis_url() -> Option<String> {
+pub fn redis_url() -> Option<String> {
     std::env::var("PORTCULLIS_TEST_REDIS").ok()
 }
 
 /// What a test's keys in Redis begin with.
-fn prefix(folder: &Path) -> String {
+pub fn prefix(folder: &Path) -> String {
     format!("{}:", folder.file_name().unwrap().to_str().unwrap())
 }
 
@@ -248,24 +248,6 @@ impl Rig {
     /// Its configuration as text.
     pub fn yaml(&self) -> &str {
         &self.yaml
-    }
-
-    /// Every byte that is in the store.
-    pub async fn stored(&self) -> Vec<u8> {
-        let Some(url) = redis_url() else {
-            return std::fs::read(self.folder().join("portcullis.db")).unwrap();
-        };
-        let client = redis::Client::open(url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let pattern = format!("{}*", prefix(self.folder()));
-        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.unwrap();
-        let mut stored = keys.concat();
-        for key in keys {
-            let dump: Option<Vec<u8>> =
-                redis::cmd("DUMP").arg(key).query_async(&mut connection).await.unwrap();
-            stored.extend(dump.unwrap_or_default());
-        }
-        stored
     }
 
     pub fn folder(&self) -> &std::path::Path {
