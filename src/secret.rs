@@ -196,6 +196,12 @@ pub fn to_base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// Bytes from base64url without padding (RFC 4648 §5), however many.
+#[must_use]
+pub fn base64url_bytes(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}
+
 /// Exactly `N` bytes from base64url without padding; the spelling must be the canonical one.
 #[must_use]
 pub fn base64url<const N: usize>(text: &str) -> Option<[u8; N]> {

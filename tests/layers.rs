@@ -31,8 +31,11 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("admin", "gateway oauth secret store time"),
     ("tasks", "certs clock gateway oauth secret store time"),
-    ("serve", "gateway telemetry"),
-    ("config", "admin certs gateway identity oauth policy secret serve store telemetry time token upstream"),
+    ("serve", "certs gateway telemetry"),
+    (
+        "config",
+        "admin certs fetch gateway identity oauth policy secret serve store telemetry time token upstream",
+    ),
     ("echo", ""),
     ("cli", ANYTHING),
     ("main", ""),

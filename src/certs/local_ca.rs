@@ -251,7 +251,7 @@ mod tests {
     fn connect(directory: &Path, hosts: &[&str], name: &str) -> Result<(), rustls::Error> {
         let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
         let settings = Settings::LocalCa { directory: directory.into() };
-        let server = Certificates::load(&settings, &hosts, now()).unwrap().unwrap().tls();
+        let server = Certificates::load(&settings, &hosts, now()).unwrap().unwrap().tls(None).config;
         let path = directory.join("ca.pem");
         let mut roots = RootCertStore::empty();
         roots.add(certificates(&path, &fs::read(&path).unwrap()).unwrap().remove(0)).unwrap();

@@ -1,12 +1,15 @@
-//! Certificates for the listeners: from files, or from a local CA of ours for development.
+//! Certificates for the listeners: from files, from an ACME server, or from a local CA of ours for development.
 
+mod challenges;
 mod files;
 mod local_ca;
 mod resolver;
+mod settings;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::ProducesTickets;
@@ -16,38 +19,11 @@ use crate::time::Timestamp;
 
 use resolver::{Names, Resolver};
 
+pub use challenges::{Answer, Challenges, Tls};
 pub use files::Look;
-
-/// Where certificates come from.
-#[derive(Clone, Debug)]
-pub enum Settings {
-    /// `tls: off`.
-    Off,
-    /// `tls: { files: [...] }`.
-    Files(Vec<CertificateFiles>),
-    /// `tls: { local_ca: DIR }`: a CA made by Portcullis for development, and a certificate for every host.
-    LocalCa {
-        /// Where `ca.pem`, its key and the certificates are kept.
-        directory: PathBuf,
-    },
-}
-
-/// A certificate chain and its key, in PEM.
-#[derive(Clone, Debug)]
-pub struct CertificateFiles {
-    /// Leaf first.
-    pub certificate: PathBuf,
-    /// PKCS#8, SEC1 or PKCS#1.
-    pub key: PathBuf,
-}
-
-impl CertificateFiles {
-    /// What the two files look like from outside.
-    #[must_use]
-    pub fn look(&self) -> Look {
-        Look::at([&self.certificate, &self.key].into_iter())
-    }
-}
+pub use settings::{
+    AcmeSettings, CertificateFiles, ChallengeKind, Directory, ExternalAccountBinding, Settings,
+};
 
 /// Why there are no certificates.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +55,7 @@ pub enum CertificateError {
 /// The certificates that the listeners show, and where they came from: read again, and swapped whole, without a restart.
 pub struct Certificates {
     source: Source,
-    hosts: Vec<String>,
+    hosts: ArcSwap<Vec<String>>,
     resolver: Arc<Resolver>,
     tls: Arc<ServerConfig>,
 }
@@ -88,11 +64,19 @@ pub struct Certificates {
 enum Source {
     Files(Vec<CertificateFiles>),
     LocalCa(PathBuf),
+    /// Those that an ACME server has issued so far.
+    Acme(ArcSwap<Vec<Arc<CertifiedKey>>>),
+}
+
+/// Certificates for some hosts, read and found good, not shown yet.
+pub struct Prepared {
+    hosts: Vec<String>,
+    names: Names,
 }
 
 impl Certificates {
     /// Reads the certificates of `settings`; `None` for [`Settings::Off`]. Every one of `hosts` must have one; no other
-    /// name gets to see one.
+    /// name gets to see one. With ACME there is none before [`Self::issued`] brings it.
     ///
     /// # Errors
     /// [`CertificateError`].
@@ -105,17 +89,24 @@ impl Certificates {
             Settings::Off => return Ok(None),
             Settings::Files(files) => Source::Files(files.clone()),
             Settings::LocalCa { directory } => Source::LocalCa(directory.clone()),
+            Settings::Acme(_) => Source::Acme(ArcSwap::default()),
         };
-        let resolver = Arc::new(Resolver::new(Names::of(&source.read(hosts, now)?, hosts)?));
+        let resolver = Arc::new(Resolver::new(source.names(hosts, now)?));
         let tls = server_config(Arc::clone(&resolver))?;
-        Ok(Some(Self { source, hosts: hosts.to_owned(), resolver, tls }))
+        Ok(Some(Self { source, hosts: ArcSwap::from_pointee(hosts.to_owned()), resolver, tls }))
     }
 
     /// The server side of TLS: ALPN `h2` and `http/1.1`, the certificate by SNI, tickets for resumption. One for as long
     /// as this lives.
     #[must_use]
-    pub fn tls(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.tls)
+    pub fn tls(&self, challenges: Option<Arc<dyn Challenges>>) -> Tls {
+        Tls { config: Arc::clone(&self.tls), challenges }
+    }
+
+    /// The hosts that certificates are shown for.
+    #[must_use]
+    pub fn hosts(&self) -> Arc<Vec<String>> {
+        self.hosts.load_full()
     }
 
     /// Reads the certificates again, and shows them from the next handshake on. What cannot be used as a whole changes
@@ -124,8 +115,30 @@ impl Certificates {
     /// # Errors
     /// [`CertificateError`].
     pub fn reload(&self, now: Timestamp) -> Result<(), CertificateError> {
-        self.resolver.show(Names::of(&self.source.read(&self.hosts, now)?, &self.hosts)?);
+        self.show(self.prepare(self.hosts().to_vec(), now)?);
         Ok(())
+    }
+
+    /// Reads the certificates for other hosts, as after a change of the configuration, and shows nothing yet.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn prepare(&self, hosts: Vec<String>, now: Timestamp) -> Result<Prepared, CertificateError> {
+        Ok(Prepared { names: self.source.names(&hosts, now)?, hosts })
+    }
+
+    /// Shows what was prepared from the next handshake on.
+    pub fn show(&self, prepared: Prepared) {
+        self.hosts.store(Arc::new(prepared.hosts));
+        self.resolver.show(prepared.names);
+    }
+
+    /// With ACME: shows these from the next handshake on, and of those before none but these.
+    pub fn issued(&self, keys: Vec<Arc<CertifiedKey>>) {
+        if let Source::Acme(issued) = &self.source {
+            self.resolver.show(Names::some_of(&keys, &self.hosts()));
+            issued.store(Arc::new(keys));
+        }
     }
 
     /// What the files look like from outside: whoever replaces one changes it.
@@ -133,17 +146,25 @@ impl Certificates {
     pub fn look(&self) -> Look {
         match &self.source {
             Source::Files(files) => Look::at(files.iter().flat_map(|pair| [&pair.certificate, &pair.key])),
-            // Its files are nobody's but ours.
-            Source::LocalCa(_) => Look::default(),
+            // Its files are nobody's but ours; and these are no files.
+            Source::LocalCa(_) | Source::Acme(_) => Look::default(),
         }
+    }
+
+    /// The certificate that is shown for a host, if there is one.
+    #[must_use]
+    pub fn shown(&self, host: &str) -> Option<Arc<CertifiedKey>> {
+        self.resolver.shown(host)
     }
 }
 
 impl Source {
-    fn read(&self, hosts: &[String], now: Timestamp) -> Result<Vec<Arc<CertifiedKey>>, CertificateError> {
+    /// A certificate for each of `hosts`; of an ACME server's, for those that have one.
+    fn names(&self, hosts: &[String], now: Timestamp) -> Result<Names, CertificateError> {
         match self {
-            Self::Files(files) => files::load(files, now),
-            Self::LocalCa(directory) => local_ca::load_or_make(directory, hosts, now),
+            Self::Files(files) => Names::of(&files::load(files, now)?, hosts),
+            Self::LocalCa(directory) => Names::of(&local_ca::load_or_make(directory, hosts, now)?, hosts),
+            Self::Acme(issued) => Ok(Names::some_of(&issued.load(), hosts)),
         }
     }
 }
@@ -188,7 +209,8 @@ mod tests {
     fn both_http_versions_are_offered_and_sessions_resume_across_loads() {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings::LocalCa { directory: directory.path().into() };
-        let load = || Certificates::load(&settings, &["localhost".into()], NOW).unwrap().unwrap().tls();
+        let load =
+            || Certificates::load(&settings, &["localhost".into()], NOW).unwrap().unwrap().tls(None).config;
         let (first, second) = (load(), load());
         assert_eq!(first.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert!(first.ticketer.enabled());

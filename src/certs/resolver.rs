@@ -29,16 +29,29 @@ impl Names {
     pub(super) fn of(keys: &[Arc<CertifiedKey>], hosts: &[String]) -> Result<Self, CertificateError> {
         let mut found = Self { names: HashMap::new(), address: None };
         for host in hosts {
-            let missing = || CertificateError::Missing(host.clone());
-            let name = server_name(host).ok_or_else(missing)?;
-            let key = keys.iter().find(|key| covers(key, &name)).ok_or_else(missing)?;
-            if let ServerName::DnsName(name) = &name {
-                found.names.insert(name.as_ref().to_ascii_lowercase(), Arc::clone(key));
-            } else {
-                found.address.get_or_insert_with(|| Arc::clone(key));
-            }
+            found.find(keys, host).ok_or_else(|| CertificateError::Missing(host.clone()))?;
         }
         Ok(found)
+    }
+
+    /// The same for those of `hosts` that have one.
+    pub(super) fn some_of(keys: &[Arc<CertifiedKey>], hosts: &[String]) -> Self {
+        let mut found = Self { names: HashMap::new(), address: None };
+        for host in hosts {
+            let _ = found.find(keys, host);
+        }
+        found
+    }
+
+    fn find(&mut self, keys: &[Arc<CertifiedKey>], host: &str) -> Option<()> {
+        let name = server_name(host)?;
+        let key = keys.iter().find(|key| covers(key, &name))?;
+        if let ServerName::DnsName(name) = &name {
+            self.names.insert(name.as_ref().to_ascii_lowercase(), Arc::clone(key));
+        } else {
+            self.address.get_or_insert_with(|| Arc::clone(key));
+        }
+        Some(())
     }
 }
 
@@ -52,9 +65,14 @@ impl Resolver {
         self.0.store(Arc::new(names));
     }
 
-    #[cfg(test)]
+    /// What a client that names `host` is shown; for an address, what one that names nothing is.
     pub(super) fn shown(&self, host: &str) -> Option<Arc<CertifiedKey>> {
-        self.0.load().names.get(host).cloned()
+        let shown = self.0.load();
+        if let ServerName::DnsName(name) = server_name(host)? {
+            shown.names.get(&name.as_ref().to_ascii_lowercase()).cloned()
+        } else {
+            shown.address.clone()
+        }
     }
 }
 

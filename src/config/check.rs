@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Config;
 use super::access;
+use super::acme;
 use super::admin;
 use super::clients;
 use super::documents;
@@ -18,6 +18,7 @@ use super::raw::{File, Given, Service};
 use super::secrets::{self, Here};
 use super::services::{self, Checked, Common};
 use super::values::{domain, duration, https, is_loopback, origin, origins};
+use super::{Config, hosts};
 use crate::oauth::{NEVER_PRIVATE, RedirectPolicy, TokenLives};
 use crate::policy::{AccessRules, Freshness};
 use crate::{certs, gateway, identity, serve, telemetry};
@@ -112,6 +113,9 @@ fn check_reach(issuer: &Issuer, network: Option<&Network>, services: &[Checked],
         }
     }
     let Some(network) = network else { return };
+    let hosts =
+        hosts(std::iter::once(&issuer.url).chain(services.iter().map(|service| &service.settings.url)));
+    acme::names(network, &hosts, findings);
     let urls = services.iter().map(|service| (service.url_at, &service.settings.url));
     for (at, url) in std::iter::once((issuer.at, &issuer.url)).chain(urls) {
         if network.published_on_loopback && !is_loopback(url) {

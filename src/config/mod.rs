@@ -6,6 +6,7 @@
 //! it makes sense. A value that is refused on the way stays as "refused", so that the rest is checked all the same.
 
 mod access;
+mod acme;
 mod admin;
 mod check;
 mod clients;
@@ -161,12 +162,16 @@ impl Config {
     #[must_use]
     pub fn hosts(&self) -> Vec<String> {
         let issuer = url::Url::parse(&self.gateway.issuer).ok();
-        let services = self.gateway.services.iter().map(|service| &service.url);
-        let names = issuer.iter().chain(services).filter_map(url::Url::host_str);
-        let names: std::collections::BTreeSet<_> =
-            names.map(|name| name.trim_matches(['[', ']']).to_owned()).collect();
-        names.into_iter().collect()
+        hosts(issuer.iter().chain(self.gateway.services.iter().map(|service| &service.url)))
     }
+}
+
+/// The host names in some URLs, each once; addresses without brackets.
+fn hosts<'a>(urls: impl Iterator<Item = &'a url::Url>) -> Vec<String> {
+    let names = urls.filter_map(url::Url::host_str);
+    let names: std::collections::BTreeSet<_> =
+        names.map(|name| name.trim_matches(['[', ']']).to_owned()).collect();
+    names.into_iter().collect()
 }
 
 /// One text, and nothing around it.

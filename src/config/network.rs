@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::acme;
 use super::issuer::Issuer;
 use super::problem::{Findings, Position};
 use super::raw::{CertificateFiles, File, Given, Listen, Texts, Tls};
@@ -58,9 +59,10 @@ pub(super) fn check(
     let listen = raw.listen.as_ref().map_or(Some(&empty), |given| given.value.as_ref())?;
     let https = addresses(listen.https.as_ref(), findings);
     let http = addresses(listen.http.as_ref(), findings);
-    let ((tls, tls_at), published_on_loopback) = (tls?, published_on_loopback?);
+    let (Certificates { mut settings, at: tls_at, choice }, published_on_loopback) =
+        (tls?, published_on_loopback?);
     let front = Front { issuer, published_on_loopback };
-    let (listen, redirect) = if matches!(tls, certs::Settings::Off) {
+    let (listen, redirect) = if matches!(settings, certs::Settings::Off) {
         if let Some(given) = &listen.https {
             findings
                 .refuse(given.at, "nothing is served by TLS with `tls: off`; write the address as `http`");
@@ -69,6 +71,9 @@ pub(super) fn check(
     } else {
         front.encrypted(https?, http?, findings)
     };
+    if let (certs::Settings::Acme(acme), Some(choice)) = (&mut settings, choice) {
+        acme.challenges = acme::answerable(&choice, !redirect.is_empty(), findings);
+    }
     if published_on_loopback
         && let (Some(published), Some(_)) = (&raw.published_on_loopback, raw.trusted_proxies.as_ref())
     {
@@ -77,7 +82,7 @@ pub(super) fn check(
         findings.refuse(published.at, text);
     }
     let mut network = Network {
-        tls,
+        tls: settings,
         tls_at,
         listen,
         redirect,
@@ -107,32 +112,47 @@ fn peers(network: &Network, findings: &mut Findings) -> Option<Peers> {
     }
 }
 
-fn tls(
-    field: Option<&Given<Tls>>,
-    here: Here<'_>,
-    findings: &mut Findings,
-) -> Option<(certs::Settings, Position)> {
-    const WAYS: &str =
-        "write tls: { files: [{ certificate: FILE, key: FILE }] }, tls: { local_ca: FOLDER } or tls: off";
+/// `tls`, checked by itself.
+struct Certificates {
+    settings: certs::Settings,
+    at: Position,
+    /// Of ACME.
+    choice: Option<acme::Choice>,
+}
+
+fn tls(field: Option<&Given<Tls>>, here: Here<'_>, findings: &mut Findings) -> Option<Certificates> {
+    const WAYS: &str = "write tls: { acme: { email: you@YOUR-DOMAIN } }, tls: { files: [{ certificate: FILE, key: FILE }] }, \
+                        tls: { local_ca: FOLDER } or tls: off";
     let Some(Given { at, value }) = field else {
         findings.refuse(Position::start(0), format!("`tls` is missing; {WAYS}"));
         return None;
     };
     let (at, raw) = (*at, value.as_ref()?);
-    let refused = match (&raw.word, &raw.files, &raw.local_ca) {
-        (Some(word), _, _) => match word.value.as_deref()? {
-            "off" | "false" => return Some((certs::Settings::Off, at)),
-            "acme" | "auto" | "letsencrypt" => format!("`acme` is not there yet; {WAYS}"),
+    let found = |settings| Some(Certificates { settings, at, choice: None });
+    let refused = match (&raw.word, &raw.files, &raw.local_ca, &raw.acme) {
+        (Some(word), ..) => match word.value.as_deref()? {
+            "off" | "false" => return found(certs::Settings::Off),
+            "acme" | "auto" | "letsencrypt" => {
+                "`acme` is no word but a section; write tls: { acme: { email: you@YOUR-DOMAIN } }".into()
+            }
             other => format!("`{other}` is no way to have certificates; {WAYS}"),
         },
-        (None, Some(files), None) => {
-            return Some((certs::Settings::Files(certificates(files, here, findings)?), at));
+        (None, Some(files), None, None) => {
+            return found(certs::Settings::Files(certificates(files, here, findings)?));
         }
-        (None, None, Some(folder)) => {
-            return Some((certs::Settings::LocalCa { directory: here.path(folder.value.as_deref()?) }, at));
+        (None, None, Some(folder), None) => {
+            return found(certs::Settings::LocalCa { directory: here.path(folder.value.as_deref()?) });
         }
-        (None, Some(_), Some(_)) => "`files` and `local_ca` exclude each other; keep one".into(),
-        (None, None, None) => format!("`tls` is empty; {WAYS}"),
+        (None, None, None, Some(given)) => {
+            let (settings, choice) = acme::check(given, here, findings)?;
+            return Some(Certificates {
+                settings: certs::Settings::Acme(settings),
+                at,
+                choice: Some(choice),
+            });
+        }
+        (None, None, None, None) => format!("`tls` is empty; {WAYS}"),
+        (None, ..) => "`acme`, `files` and `local_ca` exclude each other; keep one".into(),
     };
     findings.refuse(at, refused);
     None
@@ -168,7 +188,7 @@ fn certificates(
 }
 
 /// The path of a file that is there and can be read.
-fn pem(field: Option<&Given<String>>, here: Here<'_>, findings: &mut Findings) -> Option<PathBuf> {
+pub(super) fn pem(field: Option<&Given<String>>, here: Here<'_>, findings: &mut Findings) -> Option<PathBuf> {
     let Given { at, value } = field?;
     let path = here.path(value.as_deref()?);
     match here.surroundings.read(&path) {

@@ -73,6 +73,28 @@ pub(super) struct Tls {
     pub(super) word: Field<String>,
     pub(super) files: Field<Vec<Given<CertificateFiles>>>,
     pub(super) local_ca: Field<String>,
+    pub(super) acme: Field<Acme>,
+}
+
+/// `tls.acme`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Acme {
+    pub(super) email: Field<String>,
+    pub(super) directory: Field<String>,
+    pub(super) ca_file: Field<String>,
+    pub(super) eab: Field<ExternalAccount>,
+    pub(super) profile: Field<String>,
+    pub(super) challenge: Field<String>,
+}
+
+/// `tls.acme.eab`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExternalAccount {
+    pub(super) kid: Field<String>,
+    pub(super) key: Field<String>,
+    pub(super) key_file: Field<String>,
 }
 
 /// One of `tls.files`.

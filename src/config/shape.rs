@@ -85,10 +85,19 @@ const TLS: &[Key] = &[
         Shape::Several(&Shape::Section(&[key("certificate", Shape::Text), key("key", Shape::Text)])),
     ),
     key("local_ca", Shape::Text),
+    key("acme", Shape::Section(ACME)),
+];
+
+const ACME: &[Key] = &[
+    key("email", Shape::Text),
+    key("directory", Shape::Text),
+    key("ca_file", Shape::Text),
     key(
-        "acme",
-        Shape::Later("write `files: [{ certificate: FILE, key: FILE }]` with certificates from elsewhere"),
+        "eab",
+        Shape::Section(&[key("kid", Shape::Text), key("key", Shape::Text), key("key_file", Shape::Text)]),
     ),
+    key("profile", Shape::Text),
+    key("challenge", Shape::Text),
 ];
 
 const GITHUB: &[Key] = &[

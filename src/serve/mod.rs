@@ -18,11 +18,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
-use rustls::ServerConfig;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::certs::Tls;
 use crate::gateway::{self, Arrival, Gateway};
 use crate::telemetry;
 
@@ -110,7 +110,7 @@ impl Listeners {
     pub async fn serve(
         self,
         settings: Settings,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<Tls>,
         gateway: Arc<Gateway>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
@@ -122,7 +122,7 @@ impl Listeners {
 
     async fn run<A: Application>(
         self,
-        (settings, tls, limits): (Settings, Option<Arc<ServerConfig>>, Limits),
+        (settings, tls, limits): (Settings, Option<Tls>, Limits),
         application: impl Fn() -> A,
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {

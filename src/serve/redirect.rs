@@ -2,8 +2,41 @@
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+
+use crate::certs::Challenges;
+
+/// Where a certificate authority looks (RFC 8555 §8.3).
+const CHALLENGE: &str = "/.well-known/acme-challenge/";
+/// The longest token that is looked up; Let's Encrypt's have 43 characters.
+const LONGEST_TOKEN: usize = 256;
+
+/// What a certificate authority is answered, if the request is one of those it makes: over plain http, before anything is
+/// redirected, for there may be no certificate yet.
+pub(super) async fn challenge<B>(
+    request: &Request<B>,
+    challenges: Option<&dyn Challenges>,
+) -> Option<Response<Full<Bytes>>> {
+    let token = request.uri().path().strip_prefix(CHALLENGE)?;
+    let challenges = challenges?;
+    let readable = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !readable || !is_token(token) || request.headers().contains_key(AUTHORIZATION) {
+        return None;
+    }
+    let host = host(request.headers())?;
+    let answer = challenges.http01(&host, token).await?;
+    let mut response = text(StatusCode::OK, "");
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    *response.body_mut() = Full::from(answer);
+    Some(response)
+}
+
+/// RFC 8555 §8.3: base64url, which is also what keeps strangers from asking the store for anything else.
+fn is_token(text: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=LONGEST_TOKEN).contains(&text.len()) && text.bytes().all(known)
+}
 
 /// Answers a request; `location` knows our hosts.
 pub(super) fn answer<B>(

@@ -132,7 +132,7 @@ fn settings(listen: &str) -> Settings {
     }
 }
 
-fn start(settings: Settings, tls: Option<Arc<ServerConfig>>, limits: Limits) -> Running {
+fn start(settings: Settings, tls: Option<certs::Tls>, limits: Limits) -> Running {
     let listeners = Listeners::bind(&settings).unwrap();
     let address = listeners.addresses()[0];
     let redirect = listeners.bound.iter().find(|bound| bound.door == Door::Redirect).unwrap().address;
@@ -158,7 +158,7 @@ fn impatient() -> Limits {
 /// A local CA's server and a client that trusts it.
 struct Tls {
     directory: tempfile::TempDir,
-    server: Arc<ServerConfig>,
+    server: certs::Tls,
 }
 
 impl Tls {
@@ -166,14 +166,15 @@ impl Tls {
         let directory = tempfile::tempdir().unwrap();
         let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
         let settings = certs::Settings::LocalCa { directory: directory.path().into() };
-        let server = certs::Certificates::load(&settings, &hosts, SystemClock.now()).unwrap().unwrap().tls();
+        let server =
+            certs::Certificates::load(&settings, &hosts, SystemClock.now()).unwrap().unwrap().tls(None);
         Self { directory, server }
     }
 
     fn start(&self, limits: Limits) -> Running {
         start(
             Settings { peers: Peers::Anybody, ..settings("127.0.0.1:0") },
-            Some(Arc::clone(&self.server)),
+            Some(self.server.clone()),
             limits,
         )
     }

@@ -4,11 +4,15 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::server::Acceptor;
+use rustls::server::{Acceptor, ClientHello};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+
+use crate::certs::{Challenges, Tls};
+
+/// The protocol of the challenge `tls-alpn-01` (RFC 8737 §6.2).
+const ACME_TLS: &[u8] = b"acme-tls/1";
 
 /// A finished handshake.
 pub(super) struct Secured<I> {
@@ -25,24 +29,54 @@ pub(super) enum HandshakeError {
     /// RFC 6066 §3.
     #[error("no certificate for {0:?}")]
     UnrecognizedName(Option<String>),
+    /// It was a certificate authority's, which has seen what it wanted.
+    #[error("answered the ACME challenge tls-alpn-01 for {0:?}")]
+    Proven(Option<String>),
     #[error("the TLS handshake failed: {0}")]
     Failed(#[from] io::Error),
 }
 
 /// Shakes hands. Has no time limit of its own.
-pub(super) async fn handshake<I>(io: I, config: Arc<ServerConfig>) -> Result<Secured<I>, HandshakeError>
+pub(super) async fn handshake<I>(io: I, tls: &Tls) -> Result<Secured<I>, HandshakeError>
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
     let server_name = start.client_hello().server_name().map(str::to_ascii_lowercase);
-    if config.cert_resolver.resolve(start.client_hello()).is_none() {
+    if let (Some(challenges), true) = (&tls.challenges, is_challenge(&start.client_hello())) {
+        return prove(start, challenges.as_ref(), server_name).await;
+    }
+    if tls.config.cert_resolver.resolve(start.client_hello()).is_none() {
         refuse(&mut start.io).await?;
         return Err(HandshakeError::UnrecognizedName(server_name));
     }
-    let stream = start.into_stream(config).await?;
+    let stream = start.into_stream(Arc::clone(&tls.config)).await?;
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Secured { stream, server_name, http2 })
+}
+
+/// RFC 8737 §3: a certificate authority offers this protocol, and nothing else.
+fn is_challenge(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_TLS) && offered.next().is_none())
+}
+
+/// Shows a certificate authority what it looks for. No data is exchanged on such a connection.
+async fn prove<I>(
+    mut start: StartHandshake<I>,
+    challenges: &dyn Challenges,
+    server_name: Option<String>,
+) -> Result<Secured<I>, HandshakeError>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let asked = server_name.as_deref().unwrap_or_default();
+    let Some(config) = challenges.tls_alpn01(asked).await else {
+        refuse(&mut start.io).await?;
+        return Err(HandshakeError::UnrecognizedName(server_name));
+    };
+    let mut stream = start.into_stream(config).await?;
+    stream.shutdown().await?;
+    Err(HandshakeError::Proven(server_name))
 }
 
 /// A record of type alert (21), version TLS 1.2 as all before the version is agreed on, two bytes long: fatal (2),

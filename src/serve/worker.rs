@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -19,12 +18,13 @@ use super::listen::{BACKLOG, Bound};
 use super::peers::Admitted;
 use super::tls::{self, Secured};
 use super::{Application, Door, redirect};
+use crate::certs::Tls;
 use crate::gateway::Arrival;
 
 /// What every connection of a worker needs.
 pub(super) struct Worker<A> {
     pub(super) application: A,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Tls>,
     pub(super) admitted: Arc<Admitted>,
     pub(super) terms: Terms,
     pub(super) drain: Duration,
@@ -108,9 +108,8 @@ impl<A: Application> Worker<A> {
     async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         match &self.tls {
             None => self.converse(stream, Arrival { peer, tls: false, server_name: None }, false).await,
-            Some(config) => {
-                if let Some(Secured { stream, server_name, http2 }) = self.secure(stream, peer, config).await
-                {
+            Some(tls) => {
+                if let Some(Secured { stream, server_name, http2 }) = self.secure(stream, peer, tls).await {
                     self.converse(stream, Arrival { peer, tls: true, server_name }, http2).await;
                 }
             }
@@ -134,7 +133,7 @@ impl<A: Application> Worker<A> {
     }
 
     /// Shakes hands in time, or not at all.
-    async fn secure<I>(&self, io: I, peer: SocketAddr, config: &Arc<ServerConfig>) -> Option<Secured<I>>
+    async fn secure<I>(&self, io: I, peer: SocketAddr, tls: &Tls) -> Option<Secured<I>>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
@@ -144,7 +143,7 @@ impl<A: Application> Worker<A> {
             tokio::time::sleep(limits.late).await;
         };
         tokio::select! {
-            secured = tls::handshake(io, Arc::clone(config)) => {
+            secured = tls::handshake(io, tls) => {
                 secured.inspect_err(|error| tracing::debug!(%peer, %error, "no TLS connection")).ok()
             }
             () = tokio::time::sleep(limits.handshake) => {
@@ -156,9 +155,12 @@ impl<A: Application> Worker<A> {
     }
 
     async fn redirect(self: Arc<Self>, stream: TcpStream) {
-        let answer = |request: Request<Incoming>| {
-            let location = |host: &str, path: &str| self.application.https_location(host, path);
-            std::future::ready(redirect::answer(&request, location))
+        let challenges = self.tls.as_ref().and_then(|tls| tls.challenges.as_deref());
+        let answer = async |request: Request<Incoming>| {
+            if let Some(answered) = redirect::challenge(&request, challenges).await {
+                return answered;
+            }
+            redirect::answer(&request, |host, path| self.application.https_location(host, path))
         };
         serve_http1(stream, answer, &self.terms).await;
     }
