@@ -1,6 +1,7 @@
 //! Certificates for the listeners: from files, from an ACME server, or from a local CA of ours for development.
 
 mod challenges;
+mod facts;
 mod files;
 mod local_ca;
 mod resolver;
@@ -20,6 +21,7 @@ use crate::time::Timestamp;
 use resolver::{Names, Resolver};
 
 pub use challenges::{Answer, Challenges, Tls};
+pub use facts::{Facts, Unusable, issued};
 pub use files::Look;
 pub use settings::{
     AcmeSettings, CertificateFiles, ChallengeKind, Directory, ExternalAccountBinding, Settings,
