@@ -32,13 +32,13 @@ impl Facts {
         let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
         let issuer = certificate.issuer();
         let common = issuer.iter_common_name().chain(issuer.iter_organization()).next();
-        let named = common.and_then(|name| name.as_str().ok()).map(str::to_owned);
+        let telling = common.and_then(|name| name.as_str().ok()).map(str::to_owned);
         let names = certificate.subject_alternative_name().ok().flatten();
         let names = names.map(|names| names.value.general_names.iter().filter_map(shown).collect());
         let validity = certificate.validity();
         let moment = |seconds: i64| Timestamp::from_seconds(u64::try_from(seconds).unwrap_or(0));
         Some(Self {
-            issuer: named.unwrap_or_else(|| issuer.to_string()),
+            issuer: telling.unwrap_or_else(|| issuer.to_string()),
             serial: certificate.raw_serial_as_string(),
             names: names.unwrap_or_default(),
             not_before: moment(validity.not_before.timestamp()),

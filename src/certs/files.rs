@@ -45,7 +45,10 @@ fn load_pair(pair: &CertificateFiles, now: Timestamp) -> Result<CertifiedKey, Ce
 }
 
 /// The file's bytes.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
+///
+/// # Errors
+/// [`CertificateError::File`].
+pub fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
     std::fs::read(path).map_err(|source| CertificateError::File { path: path.to_owned(), source })
 }
 

@@ -14,7 +14,8 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::ProducesTickets;
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use crate::time::Timestamp;
 
@@ -22,9 +23,10 @@ use resolver::{Names, Resolver};
 
 pub use challenges::{Answer, Challenges, Tls};
 pub use facts::{Facts, Unusable, issued};
-pub use files::Look;
+pub use files::{Look, read};
 pub use settings::{
     AcmeSettings, CertificateFiles, ChallengeKind, Directory, ExternalAccountBinding, Settings,
+    UnknownChallenge,
 };
 
 /// Why there are no certificates.
@@ -180,6 +182,17 @@ fn server_config(resolver: Arc<Resolver>) -> Result<Arc<ServerConfig>, Certifica
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = ticketer()?;
     Ok(Arc::new(config))
+}
+
+/// The server side of TLS that shows one certificate to everybody; its key is PKCS#8, DER. The certificate is not looked at: it
+/// may have critical extensions that only those who ask for it know (RFC 8737 §3).
+#[must_use]
+pub fn one_for_all(certificate: CertificateDer<'static>, key: Vec<u8>) -> Option<ServerConfig> {
+    let provider = provider();
+    let key = provider.key_provider.load_private_key(PrivatePkcs8KeyDer::from(key).into()).ok()?;
+    let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+    Some(config.with_no_client_auth().with_cert_resolver(Arc::new(shown)))
 }
 
 fn provider() -> Arc<CryptoProvider> {

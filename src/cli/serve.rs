@@ -12,7 +12,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{check, port};
-use crate::certs::Certificates;
+use crate::acme::Acme;
+use crate::certs::{self, Certificates};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Checked, Config};
 use crate::fetch::{Fetcher, PublicFetcher};
@@ -58,12 +59,14 @@ pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> an
     let hosts = config.hosts();
     let certificates = Certificates::load(&config.tls, &hosts, clock.now()).context("TLS certificates")?;
     let certificates = certificates.map(Arc::new);
-    let tls = certificates.as_ref().map(|certificates| certificates.tls(None));
     let keep = config.gateway.lives.access + Duration::from_mins(1);
     let shared = Arc::new(share(&config, Arc::clone(&clock)).await?);
     let mut background = tasks::start(&shared, keep).await.context("reading revocations")?;
     background.keep_keys(&shared, KeySchedule { rotate: config.rotate_keys, lives: config.gateway.lives });
     background.reseal(&shared);
+    let acme = order_certificates(&config, &shared, certificates.as_ref()).await?;
+    let challenges = acme.as_ref().map(|acme| acme.challenges());
+    let tls = certificates.as_ref().map(|certificates| certificates.tls(challenges));
     if let Some(certificates) = certificates {
         background.watch_certificates(certificates, clock);
     }
@@ -76,11 +79,27 @@ pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> an
     let stop = asked_to_stop()?;
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
+    let ordering = background.order_certificates(acme.as_ref());
     ready.await;
     listeners.serve(config.serve, tls, gateway, stop).await?;
+    ordering.end().await;
     drop((admin, background));
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Who orders certificates, if they come by ACME; what there is already is shown.
+async fn order_certificates(
+    config: &Config,
+    shared: &Shared,
+    certificates: Option<&Arc<Certificates>>,
+) -> anyhow::Result<Option<Arc<Acme>>> {
+    let (certs::Settings::Acme(settings), Some(certificates)) = (&config.tls, certificates) else {
+        return Ok(None);
+    };
+    let (store, clock) = (shared.store.clone(), Arc::clone(&shared.clock));
+    let acme = Acme::start(settings.clone(), store, Arc::clone(certificates), clock).await;
+    acme.map(Some).context("certificates by ACME")
 }
 
 /// Opens the store and everything that is shared by all workers.

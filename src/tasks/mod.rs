@@ -14,6 +14,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::gateway::Shared;
 use crate::store::{FeedPosition, StoreError};
 
+pub use certificates::Ordering;
+
 const POLL: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_mins(10);
 
