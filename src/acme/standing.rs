@@ -16,8 +16,6 @@ pub struct Standing {
     pub renews: Option<Timestamp>,
     /// How it went so far.
     pub renewal: Renewal,
-    /// Whether this process is at work on it.
-    pub at_work: bool,
 }
 
 impl Acme {
@@ -30,21 +28,18 @@ impl Acme {
             facts: known.shown.as_ref().map(|(facts, _)| facts.clone()),
             renews: known.shown.as_ref().map(|(facts, _)| plan::renewal(facts, &known.renewal)),
             renewal: known.renewal.clone(),
-            at_work: view.at_work.contains(host),
         };
         view.hosts.iter().map(standing).collect()
     }
 
-    /// Has a host's certificate ordered anew, now, whatever is waited for. `false` if it is none of ours.
+    /// Has the certificate of one of our hosts ordered anew, now, whatever is waited for.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn renew(&self, host: &str) -> Result<bool, StoreError> {
-        if !self.certificates.hosts().iter().any(|ours| ours == host) {
-            return Ok(false);
-        }
+    pub async fn renew(&self, host: &str) -> Result<(), StoreError> {
         self.write_down(host, |renewal| Renewal { asked: true, next: None, ..renewal }).await?;
+        self.look().await?;
         self.wake.notify_one();
-        Ok(true)
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! One module a family: what is asked, what is answered, and who answers.
 
+pub mod certs;
 pub mod clients;
 mod fault;
 pub mod grants;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use crate::time::Timestamp;
 
 pub use fault::{Answered, Fault};
-pub use server::{Listening, start};
+pub use server::{Administered, Listening, start};
 pub use socket::SocketError;
 
 /// Where the socket is.

@@ -72,6 +72,29 @@ enum Source {
     Acme(ArcSwap<Vec<Arc<CertifiedKey>>>),
 }
 
+/// Where certificates come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Somebody else renews them.
+    File,
+    /// Made here, for development.
+    LocalCa,
+    /// Ordered by the gateway.
+    Acme,
+}
+
+impl SourceKind {
+    /// Its name, on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::LocalCa => "local_ca",
+            Self::Acme => "acme",
+        }
+    }
+}
+
 /// Certificates for some hosts, read and found good, not shown yet.
 pub struct Prepared {
     hosts: Vec<String>,
@@ -142,6 +165,16 @@ impl Certificates {
         if let Source::Acme(issued) = &self.source {
             self.resolver.show(Names::some_of(&keys, &self.hosts()));
             issued.store(Arc::new(keys));
+        }
+    }
+
+    /// Where the certificates come from.
+    #[must_use]
+    pub const fn source(&self) -> SourceKind {
+        match &self.source {
+            Source::Files(_) => SourceKind::File,
+            Source::LocalCa(_) => SourceKind::LocalCa,
+            Source::Acme(_) => SourceKind::Acme,
         }
     }
 

@@ -13,6 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{check, port};
 use crate::acme::Acme;
+use crate::admin::certs::Keepers;
+use crate::admin::{self, Administered};
 use crate::certs::{self, Certificates};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Checked, Config};
@@ -26,7 +28,7 @@ use crate::oauth::KeySchedule;
 use crate::seal::Sealer;
 use crate::serve::Listeners;
 use crate::store::Store;
-use crate::{admin, tasks, telemetry};
+use crate::{tasks, telemetry};
 
 /// Runs the gateway that `file` describes until SIGTERM or SIGINT.
 #[must_use]
@@ -67,19 +69,21 @@ pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> an
     let acme = order_certificates(&config, &shared, certificates.as_ref()).await?;
     let challenges = acme.as_ref().map(|acme| acme.challenges());
     let tls = certificates.as_ref().map(|certificates| certificates.tls(challenges));
-    if let Some(certificates) = certificates {
-        background.watch_certificates(certificates, clock);
+    if let Some(certificates) = &certificates {
+        background.watch_certificates(Arc::clone(certificates), clock);
     }
     let issuer = config.gateway.issuer.clone();
     for service in &config.gateway.services {
         tracing::info!(service = service.name, url = service.resource.as_str(), upstream = %service.upstream.url, "serving");
     }
     let gateway = Arc::new(Gateway::new(Site::new(config.gateway), shared));
-    let admin = admin::start(&config.admin, Arc::clone(&gateway))?;
+    let ordering = background.order_certificates(acme.as_ref());
+    let administered =
+        Administered { gateway: Arc::clone(&gateway), keepers: Keepers { certificates, acme } };
+    let admin = admin::start(&config.admin, administered)?;
     let stop = asked_to_stop()?;
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
-    let ordering = background.order_certificates(acme.as_ref());
     ready.await;
     listeners.serve(config.serve, tls, gateway, stop).await?;
     ordering.end().await;
