@@ -35,7 +35,8 @@ impl Answers {
         if !self.certificates.hosts().iter().any(|ours| ours == host) {
             return None;
         }
-        let _place = self.room.try_acquire().ok()?;
+        // They wait their turn: a flood of questions must not keep the one that matters from being answered.
+        let _place = self.room.acquire().await.ok()?;
         match self.store.challenge(challenge, self.clock.now()).await {
             Ok(found) => found,
             Err(error) => {

@@ -26,11 +26,11 @@ use tokio_util::sync::CancellationToken;
 use crate::certs::{self, AcmeSettings, CertificateError, Certificates, Challenges, Facts};
 use crate::clock::Clock;
 use crate::fetch::{FetchError, Fetcher};
-use crate::store::{Renewal, Store, StoreError, StoredCertificate};
+use crate::store::{Ordered, Renewal, Store, StoreError, StoredCertificate};
 use crate::time::Timestamp;
 
 use answers::Answers;
-use plan::{Due, Known};
+use plan::Due;
 
 pub use standing::Standing;
 
@@ -86,9 +86,27 @@ struct View {
 /// A host, as the store has it.
 #[derive(Clone, Default)]
 struct Host {
-    stored: Option<StoredCertificate>,
-    shown: Option<(Facts, Arc<CertifiedKey>)>,
+    /// The certificate of the directory that is configured.
+    of_directory: Option<Opened>,
+    /// Another directory's, shown for as long as there is no better.
+    fallback: Option<Opened>,
     renewal: Renewal,
+}
+
+/// A certificate that can be shown.
+type Opened = (Facts, Arc<CertifiedKey>);
+
+impl Host {
+    const fn shown(&self) -> Option<&Opened> {
+        match &self.of_directory {
+            Some(opened) => Some(opened),
+            None => self.fallback.as_ref(),
+        }
+    }
+
+    fn due(&self, now: Timestamp) -> Due {
+        plan::due(self.of_directory.as_ref().map(|(facts, _)| facts), &self.renewal, now)
+    }
 }
 
 impl Acme {
@@ -178,19 +196,33 @@ impl Acme {
         let mark = self.store.certificates_changed(now).await?;
         let mut hosts = BTreeMap::new();
         for host in self.certificates.hosts().iter() {
-            let stored = self.store.certificate(host, now).await?;
-            let renewal = self.store.renewal(host, now).await?.map(|found| found.value).unwrap_or_default();
-            let shown = match self.view().hosts.get(host) {
-                Some(known) if known.stored == stored => known.shown.clone(),
-                Some(_) | None => stored.as_ref().and_then(opened),
-            };
-            hosts.insert(host.clone(), Host { stored, shown, renewal });
+            let mut known = self.read_host(host, now).await?;
+            if known.of_directory.is_none() {
+                known.fallback = self.store.newest_certificate(host, now).await?.as_ref().and_then(opened);
+            }
+            hosts.insert(host.clone(), known);
         }
-        let keys = hosts.values().filter_map(|host| host.shown.as_ref().map(|(_, key)| Arc::clone(key)));
+        let keys = hosts.values().filter_map(Host::shown).map(|(_, key)| Arc::clone(key));
         self.certificates.issued(keys.collect());
         let mut view = self.view();
         (view.hosts, view.mark, view.read) = (hosts, mark, Some(now));
         Ok(())
+    }
+
+    /// What the store has of a host.
+    async fn read_host(&self, host: &str, now: Timestamp) -> Result<Host, StoreError> {
+        let stored = self.store.certificate(self.ordered(host), now).await?;
+        let renewal = self.store.renewal(self.ordered(host), now).await?;
+        Ok(Host {
+            of_directory: stored.as_ref().and_then(opened),
+            fallback: None,
+            renewal: renewal.map(|found| found.value).unwrap_or_default(),
+        })
+    }
+
+    /// A host's certificate of the directory that is configured.
+    fn ordered<'a>(&'a self, host: &'a str) -> Ordered<'a> {
+        Ordered { directory: self.settings.directory.url(), host }
     }
 
     /// The hosts for which something is to be done now, each marked as being at work.
@@ -202,24 +234,11 @@ impl Acme {
         for (host, known) in &view.hosts {
             complain(host, known, &mut view.complained, now);
             let elsewhere = view.elsewhere.get(host).is_some_and(|until| now < *until);
-            if !elsewhere && self.due_for(known, now) != Due::Nothing && view.at_work.insert(host.clone()) {
+            if !elsewhere && known.due(now) != Due::Nothing && view.at_work.insert(host.clone()) {
                 found.push(host.clone());
             }
         }
         found
-    }
-
-    fn due_for(&self, host: &Host, now: Timestamp) -> Due {
-        let known = Known {
-            facts: host.shown.as_ref().map(|(facts, _)| facts),
-            of_directory: self.is_of_directory(host),
-            renewal: &host.renewal,
-        };
-        plan::due(&known, now)
-    }
-
-    fn is_of_directory(&self, host: &Host) -> bool {
-        host.stored.as_ref().is_some_and(|stored| stored.directory == self.settings.directory.url())
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
@@ -229,7 +248,7 @@ impl Acme {
 
 /// An expired certificate is shown on: clients say what is wrong, which a port that does not answer could not.
 fn complain(host: &str, known: &Host, told: &mut BTreeMap<String, Timestamp>, now: Timestamp) {
-    let ended = known.shown.as_ref().map(|(facts, _)| facts.not_after).filter(|end| *end <= now);
+    let ended = known.shown().map(|(facts, _)| facts.not_after).filter(|end| *end <= now);
     if ended.is_none() {
         told.remove(host);
     } else if told.get(host).is_none_or(|at| now >= at.after(COMPLAINT)) {
@@ -244,7 +263,7 @@ fn complain(host: &str, known: &Host, told: &mut BTreeMap<String, Timestamp>, no
 }
 
 /// A stored certificate as it is shown; `None` if it cannot be used, which is said.
-fn opened(stored: &StoredCertificate) -> Option<(Facts, Arc<CertifiedKey>)> {
+fn opened(stored: &StoredCertificate) -> Option<Opened> {
     match certs::issued(&stored.host, &stored.chain, &stored.key) {
         Ok(key) => Some((Facts::of(&key.cert)?, Arc::new(key))),
         Err(error) => {

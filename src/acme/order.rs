@@ -50,19 +50,14 @@ impl Acme {
             Ok(()) => self.finish(&signed, &mut order, wanted.host, &begun).await,
             Err(trouble) => Err(trouble),
         };
-        if !matches!(chain, Err(Trouble::Unfinished | Trouble::Away(_) | Trouble::Store(_))) {
+        // All it takes may be time: then whoever comes next goes on.
+        if !matches!(chain, Err(Trouble::Unfinished | Trouble::Away { .. } | Trouble::Store(_))) {
             self.close(&mut order, wanted.host).await;
-        }
-        match chain {
-            Ok(chain) => self.keep(wanted.host, chain, begun).await,
-            Err(trouble) => {
-                // Nothing comes of it any more, unless all it takes is time.
-                if !matches!(trouble, Trouble::Unfinished | Trouble::Away(_) | Trouble::Store(_)) {
-                    self.store.forget_acme_order(wanted.host).await?;
-                }
-                Err(trouble)
+            if chain.is_err() {
+                self.store.forget_acme_order(self.ordered(wanted.host)).await?;
             }
         }
+        self.keep(wanted.host, chain?, begun).await
     }
 
     /// The order that was begun, if something can still come of it.
@@ -72,21 +67,21 @@ impl Acme {
         wanted: &Wanted<'_>,
     ) -> Result<Option<(Order, AcmeOrder)>, Trouble> {
         let host = wanted.host;
-        let Some(begun) = self.store.acme_order(host, self.clock.now()).await? else { return Ok(None) };
-        if begun.directory == self.settings.directory.url() {
-            match signed.account.order(begun.url.clone()).await.map_err(|error| signed.trouble(error)) {
-                Ok(mut order) => {
-                    if !self.is_over(&mut order, wanted).await {
-                        tracing::info!(host, "going on with the order that was begun before");
-                        return Ok(Some((order, begun)));
-                    }
+        let Some(begun) = self.store.acme_order(self.ordered(host), self.clock.now()).await? else {
+            return Ok(None);
+        };
+        match signed.account.order(begun.url.clone()).await.map_err(|error| signed.trouble(error)) {
+            Ok(mut order) => {
+                if !self.is_over(&mut order, wanted).await {
+                    tracing::info!(host, "going on with the order that was begun before");
+                    return Ok(Some((order, begun)));
                 }
-                Err(trouble @ (Trouble::Away(_) | Trouble::Strange(_))) => return Err(trouble),
-                Err(trouble) if trouble.kind() == Some("accountDoesNotExist") => return Err(trouble),
-                Err(_) => {}
             }
+            Err(trouble @ (Trouble::Away { .. } | Trouble::Strange(_))) => return Err(trouble),
+            Err(trouble) if trouble.kind() == Some("accountDoesNotExist") => return Err(trouble),
+            Err(_) => {}
         }
-        self.store.forget_acme_order(host).await?;
+        self.store.forget_acme_order(self.ordered(host)).await?;
         Ok(None)
     }
 
@@ -109,12 +104,12 @@ impl Acme {
         let key = KeyPair::generate().map_err(|_| Trouble::Ours("no key can be made"))?;
         let order = self.new_order(signed, wanted).await?;
         let begun = AcmeOrder {
-            directory: self.settings.directory.url().to_owned(),
             url: order.url().to_owned(),
             key: key.serialize_pem(),
             challenge: wanted.challenge.as_str().to_owned(),
         };
-        self.store.save_acme_order(wanted.host, &begun, self.clock.now().after(ORDER_LIFE)).await?;
+        let until = self.clock.now().after(ORDER_LIFE);
+        self.store.save_acme_order(self.ordered(wanted.host), &begun, until).await?;
         Ok((order, begun))
     }
 
@@ -246,13 +241,14 @@ impl Acme {
         let facts =
             facts.and_then(|facts| if now < facts.not_after { Ok(facts) } else { Err(Unusable::Expired) });
         if facts.is_err() {
-            self.store.forget_acme_order(host).await?;
+            self.store.forget_acme_order(self.ordered(host)).await?;
         }
         let facts = facts?;
-        let AcmeOrder { directory, key, .. } = begun;
-        let certificate = StoredCertificate { host: host.to_owned(), directory, chain, key, issued: now };
+        let (host_name, directory) = (host.to_owned(), self.settings.directory.url().to_owned());
+        let certificate =
+            StoredCertificate { host: host_name, directory, chain, key: begun.key, issued: now };
         self.store.save_certificate(&certificate, facts.not_after.after(KEPT)).await?;
-        self.store.forget_acme_order(host).await?;
+        self.store.forget_acme_order(self.ordered(host)).await?;
         Ok(facts)
     }
 }

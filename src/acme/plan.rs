@@ -4,23 +4,12 @@ use std::time::Duration;
 
 use crate::certs::Facts;
 use crate::secret::Digest;
-use crate::store::Renewal;
+use crate::store::{Renewal, Suggested};
 use crate::time::Timestamp;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-
-/// What is known of a host's certificate.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Known<'a> {
-    /// The one there is, if there is one.
-    pub(super) facts: Option<&'a Facts>,
-    /// Whether it came from the directory that is configured.
-    pub(super) of_directory: bool,
-    /// How it went so far.
-    pub(super) renewal: &'a Renewal,
-}
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +25,7 @@ pub(super) enum Due {
 /// Why a certificate is ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// There is none.
+    /// There is none of the directory that is configured.
     None,
     /// The one there is has ended.
     Expired,
@@ -44,8 +33,6 @@ pub(super) enum Why {
     Ending,
     /// The server wants it: the certificate may be revoked.
     Suggested,
-    /// It is from another directory.
-    Elsewhere,
     /// An operator wants it.
     Asked,
 }
@@ -54,49 +41,47 @@ impl Why {
     /// As the log says it.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Self::None => "there is none yet",
+            Self::None => "there is none of this directory yet",
             Self::Expired => "the one there is has expired",
             Self::Ending => "the one there is ends soon",
             Self::Suggested => "the certificate authority wants it renewed",
-            Self::Elsewhere => "the one there is came from another directory",
             Self::Asked => "an operator asked for it",
         }
     }
 }
 
-/// What is due now.
-pub(super) fn due(known: &Known<'_>, now: Timestamp) -> Due {
-    let renewal = known.renewal;
+/// What is due now for a host that has this certificate of the directory, or none.
+pub(super) fn due(facts: Option<&Facts>, renewal: &Renewal, now: Timestamp) -> Due {
     if renewal.asked {
         return Due::Order(Why::Asked);
     }
-    if let Some(why) = wanted(known, now) {
+    let why = match facts {
+        None => Some(Why::None),
+        Some(facts) => ending(facts, renewal, now),
+    };
+    if let Some(why) = why {
         return if renewal.next.is_some_and(|next| now < next) { Due::Nothing } else { Due::Order(why) };
     }
-    let again = suggested(known).map_or(now, |suggested| suggested.again);
+    let suggested = facts.and_then(|facts| suggested(facts, renewal));
+    let again = suggested.map_or(now, |suggested| suggested.again);
     if now < again { Due::Nothing } else { Due::Suggestion }
 }
 
 /// Why there should be another certificate, if there should.
-fn wanted(known: &Known<'_>, now: Timestamp) -> Option<Why> {
-    let Some(facts) = known.facts else { return Some(Why::None) };
+fn ending(facts: &Facts, known: &Renewal, now: Timestamp) -> Option<Why> {
     if facts.not_after <= now {
-        return Some(Why::Expired);
+        Some(Why::Expired)
+    } else if now < renewal(facts, known) {
+        None
+    } else {
+        Some(if now < by_life(facts) { Why::Suggested } else { Why::Ending })
     }
-    if !known.of_directory {
-        return Some(Why::Elsewhere);
-    }
-    if now < renewal(facts, known.renewal) {
-        return None;
-    }
-    Some(if now < by_life(facts) { Why::Suggested } else { Why::Ending })
 }
 
 /// When a certificate is renewed: in the window that the server suggests, else when two thirds of its life are over; each at a
 /// moment that is the certificate's own, so that all processes agree and not all certificates come at once.
 pub(super) fn renewal(facts: &Facts, renewal: &Renewal) -> Timestamp {
-    let suggested = renewal.suggested.as_ref().filter(|suggested| suggested.serial == facts.serial);
-    match suggested.and_then(|suggested| suggested.window) {
+    match suggested(facts, renewal).and_then(|suggested| suggested.window) {
         // RFC 9773 §4.2: uniformly at random in it. But no server's mistake lets a certificate run out.
         Some((start, end)) => {
             part_of(start, end, share(facts)).min(part_of(facts.not_before, facts.not_after, LATEST))
@@ -129,9 +114,9 @@ fn share(facts: &Facts) -> u16 {
     digest.bytes().fold(0, |share: u16, byte| share.wrapping_mul(31).wrapping_add(u16::from(byte)))
 }
 
-fn suggested<'a>(known: &Known<'a>) -> Option<&'a crate::store::Suggested> {
-    let facts = known.facts?;
-    known.renewal.suggested.as_ref().filter(|suggested| suggested.serial == facts.serial)
+/// What the server says of this very certificate.
+fn suggested<'a>(facts: &Facts, renewal: &'a Renewal) -> Option<&'a Suggested> {
+    renewal.suggested.as_ref().filter(|suggested| suggested.serial == facts.serial)
 }
 
 /// What kind of failure it was, for how long to wait.
@@ -171,7 +156,6 @@ pub(super) const NO_SUGGESTION: Duration = Duration::from_hours(6);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Suggested;
 
     const START: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -185,10 +169,6 @@ mod tests {
         }
     }
 
-    fn at(facts: Option<&Facts>, renewal: &Renewal, now: Timestamp) -> Due {
-        due(&Known { facts, of_directory: true, renewal }, now)
-    }
-
     fn suggested(window: Option<(Timestamp, Timestamp)>, again: Timestamp) -> Renewal {
         let suggested = Suggested { serial: "01:02".into(), window, again, explanation: None };
         Renewal { suggested: Some(suggested), ..Renewal::default() }
@@ -198,12 +178,12 @@ mod tests {
 
     #[test]
     fn a_host_without_certificate_gets_one_and_waits_after_a_failure() {
-        assert_eq!(at(None, &Renewal::default(), START), Due::Order(Why::None));
+        assert_eq!(due(None, &Renewal::default(), START), Due::Order(Why::None));
         let failed = Renewal { failures: 1, next: Some(START.after(MINUTE)), ..Renewal::default() };
-        assert_eq!(at(None, &failed, START), Due::Nothing);
-        assert_eq!(at(None, &failed, START.after(MINUTE)), Due::Order(Why::None));
+        assert_eq!(due(None, &failed, START), Due::Nothing);
+        assert_eq!(due(None, &failed, START.after(MINUTE)), Due::Order(Why::None));
         let asked = Renewal { asked: true, ..failed };
-        assert_eq!(at(None, &asked, START), Due::Order(Why::Asked), "an operator does not wait");
+        assert_eq!(due(None, &asked, START), Due::Order(Why::Asked), "an operator does not wait");
     }
 
     #[test]
@@ -214,9 +194,9 @@ mod tests {
             let moment = renewal(&facts, &none);
             let over = moment.since(START).as_secs_f64() / life.as_secs_f64();
             assert!((2.0 / 3.0 - 1.0 / 30.0..=2.0 / 3.0).contains(&over), "{life:?} {over}");
-            assert_eq!(at(Some(&facts), &none, moment.before(Duration::from_secs(1))), Due::Nothing);
-            assert_eq!(at(Some(&facts), &none, moment), Due::Order(Why::Ending));
-            assert_eq!(at(Some(&facts), &none, facts.not_after), Due::Order(Why::Expired));
+            assert_eq!(due(Some(&facts), &none, moment.before(Duration::from_secs(1))), Due::Nothing);
+            assert_eq!(due(Some(&facts), &none, moment), Due::Order(Why::Ending));
+            assert_eq!(due(Some(&facts), &none, facts.not_after), Due::Order(Why::Expired));
         }
     }
 
@@ -238,30 +218,23 @@ mod tests {
         let early = suggested(Some((day(20), day(22))), NEVER);
         let moment = renewal(&facts, &early);
         assert!(day(20) <= moment && moment < day(22));
-        assert_eq!(at(Some(&facts), &early, moment), Due::Order(Why::Suggested));
-        assert_eq!(at(Some(&facts), &early, moment.before(Duration::from_secs(1))), Due::Nothing);
+        assert_eq!(due(Some(&facts), &early, moment), Due::Order(Why::Suggested));
+        assert_eq!(due(Some(&facts), &early, moment.before(Duration::from_secs(1))), Due::Nothing);
         let past = suggested(Some((day(0), START)), NEVER);
-        assert_eq!(at(Some(&facts), &past, START), Due::Order(Why::Suggested), "revoked");
+        assert_eq!(due(Some(&facts), &past, START), Due::Order(Why::Suggested), "revoked");
         let late = suggested(Some((day(100), day(200))), NEVER);
         assert!(renewal(&facts, &late) <= day(81));
         let of_another = Facts { serial: "03".into(), ..facts.clone() };
-        assert_eq!(at(Some(&of_another), &past, START), Due::Suggestion, "another certificate's window");
+        assert_eq!(due(Some(&of_another), &past, START), Due::Suggestion, "another certificate's window");
     }
 
     #[test]
     fn a_suggestion_is_asked_for_when_the_last_one_is_old() {
         let facts = facts(90 * DAY);
-        assert_eq!(at(Some(&facts), &Renewal::default(), START), Due::Suggestion);
+        assert_eq!(due(Some(&facts), &Renewal::default(), START), Due::Suggestion);
         let told = suggested(None, START.after(HOUR));
-        assert_eq!(at(Some(&facts), &told, START), Due::Nothing);
-        assert_eq!(at(Some(&facts), &told, START.after(HOUR)), Due::Suggestion);
-    }
-
-    #[test]
-    fn a_certificate_of_another_directory_is_replaced() {
-        let (facts, renewal) = (facts(90 * DAY), suggested(None, NEVER));
-        let known = Known { facts: Some(&facts), of_directory: false, renewal: &renewal };
-        assert_eq!(due(&known, START), Due::Order(Why::Elsewhere));
+        assert_eq!(due(Some(&facts), &told, START), Due::Nothing);
+        assert_eq!(due(Some(&facts), &told, START.after(HOUR)), Due::Suggestion);
     }
 
     #[test]

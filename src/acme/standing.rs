@@ -25,8 +25,8 @@ impl Acme {
         let view = self.view();
         let standing = |(host, known): (&String, &Host)| Standing {
             host: host.clone(),
-            facts: known.shown.as_ref().map(|(facts, _)| facts.clone()),
-            renews: known.shown.as_ref().map(|(facts, _)| plan::renewal(facts, &known.renewal)),
+            facts: known.shown().map(|(facts, _)| facts.clone()),
+            renews: known.of_directory.as_ref().map(|(facts, _)| plan::renewal(facts, &known.renewal)),
             renewal: known.renewal.clone(),
         };
         view.hosts.iter().map(standing).collect()

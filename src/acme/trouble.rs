@@ -14,8 +14,13 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
     /// The ACME server does not answer.
-    #[error("the certificate authority cannot be reached ({})", causes(.0.as_ref()))]
-    Away(Box<dyn std::error::Error + Send + Sync>),
+    #[error("the certificate authority cannot be reached ({})", causes(source.as_ref()))]
+    Away {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// `Retry-After`.
+        wait: Option<Duration>,
+    },
     /// It refuses (RFC 8555 §6.7).
     #[error("the certificate authority says: {}{}", .0.detail, advice(&.0.kind))]
     Refused(Refusal),
@@ -94,13 +99,13 @@ impl Trouble {
         if let Error::Other(source) = &error
             && (source.is::<FetchError>() || source.is::<Answered>())
         {
-            return Self::Away(error.into());
+            return Self::Away { source: error.into(), wait };
         }
         let Error::Api(problem) = error else { return Self::Strange(error) };
         let refusal = Refusal::of(&problem, wait);
         let is_theirs = problem.status.is_some_and(|status| status >= 500);
         if is_theirs || matches!(refusal.kind.as_str(), "badNonce" | "serverInternal") {
-            Self::Away(problem.into())
+            Self::Away { source: problem.into(), wait }
         } else {
             Self::Refused(refusal)
         }
@@ -110,7 +115,7 @@ impl Trouble {
     pub(super) fn kind(&self) -> Option<&str> {
         match self {
             Self::Refused(refusal) | Self::Unproven { refusal, .. } => Some(&refusal.kind),
-            Self::Away(_)
+            Self::Away { .. }
             | Self::NotOffered(_)
             | Self::Unfinished
             | Self::Invalid
@@ -124,7 +129,7 @@ impl Trouble {
     /// How much it matters to try again.
     pub(super) const fn failure(&self) -> Failure {
         match self {
-            Self::Away(_) | Self::Unfinished | Self::Store(_) => Failure::Away,
+            Self::Away { .. } | Self::Unfinished | Self::Store(_) => Failure::Away,
             Self::Refused(_)
             | Self::Unproven { .. }
             | Self::NotOffered(_)
@@ -138,11 +143,10 @@ impl Trouble {
     /// How long the server wants to be left alone.
     pub(super) fn wait(&self) -> Option<Duration> {
         match self {
-            Self::Refused(refusal) | Self::Unproven { refusal, .. } => {
-                refusal.wait.map(|wait| wait.min(LONGEST_RETRY))
-            }
-            Self::Away(_)
-            | Self::NotOffered(_)
+            Self::Refused(Refusal { wait, .. })
+            | Self::Unproven { refusal: Refusal { wait, .. }, .. }
+            | Self::Away { wait, .. } => wait.map(|wait| wait.min(LONGEST_RETRY)),
+            Self::NotOffered(_)
             | Self::Unfinished
             | Self::Invalid
             | Self::Strange(_)

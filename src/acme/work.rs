@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::order::Wanted;
 use super::plan::{self, Due, Failure, Why};
 use super::trouble::Trouble;
-use super::{Acme, ELSEWHERE, Host, opened};
+use super::{Acme, ELSEWHERE, Host};
 use crate::certs::{ChallengeKind, Facts};
 use crate::secret;
 use crate::store::{Held, Loaded, Renewal, StoreError, Suggested, Swap};
@@ -30,11 +30,11 @@ const ATTEMPTS: usize = 5;
 impl Acme {
     /// Does what is due for a host, unless another process does.
     pub(super) async fn work(&self, host: &str, stop: &CancellationToken) {
-        let Ok(_place) = self.room.acquire().await else { return };
-        let worked = tokio::select! {
-            worked = self.with_lease(host, stop) => worked,
-            () = stop.cancelled() => Ok(()),
+        let _place = tokio::select! {
+            place = self.room.acquire() => place,
+            () = stop.cancelled() => return,
         };
+        let worked = self.with_lease(host, stop).await;
         let now = self.clock.now();
         if let Err(error) = worked.and(self.look().await) {
             tracing::debug!(host, %error, "the store is away");
@@ -46,7 +46,11 @@ impl Acme {
 
     async fn with_lease(&self, host: &str, stop: &CancellationToken) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let Some(held) = self.store.hold(&format!("certificate {host}"), now.after(LEASE), now).await? else {
+        let Some(held) = self
+            .store
+            .hold(&format!("certificate {} {host}", self.settings.directory.url()), now.after(LEASE), now)
+            .await?
+        else {
             self.view().elsewhere.insert(host.to_owned(), now.after(ELSEWHERE));
             return Ok(());
         };
@@ -88,14 +92,8 @@ impl Acme {
     /// Having the lease, looks again: another process may have done it just before.
     async fn do_what_is_due(&self, host: &str) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let stored = self.store.certificate(host, now).await?;
-        let renewal = self.store.renewal(host, now).await?;
-        let known = Host {
-            shown: stored.as_ref().and_then(opened),
-            renewal: renewal.as_ref().map(|renewal| renewal.value.clone()).unwrap_or_default(),
-            stored,
-        };
-        match self.due_for(&known, now) {
+        let known = self.read_host(host, now).await?;
+        match known.due(now) {
             Due::Nothing => Ok(()),
             Due::Suggestion => self.ask_when(host, &known).await,
             Due::Order(why) => self.order(host, why, &known).await,
@@ -109,8 +107,8 @@ impl Acme {
             "ordering a certificate: {}",
             why.as_str()
         );
-        let of_directory = known.shown.as_ref().filter(|_| self.is_of_directory(known));
-        let current = of_directory.and_then(|(facts, key)| Some((facts.clone(), key.cert.first()?.clone())));
+        let current = known.of_directory.as_ref();
+        let current = current.and_then(|(facts, key)| Some((facts.clone(), key.cert.first()?.clone())));
         let first = self.challenge(host, &known.renewal);
         let mut last = first;
         let mut got = self.obtain_known(host, first, current.as_ref()).await;
@@ -205,7 +203,7 @@ impl Acme {
 
     /// Asks the server when it wants the certificate renewed (RFC 9773 §4.1).
     async fn ask_when(&self, host: &str, known: &Host) -> Result<(), StoreError> {
-        let Some((facts, key)) = &known.shown else { return Ok(()) };
+        let Some((facts, key)) = &known.of_directory else { return Ok(()) };
         let Some(leaf) = key.cert.first() else { return Ok(()) };
         let now = self.clock.now();
         let before = known.renewal.suggested.as_ref().filter(|suggested| suggested.serial == facts.serial);
@@ -280,9 +278,10 @@ impl Acme {
     ) -> Result<(), StoreError> {
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
-            let before: Option<Loaded<Renewal>> = self.store.renewal(host, now).await?;
+            let before: Option<Loaded<Renewal>> = self.store.renewal(self.ordered(host), now).await?;
             let after = change(before.as_ref().map(|before| before.value.clone()).unwrap_or_default());
-            let swap = self.store.swap_renewal(host, before.as_ref(), &after, now.after(KEPT)).await?;
+            let swap =
+                self.store.swap_renewal(self.ordered(host), before.as_ref(), &after, now.after(KEPT)).await?;
             if swap == Swap::Done {
                 return Ok(());
             }
@@ -296,7 +295,7 @@ fn next_attempt(trouble: &Trouble, known: &Host, now: Timestamp) -> Timestamp {
     if matches!(trouble, Trouble::Unfinished) {
         return now.after(SOON);
     }
-    let left = known.shown.as_ref().map(|(facts, _)| facts.not_after.since(now));
+    let left = known.shown().map(|(facts, _)| facts.not_after.since(now));
     let left = left.filter(|left| !left.is_zero());
     let failures = known.renewal.failures.saturating_add(1);
     let pause = plan::back_off(trouble.failure(), failures, left, u16::from_be_bytes(secret::random()));

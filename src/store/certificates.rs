@@ -35,8 +35,6 @@ pub struct StoredCertificate {
 /// An order that was begun (RFC 8555 §7.1.3): whoever comes next goes on with it. Sealed: it holds the certificate's key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcmeOrder {
-    /// The directory it was made at.
-    pub directory: String,
     /// The order's URL.
     pub url: String,
     /// The key of the certificate to come: PKCS#8, PEM.
@@ -106,6 +104,16 @@ impl std::fmt::Debug for AcmeOrder {
     }
 }
 
+/// A host, and the directory whose certificate it is to have: processes that are configured for different ones, as while one is
+/// changed for another, do not undo each other's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ordered<'a> {
+    /// The directory's URL.
+    pub directory: &'a str,
+    /// The host.
+    pub host: &'a str,
+}
+
 /// A challenge that a certificate authority may ask about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenChallenge<'a> {
@@ -164,16 +172,28 @@ impl Store {
         self.backend.delete(&schema::acme_account(directory, binding)).await
     }
 
-    /// The certificate of a host.
+    /// What a directory issued for a host.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn certificate(
         &self,
+        of: Ordered<'_>,
+        now: Timestamp,
+    ) -> Result<Option<StoredCertificate>, StoreError> {
+        Ok(self.read(&schema::certificate(of), now).await?.map(|found| found.value))
+    }
+
+    /// What any directory issued for a host last.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn newest_certificate(
+        &self,
         host: &str,
         now: Timestamp,
     ) -> Result<Option<StoredCertificate>, StoreError> {
-        Ok(self.read(&schema::certificate(host), now).await?.map(|found| found.value))
+        Ok(self.read(&schema::newest_certificate(host), now).await?.map(|found| found.value))
     }
 
     /// Writes a host's certificate in place of the one of before, kept until `until`; every process shows it soon.
@@ -185,8 +205,10 @@ impl Store {
         certificate: &StoredCertificate,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        let name = schema::certificate(&certificate.host);
-        self.write(name, certificate, Some(until), Expect::Any).await?;
+        let of = Ordered { directory: &certificate.directory, host: &certificate.host };
+        for name in [schema::newest_certificate(of.host), schema::certificate(of)] {
+            self.write(name, certificate, Some(until), Expect::Any).await?;
+        }
         self.touch_certificates().await
     }
 
@@ -194,8 +216,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn acme_order(&self, host: &str, now: Timestamp) -> Result<Option<AcmeOrder>, StoreError> {
-        Ok(self.read(&schema::acme_order(host), now).await?.map(|found| found.value))
+    pub async fn acme_order(&self, of: Ordered<'_>, now: Timestamp) -> Result<Option<AcmeOrder>, StoreError> {
+        Ok(self.read(&schema::acme_order(of), now).await?.map(|found| found.value))
     }
 
     /// Writes down an order that was begun.
@@ -204,27 +226,31 @@ impl Store {
     /// [`StoreError`].
     pub async fn save_acme_order(
         &self,
-        host: &str,
+        of: Ordered<'_>,
         order: &AcmeOrder,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        self.write(schema::acme_order(host), order, Some(until), Expect::Any).await.map(drop)
+        self.write(schema::acme_order(of), order, Some(until), Expect::Any).await.map(drop)
     }
 
     /// Forgets the order of a host: it is done, or nothing comes of it.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn forget_acme_order(&self, host: &str) -> Result<(), StoreError> {
-        self.backend.delete(&schema::acme_order(host)).await
+    pub async fn forget_acme_order(&self, of: Ordered<'_>) -> Result<(), StoreError> {
+        self.backend.delete(&schema::acme_order(of)).await
     }
 
     /// How it goes with a host's certificate. `None` if nobody has written anything down.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn renewal(&self, host: &str, now: Timestamp) -> Result<Option<Loaded<Renewal>>, StoreError> {
-        self.read(&schema::renewal(host), now).await
+    pub async fn renewal(
+        &self,
+        of: Ordered<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Loaded<Renewal>>, StoreError> {
+        self.read(&schema::renewal(of), now).await
     }
 
     /// Writes down how it goes, if it still is as it was loaded; every process knows soon.
@@ -233,13 +259,14 @@ impl Store {
     /// [`StoreError`].
     pub async fn swap_renewal(
         &self,
-        host: &str,
+        of: Ordered<'_>,
         old: Option<&Loaded<Renewal>>,
         new: &Renewal,
         until: Timestamp,
     ) -> Result<Swap, StoreError> {
-        let expect = old.map_or(Expect::Absent, |old| Expect::Equal(old.bytes.clone()));
-        let swap = self.write(schema::renewal(host), new, Some(until), expect).await?;
+        // What has ended may lie there still.
+        let expect = old.map_or(Expect::Any, |old| Expect::Equal(old.bytes.clone()));
+        let swap = self.write(schema::renewal(of), new, Some(until), expect).await?;
         if swap == Swap::Done {
             self.touch_certificates().await?;
         }

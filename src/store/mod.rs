@@ -31,7 +31,9 @@ use crate::secret::Secret;
 use crate::time::Timestamp;
 
 pub use crate::oauth::StoredKey;
-pub use certificates::{AcmeAccount, AcmeOrder, OpenChallenge, Renewal, StoredCertificate, Suggested};
+pub use certificates::{
+    AcmeAccount, AcmeOrder, OpenChallenge, Ordered, Renewal, StoredCertificate, Suggested,
+};
 pub use leases::Held;
 pub use operator::{GrantsOf, Page};
 pub use resealing::Resealed;

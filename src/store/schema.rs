@@ -25,10 +25,10 @@
 //! | `ring:signing`, `ring:refresh`, `ring:session` | [`StoredKey`]s | sealed | never |
 //! | `lease:<digest of name>` | [`Lease`] | record | when the lease does |
 //! | `acme-account:<digest of directory and binding>` | [`AcmeAccount`] | sealed | never |
-//! | `certificate:<digest of host>` | [`StoredCertificate`] | sealed | long after the certificate |
-//! | `acme-order:<digest of host>` | [`AcmeOrder`] | sealed | with the order, or a week later |
+//! | `certificate:<digest of directory and host>`, `certificate:<digest of host>` for the newest of all | [`StoredCertificate`] | sealed | long after the certificate |
+//! | `acme-order:<digest of directory and host>` | [`AcmeOrder`] | sealed | with the order, or a week later |
 //! | `challenge:<digest of kind, host and token>` | what it is answered with | sealed | an hour later |
-//! | `renewal:<digest of host>` | [`Renewal`] | record | a year later |
+//! | `renewal:<digest of directory and host>` | [`Renewal`] | record | a year later |
 //! | `meta:certificates` | a mark that changes with each of those | record | never |
 //! | `count:<digest of name>:<window>` | a counter | number | with its window |
 //!
@@ -51,7 +51,7 @@
 //! | `pin`, `pins-of` | logins that the access rules name |
 //! | `ring` | keys, by their rotation |
 //! | `acme-account` | one for each directory that was ever configured |
-//! | `certificate`, `acme-order`, `challenge`, `renewal` | one for each configured host, and `lease` |
+//! | `certificate`, `acme-order`, `challenge`, `renewal` | one for each configured host and directory, and `lease` |
 //! | `count` | 16,384 for each of two limits, in this window and those of the last twenty minutes |
 
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -59,8 +59,8 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::Name;
 use super::{
-    AcmeAccount, AcmeOrder, Damage, Flow, OpenChallenge, Renewal, Revocation, RingKind, Session, StoreError,
-    StoredCertificate, StoredKey, UserRecord,
+    AcmeAccount, AcmeOrder, Damage, Flow, OpenChallenge, Ordered, Renewal, Revocation, RingKind, Session,
+    StoreError, StoredCertificate, StoredKey, UserRecord,
 };
 use crate::oauth::{AttemptId, Client, ClientId, Grant, GrantId, ShardId, Subject};
 use crate::seal::Sealer;
@@ -326,16 +326,22 @@ pub(super) fn acme_account(directory: &str, binding: Option<&str>) -> Name {
     digested("acme-account", &format!("{directory} {}", binding.unwrap_or_default()))
 }
 
-pub(super) fn certificate(host: &str) -> Name {
+/// What a directory issued for a host. Neither has a space in it.
+pub(super) fn certificate(of: Ordered<'_>) -> Name {
+    digested("certificate", &format!("{} {}", of.directory, of.host))
+}
+
+/// What any directory issued for a host last.
+pub(super) fn newest_certificate(host: &str) -> Name {
     digested("certificate", host)
 }
 
-pub(super) fn acme_order(host: &str) -> Name {
-    digested("acme-order", host)
+pub(super) fn acme_order(of: Ordered<'_>) -> Name {
+    digested("acme-order", &format!("{} {}", of.directory, of.host))
 }
 
-pub(super) fn renewal(host: &str) -> Name {
-    digested("renewal", host)
+pub(super) fn renewal(of: Ordered<'_>) -> Name {
+    digested("renewal", &format!("{} {}", of.directory, of.host))
 }
 
 /// The mark of [`super::Store::certificates_changed`].
