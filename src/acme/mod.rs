@@ -38,8 +38,8 @@ pub use standing::Standing;
 const LOOK: Duration = Duration::from_secs(2);
 /// How often everything is read, whether something seems to have changed or not.
 const READ: Duration = Duration::from_mins(10);
-/// How many hosts are at work at once here.
-const AT_ONCE: usize = 4;
+/// How many hosts are at work at once here; what waits for its turn waits no longer than [`order`] is patient.
+const AT_ONCE: usize = 16;
 /// How long a host is left alone after another process was found at work on it.
 const ELSEWHERE: Duration = Duration::from_secs(3);
 /// How often an expired certificate is complained about.

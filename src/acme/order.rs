@@ -19,7 +19,7 @@ use crate::store::{AcmeOrder, OpenChallenge, StoredCertificate};
 
 /// How long we wait at a time for a challenge to be looked at, and for a certificate: the server says how often to ask.
 const PATIENCE: RetryPolicy =
-    RetryPolicy::new().initial_delay(Duration::from_millis(400)).backoff(1.3).timeout(Duration::from_mins(5));
+    RetryPolicy::new().initial_delay(Duration::from_millis(400)).backoff(1.3).timeout(Duration::from_mins(2));
 /// How long an order is remembered; the server forgets it sooner.
 const ORDER_LIFE: Duration = Duration::from_hours(24 * 7);
 /// How long a challenge is answered at most.
