@@ -318,22 +318,6 @@ fn a_local_ca_makes_certificates_for_every_host() {
 }
 
 #[test]
-fn github_is_asked_for_no_more_than_is_needed() {
-    let wants = |text: String| match Fake::default().read(text).unwrap().config.identity {
-        identity::Settings::GitHub(github) => (github.wants_orgs, github.wants_email),
-        identity::Settings::Dev => panic!(),
-    };
-    assert_eq!(wants(minimal(FILES)), (false, false));
-    assert_eq!(wants(minimal(FILES).replace("users: octocat", "orgs: Example")), (true, false));
-    assert_eq!(wants(minimal(FILES).replace("users: octocat", "teams: Example/Core")), (true, false));
-    assert_eq!(wants(minimal(FILES).replace("/mcp }", "/mcp, forward_email: true }")), (false, true));
-    let unused = minimal(FILES)
-        .replace("users: octocat", "orgs: example")
-        .replace("/mcp }", "/mcp, access: { users: a } }");
-    assert_eq!(wants(unused), (false, false), "no service has the rule with the organisation");
-}
-
-#[test]
 fn github_s_answers_hold_for_ten_minutes_and_without_it_for_a_day() {
     let freshness = |more: &str| {
         let config = Fake::default().read(minimal(&format!("{FILES}\n{more}"))).unwrap().config;

@@ -32,7 +32,7 @@ use peers::Admitted;
 use worker::Worker;
 
 /// What to listen on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where HTTP is served (by TLS unless `tls: off`): all addresses of each configured listener; `localhost` is both
     /// loopback addresses.
