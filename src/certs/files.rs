@@ -28,7 +28,8 @@ pub(super) fn load(
 pub struct Look(Vec<Option<(u64, u64, i64, i64)>>);
 
 impl Look {
-    pub(super) fn at<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Self {
+    /// Of these, in this order.
+    pub fn at<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Self {
         let look = |path: &PathBuf| {
             let file = std::fs::metadata(path).ok()?;
             Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
