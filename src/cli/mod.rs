@@ -10,6 +10,7 @@ pub mod echo_server;
 pub mod grant;
 pub mod key;
 mod port;
+mod reload;
 pub mod serve;
 mod table;
 pub mod token;

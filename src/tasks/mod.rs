@@ -30,8 +30,15 @@ impl Drop for Tasks {
     }
 }
 
+impl Tasks {
+    /// Further work that ends with the others.
+    pub fn also(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.running.push(tokio::spawn(work));
+    }
+}
+
 /// Reads every revocation there is, so that no revoked token is believed from the first request on, then goes on in the
-/// background. `keep` is how long a revocation matters: the longest life of an access token, and a minute.
+/// background. `keep` is how long a revocation matters: [`TokenLives::REVOCATIONS_MATTER`](crate::oauth::TokenLives).
 ///
 /// # Errors
 /// [`StoreError`] from the first reading.
