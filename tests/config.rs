@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use portcullis::config::{self, Checked, Problems, Surroundings};
-use portcullis::{certs, cli, identity, serve, store};
+use portcullis::{certs, cli, serve, store};
 use proptest::prelude::*;
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";

@@ -21,7 +21,6 @@ use crate::gateway::{
     load_session_keys, load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
-use crate::oauth::TokenLives;
 use crate::seal::Sealer;
 use crate::serve::Listeners;
 use crate::store::Store;
@@ -75,8 +74,7 @@ pub(super) async fn serve(
     let certificates = certificates.map(Arc::new);
     let tls = certificates.as_ref().map(|certificates| certificates.tls(None));
     let shared = Arc::new(share(&config, Arc::clone(&clock)).await?);
-    let mut background =
-        tasks::start(&shared, TokenLives::REVOCATIONS_MATTER).await.context("reading revocations")?;
+    let mut background = tasks::start(&shared).await.context("reading revocations")?;
     let schedule = Arc::new(ArcSwap::from_pointee(config.key_schedule()));
     background.keep_keys(&shared, Arc::clone(&schedule));
     background.reseal(&shared);

@@ -65,9 +65,9 @@ pub fn start(settings: &Settings) {
     };
     let lines = layer(settings.format, colour(), Output::start());
     let (filter, handle) = reload::Layer::new(filter);
-    match tracing_subscriber::registry().with(lines).with(filter).try_init() {
-        Ok(()) => drop(FILTER.set(handle)),
-        Err(_) => tracing::warn!("logging had been started before"),
+    let started = tracing_subscriber::registry().with(lines).with(filter).try_init();
+    if started.is_err() || FILTER.set(handle).is_err() {
+        tracing::warn!("logging had been started before");
     }
     if let Some(error) = refused {
         tracing::warn!(%error, "logging with the filter `{DEFAULT_FILTER}` instead");

@@ -28,9 +28,9 @@ impl Files {
 
     /// Lets `read` read, and notes what from.
     pub(super) fn read<T>(&mut self, read: impl FnOnce(&Path, &dyn Surroundings) -> T) -> T {
-        let noting = Noting::default();
+        let noting = Noting { looks: RefCell::default(), again: !self.read.is_empty() };
         let result = read(&self.file, &noting);
-        self.read = noting.0.into_inner();
+        self.read = noting.looks.into_inner();
         self.last = self.read.clone();
         result
     }
@@ -50,12 +50,15 @@ fn look(path: &PathBuf) -> Look {
 }
 
 /// This machine's files. What each looks like is noted before it is read, so that no change goes unseen.
-#[derive(Default)]
-struct Noting(RefCell<Looks>);
+struct Noting {
+    looks: RefCell<Looks>,
+    /// Whether this is not the first time.
+    again: bool,
+}
 
 impl Noting {
     fn note(&self, path: &Path) {
-        self.0.borrow_mut().entry(path.to_owned()).or_insert_with_key(look);
+        self.looks.borrow_mut().entry(path.to_owned()).or_insert_with_key(look);
     }
 }
 
@@ -66,6 +69,10 @@ impl Surroundings for Noting {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.note(path);
+        // A pipe whose writer is gone, as a shell's <(...) is, would be waited for without end.
+        if self.again && std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(io::Error::other("it is no regular file, so it was read at start only"));
+        }
         System.read(path)
     }
 
@@ -141,23 +148,17 @@ services: { echo: { url: \"http://localhost:8080/mcp\", upstream: \"http://127.0
         assert!(!seen(&mut files));
         folder.write("beside", "nothing that is read");
         assert!(!seen(&mut files));
+        let service = |port: u16| {
+            let yaml = format!("{{ url: http://localhost:8080/x, upstream: \"http://127.0.0.1:{port}\" }}");
+            folder.write("services.d/x.yaml", &yaml);
+        };
         let changes: [&dyn Fn(); 7] = [
             &|| folder.replace("portcullis.yaml", &format!("{YAML}drain: 1s\n")),
             &|| folder.write("portcullis.yaml", YAML),
             &|| folder.replace("key", &"6b".repeat(32)),
             &|| fs::create_dir(folder.path("services.d")).unwrap(),
-            &|| {
-                folder.write(
-                    "services.d/x.yaml",
-                    "{ url: \"http://localhost:8080/x\", upstream: \"http://127.0.0.1:1\" }",
-                )
-            },
-            &|| {
-                folder.write(
-                    "services.d/x.yaml",
-                    "{ url: \"http://localhost:8080/y\", upstream: \"http://127.0.0.1:12\" }",
-                )
-            },
+            &|| service(1),
+            &|| service(2),
             &|| fs::remove_file(folder.path("services.d/x.yaml")).unwrap(),
         ];
         for (number, change) in changes.into_iter().enumerate() {
@@ -200,6 +201,15 @@ services: { echo: { url: \"http://localhost:8080/mcp\", upstream: \"http://127.0
             folder.replace("portcullis.yaml", &format!("{YAML}drain: 1s\n"));
         });
         assert!(seen(&mut files));
+    }
+
+    #[test]
+    fn what_can_be_read_once_is_read_once() {
+        let pipe = Path::new("/dev/null");
+        let mut files = Files::of(pipe);
+        assert!(files.read(|file, surroundings| surroundings.read(file)).is_ok());
+        let refused = files.read(|file, surroundings| surroundings.read(file)).unwrap_err();
+        assert_eq!(refused.to_string(), "it is no regular file, so it was read at start only");
     }
 
     #[test]
