@@ -18,7 +18,7 @@
 //! | [`store`] | what outlives a request: one file, or Redis |
 //! | [`identity`], [`fetch`] | who signs people in, and the outbound client for it |
 //! | [`upstream`] | the servers behind |
-//! | [`certs`], [`serve`] | certificates, sockets, connections, the drain |
+//! | [`certs`], [`acme`], [`serve`] | certificates, who orders them, sockets, connections, the drain |
 //! | [`pages`] | what a person sees |
 //! | [`gateway`] | handle, route, every endpoint, guard, forward, reply |
 //! | [`tasks`] | what runs beside requests |
@@ -27,6 +27,7 @@
 //! | [`config`], [`cli`] | the configuration file, the command line |
 //! | `echo` | the built-in diagnostic MCP server |
 
+pub mod acme;
 pub mod admin;
 pub mod certs;
 pub mod cli;

@@ -40,6 +40,8 @@ enum Command {
     Token(cli::token::Arguments),
     /// Unpin a login.
     User(cli::user::Arguments),
+    /// Certificates: how it stands with them, and another one before its time.
+    Cert(cli::cert::Arguments),
     /// List or rotate keys.
     Key(cli::key::Arguments),
     #[cfg(feature = "echo")]
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Grant(arguments) => cli::grant::run(&arguments),
         Command::Token(arguments) => cli::token::run(&arguments),
         Command::User(arguments) => cli::user::run(&arguments),
+        Command::Cert(arguments) => cli::cert::run(&arguments),
         Command::Key(arguments) => cli::key::run(&arguments),
         #[cfg(feature = "echo")]
         Command::Demo(arguments) => cli::demo::run(&arguments),

@@ -22,6 +22,15 @@ impl Timestamp {
         self.0
     }
 
+    /// As RFC 3339 has it, in UTC; `never` for what no calendar has.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        let seconds = i64::try_from(self.0).unwrap_or(i64::MAX);
+        let Ok(at) = ::time::OffsetDateTime::from_unix_timestamp(seconds) else { return "never".to_owned() };
+        let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+        format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", at.hour(), at.minute(), at.second())
+    }
+
     /// `duration` later, in whole seconds; the last representable moment instead of an overflow.
     #[must_use]
     pub const fn after(self, duration: Duration) -> Self {
@@ -38,5 +47,16 @@ impl Timestamp {
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_shown_in_utc() {
+        assert_eq!(Timestamp::from_seconds(1_800_000_000).to_rfc3339(), "2027-01-15T08:00:00Z");
+        assert_eq!(Timestamp::from_seconds(u64::MAX).to_rfc3339(), "never");
     }
 }

@@ -23,14 +23,15 @@ const TABLE: &[(&str, &str)] = &[
     ("identity", "fetch oauth secret time"),
     ("upstream", ""),
     ("certs", "secret time"),
+    ("acme", "certs clock fetch secret store time"),
     ("pages", ""),
     ("telemetry", "oauth secret"),
     (
         "gateway",
         "clock fetch host identity mcp oauth pages policy seal secret store telemetry time token upstream",
     ),
-    ("admin", "gateway oauth secret store time"),
-    ("tasks", "certs clock gateway oauth secret store time"),
+    ("admin", "acme certs gateway oauth secret store time"),
+    ("tasks", "acme certs clock gateway oauth secret store time"),
     ("serve", "certs gateway telemetry"),
     (
         "config",

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "store/certificates.rs"]
+mod certificates;
 #[path = "store/contract.rs"]
 mod contract;
 #[path = "store/embedded.rs"]
@@ -69,6 +71,12 @@ contract! {
     the_newest_sign_in_of_a_user_wins_and_a_later_swap_does_not_undo_it
     a_user_s_record_ends_by_the_time_passed_in
     of_32_that_want_a_lease_one_has_it_until_it_ends
+    a_lease_is_kept_while_its_holder_lives_and_free_once_released
+    a_lease_that_ended_is_neither_kept_nor_released_by_its_former_holder
+    a_certificate_belongs_to_its_directory_and_the_newest_is_found
+    an_order_and_an_account_are_remembered_until_they_are_forgotten
+    how_a_renewal_goes_is_swapped_and_told_to_all
+    a_challenge_is_answered_by_all_while_it_is_open
     the_users_of_another_provider_are_refused
     of_eight_fresh_key_rings_one_wins_and_all_get_it
     of_eight_rotations_of_one_ring_one_wins

@@ -9,6 +9,8 @@ mod support;
 mod admin;
 #[path = "wire/bodies.rs"]
 mod bodies;
+#[path = "wire/certs.rs"]
+mod certs;
 #[path = "wire/client.rs"]
 mod client;
 #[path = "wire/clients.rs"]

@@ -47,6 +47,12 @@ pub enum Fault {
     /// No such kind of key, or way of rotating.
     #[error("{0} is no {1}; write one of {2}")]
     NoWord(String, &'static str, &'static str),
+    /// No such host; those that there are.
+    #[error("no certificate is kept for {0}; there is {1}")]
+    NoHost(String, String),
+    /// A certificate that the gateway does not order.
+    #[error("the certificate of {0} {1}")]
+    NotOrdered(String, &'static str),
     /// No token is issued.
     #[error(transparent)]
     Issue(#[from] IssueError),
@@ -74,11 +80,12 @@ impl Fault {
             | Self::Unknown(_)
             | Self::NoClient(_)
             | Self::NoGrant(_)
-            | Self::NoPin(_) => StatusCode::NOT_FOUND,
+            | Self::NoPin(_)
+            | Self::NoHost(..) => StatusCode::NOT_FOUND,
             Self::Body | Self::Json | Self::NoId(..) | Self::NothingNamed | Self::NoWord(..) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::Issue(_) | Self::Configured(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Issue(_) | Self::Configured(_) | Self::NotOrdered(..) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Store(_) | Self::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! One module a family: what is asked, what is answered, and who answers.
 
+pub mod certs;
 pub mod clients;
 mod fault;
 pub mod grants;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use crate::time::Timestamp;
 
 pub use fault::{Answered, Fault};
-pub use server::{Listening, start};
+pub use server::{Administered, Listening, start};
 pub use socket::SocketError;
 
 /// Where the socket is.
@@ -47,19 +48,5 @@ impl Settings {
 
 /// A moment as RFC 3339 has it, in UTC.
 fn shown(moment: Timestamp) -> String {
-    let seconds = i64::try_from(moment.seconds()).unwrap_or(i64::MAX);
-    let Ok(at) = ::time::OffsetDateTime::from_unix_timestamp(seconds) else { return "never".to_owned() };
-    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", at.hour(), at.minute(), at.second())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_are_shown_in_utc() {
-        assert_eq!(shown(Timestamp::from_seconds(1_800_000_000)), "2027-01-15T08:00:00Z");
-        assert_eq!(shown(Timestamp::from_seconds(u64::MAX)), "never");
-    }
+    moment.to_rfc3339()
 }

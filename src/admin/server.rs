@@ -20,8 +20,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{Fault, Settings, SocketError, clients, grants, keys, socket, tokens, users};
-use crate::gateway::{Gateway, Operator};
+use super::{Fault, Settings, SocketError, certs, clients, grants, keys, socket, tokens, users};
+use crate::gateway::Gateway;
 
 /// The largest request: a token and a few names.
 const LARGEST: usize = 64 * 1024;
@@ -44,11 +44,19 @@ impl Drop for Listening {
     }
 }
 
+/// What is administered.
+pub struct Administered {
+    /// Clients, grants, tokens, users and keys.
+    pub gateway: Arc<Gateway>,
+    /// Certificates.
+    pub keepers: certs::Keepers,
+}
+
 /// Listens where `settings` say.
 ///
 /// # Errors
 /// [`SocketError`], where the socket is a must.
-pub fn start(settings: &Settings, gateway: Arc<Gateway>) -> Result<Option<Listening>, SocketError> {
+pub fn start(settings: &Settings, administered: Administered) -> Result<Option<Listening>, SocketError> {
     let (listener, file) = match settings {
         Settings::Off => return Ok(None),
         Settings::At(path) => socket::listen(path)?,
@@ -62,11 +70,11 @@ pub fn start(settings: &Settings, gateway: Arc<Gateway>) -> Result<Option<Listen
         },
     };
     let owner = file.owner;
-    let task = tokio::spawn(accept(listener, gateway, owner));
+    let task = tokio::spawn(accept(listener, Arc::new(administered), owner));
     Ok(Some(Listening { task, _file: file }))
 }
 
-async fn accept(listener: UnixListener, gateway: Arc<Gateway>, owner: u32) {
+async fn accept(listener: UnixListener, administered: Arc<Administered>, owner: u32) {
     let room = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let stream = match listener.accept().await {
@@ -80,10 +88,10 @@ async fn accept(listener: UnixListener, gateway: Arc<Gateway>, owner: u32) {
         // Whoever may not ask is told so, and takes a place for a second at most.
         let permitted = is_permitted(&stream, owner);
         let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
-        let gateway = Arc::clone(&gateway);
+        let administered = Arc::clone(&administered);
         tokio::spawn(async move {
             let limit = if permitted { WHOLE } else { Duration::from_secs(1) };
-            drop(timeout(limit, serve(stream, &gateway, (!permitted).then_some(owner))).await);
+            drop(timeout(limit, serve(stream, &administered, (!permitted).then_some(owner))).await);
             drop(place);
         });
     }
@@ -99,8 +107,9 @@ fn is_permitted(stream: &UnixStream, owner: u32) -> bool {
     permitted
 }
 
-async fn serve(stream: UnixStream, gateway: &Gateway, refused: Option<u32>) {
-    let service = service_fn(async |request| Ok::<_, Infallible>(answer(gateway, refused, request).await));
+async fn serve(stream: UnixStream, administered: &Administered, refused: Option<u32>) {
+    let service =
+        service_fn(async |request| Ok::<_, Infallible>(answer(administered, refused, request).await));
     let connection = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())
@@ -113,14 +122,14 @@ async fn serve(stream: UnixStream, gateway: &Gateway, refused: Option<u32>) {
 }
 
 async fn answer(
-    gateway: &Gateway,
+    administered: &Administered,
     refused: Option<u32>,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
     let answered = match refused {
         Some(owner) => Err(Fault::NotPermitted(owner)),
-        None => route(&gateway.operator(), &path, request).await,
+        None => route(administered, &path, request).await,
     };
     let (status, body) = match answered {
         Ok(body) => (http::StatusCode::OK, body),
@@ -136,11 +145,20 @@ async fn answer(
 }
 
 /// One line a request.
-async fn route(operator: &Operator, path: &str, request: Request<Incoming>) -> Result<Vec<u8>, Fault> {
+async fn route(
+    administered: &Administered,
+    path: &str,
+    request: Request<Incoming>,
+) -> Result<Vec<u8>, Fault> {
+    let operator = &administered.gateway.operator();
+    let (keepers, now) = (&administered.keepers, operator.now());
     let unknown = || Fault::NoSuchRequest(path.to_owned());
     let verb = path.strip_prefix("/v1/").filter(|_| *request.method() == Method::POST).ok_or_else(unknown)?;
     let body = body(request).await?;
     match verb {
+        "certs/list" => Ok(json(&certs::list(keepers, now))),
+        "certs/show" => certs::show(keepers, &read(&body)?, now).map(|answer| json(&answer)),
+        "certs/renew" => certs::renew(keepers, &read(&body)?, now).await.map(|answer| json(&answer)),
         "clients/list" => clients::list(operator, read(&body)?).await.map(|answer| json(&answer)),
         "clients/show" => clients::show(operator, read(&body)?).await.map(|answer| json(&answer)),
         "clients/delete" => clients::delete(operator, read(&body)?).await.map(|answer| json(&answer)),

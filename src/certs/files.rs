@@ -8,9 +8,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{CertificateError, CertificateFiles, provider};
+use super::{CertificateError, CertificateFiles, Facts, provider};
 use crate::time::Timestamp;
 
 /// Reads every pair. One that is out of date is served all the same: clients then say what is wrong, which a port that
@@ -47,7 +46,10 @@ fn load_pair(pair: &CertificateFiles, now: Timestamp) -> Result<CertifiedKey, Ce
 }
 
 /// The file's bytes.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
+///
+/// # Errors
+/// [`CertificateError::File`].
+pub fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
     std::fs::read(path).map_err(|source| CertificateError::File { path: path.to_owned(), source })
 }
 
@@ -79,7 +81,7 @@ pub(super) fn certified(
     key: PrivateKeyDer<'static>,
     path: &Path,
 ) -> Result<CertifiedKey, CertificateError> {
-    CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
+    key_of(chain, key).map_err(|error| {
         let mismatch = matches!(error, Error::InconsistentKeys(InconsistentKeys::KeyMismatch));
         let problem = if mismatch {
             "this key does not belong to its certificate (the chain must begin with the server's own)"
@@ -90,12 +92,17 @@ pub(super) fn certified(
     })
 }
 
+/// The chain with its key.
+pub(super) fn key_of(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, Error> {
+    CertifiedKey::from_der(chain, key, &provider())
+}
+
 /// From when to when the first certificate of `chain` is valid; `None` if it cannot be read.
 pub(super) fn validity(chain: &[CertificateDer<'_>]) -> Option<(Timestamp, Timestamp)> {
-    let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
-    let validity = certificate.validity();
-    let moment = |seconds: i64| Timestamp::from_seconds(u64::try_from(seconds).unwrap_or(0));
-    Some((moment(validity.not_before.timestamp()), moment(validity.not_after.timestamp())))
+    Facts::of(chain).map(|facts| (facts.not_before, facts.not_after))
 }
 
 fn warn_of_dates(key: &CertifiedKey, path: &Path, now: Timestamp) {

@@ -1,6 +1,7 @@
 //! Certificates for the listeners: from files, from an ACME server, or from a local CA of ours for development.
 
 mod challenges;
+mod facts;
 mod files;
 mod local_ca;
 mod resolver;
@@ -13,16 +14,19 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::ProducesTickets;
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use crate::time::Timestamp;
 
 use resolver::{Names, Resolver};
 
 pub use challenges::{Answer, Challenges, Tls};
-pub use files::Look;
+pub use facts::{Facts, Unusable, issued};
+pub use files::{Look, read};
 pub use settings::{
     AcmeSettings, CertificateFiles, ChallengeKind, Directory, ExternalAccountBinding, Settings,
+    UnknownChallenge,
 };
 
 /// Why there are no certificates.
@@ -68,6 +72,29 @@ enum Source {
     LocalCa(PathBuf),
     /// Those that an ACME server has issued so far.
     Acme(ArcSwap<Vec<Arc<CertifiedKey>>>),
+}
+
+/// Where certificates come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Somebody else renews them.
+    File,
+    /// Made here, for development.
+    LocalCa,
+    /// Ordered by the gateway.
+    Acme,
+}
+
+impl SourceKind {
+    /// Its name, on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::LocalCa => "local_ca",
+            Self::Acme => "acme",
+        }
+    }
 }
 
 impl Certificates {
@@ -155,6 +182,16 @@ impl Certificates {
         }
     }
 
+    /// Where the certificates come from.
+    #[must_use]
+    pub const fn source(&self) -> SourceKind {
+        match &self.source {
+            Source::Files(_) => SourceKind::File,
+            Source::LocalCa(_) => SourceKind::LocalCa,
+            Source::Acme(_) => SourceKind::Acme,
+        }
+    }
+
     /// What the files look like from outside: whoever replaces one changes it.
     #[must_use]
     pub fn look(&self) -> Look {
@@ -194,6 +231,17 @@ fn server_config(resolver: Arc<Resolver>) -> Result<Arc<ServerConfig>, Certifica
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = ticketer()?;
     Ok(Arc::new(config))
+}
+
+/// The server side of TLS that shows one certificate to everybody; its key is PKCS#8, DER. The certificate is not looked at: it
+/// may have critical extensions that only those who ask for it know (RFC 8737 §3).
+#[must_use]
+pub fn one_for_all(certificate: CertificateDer<'static>, key: Vec<u8>) -> Option<ServerConfig> {
+    let provider = provider();
+    let key = provider.key_provider.load_private_key(PrivatePkcs8KeyDer::from(key).into()).ok()?;
+    let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+    Some(config.with_no_client_auth().with_cert_resolver(Arc::new(shown)))
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -1,6 +1,7 @@
 //! Where certificates come from, as the configuration says it.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use instant_acme::LetsEncrypt;
 
@@ -95,6 +96,19 @@ impl ChallengeKind {
             Self::Http01 => "http-01",
             Self::TlsAlpn01 => "tls-alpn-01",
         }
+    }
+}
+
+/// No such challenge is answered here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no challenge that is answered here")]
+pub struct UnknownChallenge;
+
+impl FromStr for ChallengeKind {
+    type Err = UnknownChallenge;
+
+    fn from_str(text: &str) -> Result<Self, UnknownChallenge> {
+        [Self::Http01, Self::TlsAlpn01].into_iter().find(|kind| kind.as_str() == text).ok_or(UnknownChallenge)
     }
 }
 

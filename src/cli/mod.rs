@@ -1,6 +1,7 @@
 //! The command line's commands, one file each.
 
 mod admin;
+pub mod cert;
 pub mod check;
 pub mod client;
 #[cfg(feature = "echo")]

@@ -12,7 +12,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::reload::{self, Running, Source};
 use super::{check, port};
-use crate::certs::Certificates;
+use crate::acme::Acme;
+use crate::admin::certs::Keepers;
+use crate::admin::{self, Administered};
+use crate::certs::{self, Certificates};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Checked, Config, Surroundings};
 use crate::fetch::{Fetcher, PublicFetcher};
@@ -24,7 +27,7 @@ use crate::identity::{self, Dev, GitHub, Identity};
 use crate::seal::Sealer;
 use crate::serve::Listeners;
 use crate::store::Store;
-use crate::{admin, tasks, telemetry};
+use crate::{tasks, telemetry};
 
 /// Runs the gateway that `file` describes until SIGTERM or SIGINT.
 #[must_use]
@@ -72,12 +75,14 @@ pub(super) async fn serve(
     let hosts = config.hosts();
     let certificates = Certificates::load(&config.tls, &hosts, clock.now()).context("TLS certificates")?;
     let certificates = certificates.map(Arc::new);
-    let tls = certificates.as_ref().map(|certificates| certificates.tls(None));
     let shared = Arc::new(share(&config, Arc::clone(&clock)).await?);
     let mut background = tasks::start(&shared).await.context("reading revocations")?;
     let schedule = Arc::new(ArcSwap::from_pointee(config.key_schedule()));
     background.keep_keys(&shared, Arc::clone(&schedule));
     background.reseal(&shared);
+    let acme = order_certificates(&config, &shared, certificates.as_ref()).await?;
+    let challenges = acme.as_ref().map(|acme| acme.challenges());
+    let tls = certificates.as_ref().map(|certificates| certificates.tls(challenges));
     if let Some(certificates) = &certificates {
         background.watch_certificates(Arc::clone(certificates), clock);
     }
@@ -86,20 +91,42 @@ pub(super) async fn serve(
         tracing::info!(service = service.name, url = service.resource.as_str(), upstream = %service.upstream.url, "serving");
     }
     let gateway = Arc::new(Gateway::new(Site::new(config.gateway.clone()), shared));
-    let admin = admin::start(&config.admin, Arc::clone(&gateway))?;
+    let running = Running {
+        config: config.clone(),
+        gateway: Arc::clone(&gateway),
+        certificates: certificates.clone(),
+        schedule,
+    };
+    let ordering = background.order_certificates(acme.as_ref());
+    let administered =
+        Administered { gateway: Arc::clone(&gateway), keepers: Keepers { certificates, acme } };
+    let admin = admin::start(&config.admin, administered)?;
     let stop = asked_to_stop()?;
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
     ready.await;
-    let settings = config.serve.clone();
     if let Some(source) = source {
-        let running = Running { config, gateway: Arc::clone(&gateway), certificates, schedule };
         background.also(reload::follow(source, running));
     }
-    listeners.serve(settings, tls, gateway, stop).await?;
+    listeners.serve(config.serve, tls, gateway, stop).await?;
+    ordering.end().await;
     drop((admin, background));
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Who orders certificates, if they come by ACME; what there is already is shown.
+async fn order_certificates(
+    config: &Config,
+    shared: &Shared,
+    certificates: Option<&Arc<Certificates>>,
+) -> anyhow::Result<Option<Arc<Acme>>> {
+    let (certs::Settings::Acme(settings), Some(certificates)) = (&config.tls, certificates) else {
+        return Ok(None);
+    };
+    let (store, clock) = (shared.store.clone(), Arc::clone(&shared.clock));
+    let acme = Acme::start(settings.clone(), store, Arc::clone(certificates), clock).await;
+    acme.map(Some).context("certificates by ACME")
 }
 
 /// Opens the store and everything that is shared by all workers.

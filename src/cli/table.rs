@@ -89,18 +89,22 @@ impl List {
     }
 }
 
-/// Text that a stranger may have chosen, such as a client's name: it must not move the cursor, colour the screen, or turn
-/// the direction of writing.
+/// Text that a stranger may have chosen, such as a client's name, for a cell: short, and [`plain`].
 pub(super) fn harmless(text: &str) -> String {
-    let is_odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    let mut shown: String = text.chars().map(|c| if is_odd(c) { '?' } else { c }).collect();
+    let mut shown = plain(text);
     if shown.chars().count() > LONGEST && shown.contains(' ') {
         shown = shown.chars().take(LONGEST - 1).chain(['…']).collect();
     }
     shown
+}
+
+/// Text of others on a terminal: it must not move the cursor, colour the screen, or turn the direction of writing.
+pub(super) fn plain(text: &str) -> String {
+    let is_odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars().map(|c| if is_odd(c) { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

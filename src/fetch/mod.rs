@@ -1,4 +1,4 @@
-//! The one outbound HTTPS client, for servers that are not upstreams: GitHub today. One exchange has a
+//! The one outbound HTTPS client, for servers that are not upstreams: GitHub, and ACME servers. One exchange has a
 //! size cap and a time limit over everything from the name's resolution to the last byte. Redirects are
 //! never followed: an answer that points elsewhere is the caller's to judge. Plain http goes to this
 //! machine only, for tests and for whatever is put between us and a provider here.
@@ -16,9 +16,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 
 use crate::host::is_loopback_name;
 
@@ -55,8 +59,8 @@ pub struct Bounds {
 /// Why there is no answer. No variant carries the request, which may hold secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The system's roots cannot be loaded.
-    #[error("the system's root certificates cannot be loaded")]
+    /// The roots cannot be loaded.
+    #[error("the root certificates cannot be loaded")]
     Roots(#[source] std::io::Error),
     /// Neither https nor a loopback host: nothing was sent.
     #[error("only https is fetched, and http from this machine itself")]
@@ -78,22 +82,48 @@ impl Fetcher {
     /// # Errors
     /// If the roots cannot be loaded.
     pub fn new() -> Result<Self, FetchError> {
+        // The provider is named, not taken from the process, so that no order of start-up can make this fail.
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let connector = HttpsConnectorBuilder::new().with_provider_and_platform_verifier(provider);
+        Ok(Self::over(connector.map_err(FetchError::Roots)?))
+    }
+
+    fn over(tls: HttpsConnectorBuilder<WantsSchemes>) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT));
-        // The provider is named, not taken from the process, so that no order of start-up can make this fail.
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_platform_verifier(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .map_err(FetchError::Roots)?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
-            .build(connector);
-        Ok(Self { client })
+            .build(tls.https_or_http().enable_http1().wrap_connector(tcp));
+        Self { client }
+    }
+
+    /// A client that trusts these roots and no others: PEM.
+    ///
+    /// # Errors
+    /// If there is no certificate in them.
+    pub fn trusting(roots: &[u8]) -> Result<Self, FetchError> {
+        let none = |error: rustls_pki_types::pem::Error| FetchError::Roots(std::io::Error::other(error));
+        let mut store = RootCertStore::empty();
+        for root in CertificateDer::pem_slice_iter(roots) {
+            store
+                .add(root.map_err(none)?)
+                .map_err(|error| FetchError::Roots(std::io::Error::other(error)))?;
+        }
+        if store.is_empty() {
+            return Err(FetchError::Roots(std::io::Error::other(
+                "there is no certificate (BEGIN CERTIFICATE) in the file",
+            )));
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| FetchError::Roots(std::io::Error::other(error)))?
+            .with_root_certificates(store)
+            .with_no_client_auth();
+        Ok(Self::over(HttpsConnectorBuilder::new().with_tls_config(config)))
     }
 
     /// Sends one request and reads the whole answer. Redirects are answers like others.

@@ -577,3 +577,5 @@ async fn the_redirect_port_redirects_and_serves_nothing() {
     assert!(leaked.starts_with("HTTP/1.1 400 Bad Request\r\n") && !leaked.contains("location:"), "{leaked}");
     assert!(ask("Host: other.example.com\r\n").await.starts_with("HTTP/1.1 404 Not Found\r\n"));
 }
+
+mod challenges;

@@ -2,9 +2,11 @@
 //! primitives ([`backend`]); the verbs here are written once on top of them. Decisions stay in `oauth`.
 
 pub mod backend;
+mod certificates;
 mod embedded;
 mod grants;
 mod keys;
+mod leases;
 mod logins;
 mod operator;
 mod queues;
@@ -29,6 +31,10 @@ use crate::secret::Secret;
 use crate::time::Timestamp;
 
 pub use crate::oauth::StoredKey;
+pub use certificates::{
+    AcmeAccount, AcmeOrder, OpenChallenge, Ordered, Renewal, StoredCertificate, Suggested,
+};
+pub use leases::Held;
 pub use operator::{GrantsOf, Page};
 pub use resealing::Resealed;
 pub use schema::SCHEMA;

@@ -24,6 +24,12 @@
 //! | `pins-of:<digest of subject>` | logins | log, a hint | never |
 //! | `ring:signing`, `ring:refresh`, `ring:session` | [`StoredKey`]s | sealed | never |
 //! | `lease:<digest of name>` | [`Lease`] | record | when the lease does |
+//! | `acme-account:<digest of directory and binding>` | [`AcmeAccount`] | sealed | never |
+//! | `certificate:<digest of directory and host>`, `certificate:<digest of host>` for the newest of all | [`StoredCertificate`] | sealed | long after the certificate |
+//! | `acme-order:<digest of directory and host>` | [`AcmeOrder`] | sealed | with the order, or a week later |
+//! | `challenge:<digest of kind, host and token>` | what it is answered with | sealed | an hour later |
+//! | `renewal:<digest of directory and host>` | [`Renewal`] | record | a year later |
+//! | `meta:certificates` | a mark that changes with each of those | record | never |
 //! | `count:<digest of name>:<window>` | a counter | number | with its window |
 //!
 //! A record is a version byte and JSON `{"exp":…,"value":…}`, `exp` absent where there is no end. A sealed record is the
@@ -44,13 +50,18 @@
 //! | `grant`, `grants-of-…`, `revoked` | consents of people whom the access rules let in, by `limits.authorize` |
 //! | `pin`, `pins-of` | logins that the access rules name |
 //! | `ring` | keys, by their rotation |
+//! | `acme-account` | one for each directory that was ever configured |
+//! | `certificate`, `acme-order`, `challenge`, `renewal` | one for each configured host and directory, and `lease` |
 //! | `count` | 16,384 for each of two limits, in this window and those of the last twenty minutes |
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::backend::Name;
-use super::{Damage, Flow, Revocation, RingKind, Session, StoreError, StoredKey, UserRecord};
+use super::{
+    AcmeAccount, AcmeOrder, Damage, Flow, OpenChallenge, Ordered, Renewal, Revocation, RingKind, Session,
+    StoreError, StoredCertificate, StoredKey, UserRecord,
+};
 use crate::oauth::{AttemptId, Client, ClientId, Grant, GrantId, ShardId, Subject};
 use crate::seal::Sealer;
 use crate::secret::{Digest, Secret};
@@ -64,7 +75,8 @@ pub(super) const CHECK: &str = "portcullis";
 pub(super) const RESEALING: u32 = 1;
 /// The kinds whose records are sealed: how their names begin. The one list of them: a record of these is sealed when it is
 /// written, opened when it is read, and sealed again under another `secret_key`. They lie in no shard.
-pub(super) const SEALED: [&str; 4] = ["meta:check", "flow:", "user:", "ring:"];
+pub(super) const SEALED: [&str; 8] =
+    ["meta:check", "flow:", "user:", "ring:", "acme-account:", "certificate:", "acme-order:", "challenge:"];
 /// How the names of the revocation logs begin: those a reader goes on from where it was.
 pub(super) const REVOKED: &str = "revoked:";
 /// The form of every record.
@@ -86,6 +98,10 @@ impl Record for String {}
 impl Record for Flow {}
 impl Record for UserRecord {}
 impl Record for Vec<StoredKey> {}
+impl Record for AcmeAccount {}
+impl Record for StoredCertificate {}
+impl Record for AcmeOrder {}
+impl Record for Renewal {}
 
 /// Whose a login of the access rules is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -303,6 +319,42 @@ pub(super) fn user(subject: &Subject) -> Name {
 
 pub(super) fn lease(what: &str) -> Name {
     digested("lease", what)
+}
+
+/// A URL has no space in it, so two pairs never are one name.
+pub(super) fn acme_account(directory: &str, binding: Option<&str>) -> Name {
+    digested("acme-account", &format!("{directory} {}", binding.unwrap_or_default()))
+}
+
+/// What a directory issued for a host. Neither has a space in it.
+pub(super) fn certificate(of: Ordered<'_>) -> Name {
+    digested("certificate", &format!("{} {}", of.directory, of.host))
+}
+
+/// What any directory issued for a host last.
+pub(super) fn newest_certificate(host: &str) -> Name {
+    digested("certificate", host)
+}
+
+pub(super) fn acme_order(of: Ordered<'_>) -> Name {
+    digested("acme-order", &format!("{} {}", of.directory, of.host))
+}
+
+pub(super) fn renewal(of: Ordered<'_>) -> Name {
+    digested("renewal", &format!("{} {}", of.directory, of.host))
+}
+
+/// The mark of [`super::Store::certificates_changed`].
+pub(super) fn certificates() -> Name {
+    Name::new("meta:certificates".to_owned())
+}
+
+/// A host has no space in it.
+pub(super) fn challenge(challenge: OpenChallenge<'_>) -> Name {
+    match challenge {
+        OpenChallenge::Http01 { host, token } => digested("challenge", &format!("http-01 {host} {token}")),
+        OpenChallenge::TlsAlpn01 { host } => digested("challenge", &format!("tls-alpn-01 {host}")),
+    }
 }
 
 pub(super) fn pin(login: &str) -> Name {

@@ -1,13 +1,11 @@
-//! Verbs for the people themselves: the one record of a user, pins taken back, which provider's people they are, and
-//! leases, so that of several processes one does what must not be done twice.
+//! Verbs for the people themselves: the one record of a user, pins taken back, and which provider's people they are.
 
 use serde::{Deserialize, Serialize};
 
 use super::backend::Expect;
-use super::schema::{self, Lease, Pin, Provider};
+use super::schema::{self, Pin, Provider};
 use super::{Loaded, OpenError, Store, StoreError, Swap};
 use crate::oauth::{Known, Subject};
-use crate::secret;
 use crate::time::Timestamp;
 
 /// What is kept of a user between sign-ins: one record a user, sealed. It outlives the user's grants.
@@ -96,23 +94,5 @@ impl Store {
         } else {
             Err(OpenError::Provider { found, configured: ours.origin })
         }
-    }
-
-    /// Whether the caller may do what only one may do until `until`; nobody else may before.
-    ///
-    /// # Errors
-    /// [`StoreError`]. After [`StoreError::Away`] nobody may until then.
-    pub async fn lease(&self, what: &str, until: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
-        let name = schema::lease(what);
-        // A lease that has ended may still lie there: it is replaced, by one.
-        let expect = match self.backend.get(&name).await? {
-            None => Expect::Absent,
-            Some(bytes) if schema::read::<Lease>(&name, &bytes, &self.sealer)?.at(now).is_some() => {
-                return Ok(false);
-            }
-            Some(bytes) => Expect::Equal(bytes),
-        };
-        let lease = Lease { holder: secret::to_base64url(&secret::random::<16>()) };
-        Ok(self.write(name, &lease, Some(until), expect).await? == Swap::Done)
     }
 }

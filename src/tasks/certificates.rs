@@ -4,9 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use super::Tasks;
+use crate::acme::Acme;
 use crate::certs::{CertificateError, Certificates, Look};
 use crate::clock::Clock;
 use crate::time::Timestamp;
@@ -19,6 +22,45 @@ impl Tasks {
     /// Watches over the certificates, too.
     pub fn watch_certificates(&mut self, certificates: Arc<Certificates>, clock: Arc<dyn Clock>) {
         self.running.push(tokio::spawn(watch(certificates, clock)));
+    }
+}
+
+/// Ordering certificates; ends when it is told so, or when this is dropped.
+pub struct Ordering {
+    stop: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+/// How long an order may take to put itself aside.
+const ASIDE: Duration = Duration::from_secs(5);
+
+impl Tasks {
+    /// Looks after the certificates that come by ACME, if they do.
+    #[must_use]
+    pub fn order_certificates(&self, acme: Option<&Arc<Acme>>) -> Ordering {
+        let stop = CancellationToken::new();
+        let task = acme.map(|acme| tokio::spawn(Arc::clone(acme).run(stop.clone())));
+        Ordering { stop, task }
+    }
+}
+
+impl Ordering {
+    /// Puts what is under way aside, so that another process can go on with it at once.
+    pub async fn end(mut self) {
+        self.stop.cancel();
+        if let Some(mut task) = self.task.take()
+            && tokio::time::timeout(ASIDE, &mut task).await.is_err()
+        {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Ordering {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 

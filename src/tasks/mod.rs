@@ -15,6 +15,8 @@ use crate::gateway::Shared;
 use crate::oauth::TokenLives;
 use crate::store::{FeedPosition, StoreError};
 
+pub use certificates::Ordering;
+
 const POLL: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_mins(10);
 

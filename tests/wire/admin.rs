@@ -24,10 +24,10 @@ struct Rig {
 
 /// What a command said, and how it ended.
 #[derive(Debug)]
-struct Said {
-    status: i32,
-    out: String,
-    errors: String,
+pub(crate) struct Said {
+    pub(crate) status: i32,
+    pub(crate) out: String,
+    pub(crate) errors: String,
 }
 
 impl Said {
@@ -36,18 +36,18 @@ impl Said {
         Self { status: output.status.code().unwrap(), out: text(output.stdout), errors: text(output.stderr) }
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// Ended well, with nothing on standard error.
-    fn good(self) -> Self {
+    pub(crate) fn good(self) -> Self {
         assert_eq!((self.status, self.errors.as_str()), (0, ""), "{self:?}");
         self
     }
 
     /// Refused with exactly this.
-    fn is_refused(&self, status: i32, error: &str) {
+    pub(crate) fn is_refused(&self, status: i32, error: &str) {
         assert_eq!((self.status, self.out.as_str()), (status, ""), "{self:?}");
         assert_eq!(self.errors, format!("portcullis: {error}\n"));
     }
@@ -61,7 +61,7 @@ fn portcullis(arguments: &[&str]) -> Command {
 }
 
 /// Runs a command to its end while the gateway, whose answers it waits for, has this thread too.
-async fn run(arguments: &[&str]) -> Said {
+pub(crate) async fn run(arguments: &[&str]) -> Said {
     let mut command = portcullis(arguments);
     Said::of(tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap())
 }
@@ -765,7 +765,7 @@ async fn an_id_that_looks_like_an_option_is_an_id() {
 
 #[test]
 fn every_command_has_examples_and_says_its_exit_status() {
-    for family in ["client", "grant", "token", "user", "key"] {
+    for family in ["cert", "client", "grant", "token", "user", "key"] {
         let help = Said::of(portcullis(&[family, "--help"]).output().unwrap()).good().out;
         assert!(
             help.contains(&format!("Examples:\n  portcullis {family} "))

@@ -6,7 +6,7 @@ use crate::oauth::{
     User,
 };
 use crate::secret::Key;
-use crate::store::{FlowRequest, UserToken};
+use crate::store::{FlowRequest, Suggested, UserToken};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -135,6 +135,54 @@ fn open_records_are_written_as_ever() {
         &Session { facts: in_team, expires: NOW },
         Some(NOW),
         r#"{"exp":1800000000,"value":{"facts":{"user":{"subject":"github:583231","login":"Octocat","email":"octocat@example.com"},"pinned":["octocat"],"orgs":["example"],"teams":["example/core"]},"expires":1800000000}}"#,
+    );
+}
+
+#[test]
+fn what_is_kept_of_acme_is_written_as_ever() {
+    let account = AcmeAccount { credentials: "{}".to_owned(), email: "ops@example.com".to_owned() };
+    is_written_as(&account, None, r#"{"value":{"credentials":"{}","email":"ops@example.com"}}"#);
+    let certificate = StoredCertificate {
+        host: "a.example".to_owned(),
+        directory: "https://ca.example/dir".to_owned(),
+        chain: "CHAIN".to_owned(),
+        key: "KEY".to_owned(),
+        issued: NOW,
+    };
+    is_written_as(
+        &certificate,
+        Some(NOW),
+        r#"{"exp":1800000000,"value":{"host":"a.example","directory":"https://ca.example/dir","chain":"CHAIN","key":"KEY","issued":1800000000}}"#,
+    );
+    let order = AcmeOrder {
+        url: "https://ca.example/order/1".to_owned(),
+        key: "KEY".to_owned(),
+        challenge: "http-01".to_owned(),
+    };
+    is_written_as(
+        &order,
+        Some(NOW),
+        r#"{"exp":1800000000,"value":{"url":"https://ca.example/order/1","key":"KEY","challenge":"http-01"}}"#,
+    );
+    is_written_as(&Renewal::default(), Some(NOW), r#"{"exp":1800000000,"value":{}}"#);
+    let suggested = Suggested {
+        serial: "01:02".to_owned(),
+        window: Some((NOW, Timestamp::from_seconds(1_800_086_400))),
+        again: NOW,
+        explanation: Some("https://ca.example/why".to_owned()),
+    };
+    let renewal = Renewal {
+        failures: 2,
+        problem: Some("P".to_owned()),
+        next: Some(NOW),
+        challenge: Some("http-01".to_owned()),
+        asked: true,
+        suggested: Some(suggested),
+    };
+    is_written_as(
+        &renewal,
+        None,
+        r#"{"value":{"failures":2,"problem":"P","next":1800000000,"challenge":"http-01","asked":true,"suggested":{"serial":"01:02","window":[1800000000,1800086400],"again":1800000000,"explanation":"https://ca.example/why"}}}"#,
     );
 }
 
@@ -311,6 +359,37 @@ fn names_are_digests_and_stay_as_they_are() {
         assert_eq!(name.as_str(), golden);
     }
     assert_eq!(grant(grant_id).shard(), revoked(grant_id.shard()).shard(), "one slot");
+}
+
+#[test]
+fn names_of_what_is_kept_of_acme_stay_as_they_are() {
+    let of = Ordered { directory: "https://ca.example/dir", host: "a.example" };
+    let names = [
+        (
+            acme_account("https://ca.example/dir", None),
+            "acme-account:sDHyXik5yayqJREl5ZfB46s2B8js4ZkSxRtOh6mGFMw",
+        ),
+        (
+            acme_account("https://ca.example/dir", Some("kid-1")),
+            "acme-account:lJjQujeMbn9vhB7clbD8Ag1AkJLyhB9JXTPPCpwxvrw",
+        ),
+        (certificate(of), "certificate:Vvmb2UnkUTJqoHMtEq2gA5l6RIgzFpHVMyKChIXwMmM"),
+        (newest_certificate("a.example"), "certificate:uOdFM3GgJNquBvMWRJLAr83hNMd0fBVbPYPCDeNB6FU"),
+        (acme_order(of), "acme-order:Vvmb2UnkUTJqoHMtEq2gA5l6RIgzFpHVMyKChIXwMmM"),
+        (renewal(of), "renewal:Vvmb2UnkUTJqoHMtEq2gA5l6RIgzFpHVMyKChIXwMmM"),
+        (certificates(), "meta:certificates"),
+        (
+            super::challenge(OpenChallenge::Http01 { host: "a.example", token: "t" }),
+            "challenge:wbRd0zdmFGCeUFDpAMUDlOI9S1KIX1r1P5OACNf8F38",
+        ),
+        (
+            super::challenge(OpenChallenge::TlsAlpn01 { host: "a.example" }),
+            "challenge:WVSNZ9vTwSmMEiM_Le8pp-iG1cAydtZSXIgSFarBsiQ",
+        ),
+    ];
+    for (name, golden) in names {
+        assert_eq!(name.as_str(), golden);
+    }
 }
 
 #[test]
