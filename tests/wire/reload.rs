@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use crate::admin::run;
+use crate::certs::ordering;
 use crate::client::{CALL, Client, SignedIn, call, http1_on, piece, tls, whole};
 use crate::process::{Place, Process, plain, secure};
 use crate::recorder::{RESULT, Recorder};
@@ -213,6 +215,34 @@ async fn a_host_without_a_certificate_refuses_the_configuration_and_other_files_
         both.replace("key: \"a.key\" }", "key: \"a.key\" }, { certificate: \"b.pem\", key: \"b.key\" }");
     reload(&place, &process, &files, &format!("{IN_USE}services added: other; changed: tls.files")).await;
     tls(&place, "other.example", &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_certificate_of_a_new_host_is_ordered_without_a_restart() {
+    let place = Place::new();
+    let yaml = ordering();
+    let process = place.start(&yaml);
+    let tried = |host: &str| {
+        let about = format!("host=\"{host}\"");
+        process
+            .log()
+            .lines()
+            .filter(|line| line.contains(&about) && line.contains("no certificate: "))
+            .count()
+    };
+    process.says("no certificate: the certificate authority cannot be reached").await;
+    let more = "  new: { url: \"https://new.example:{port}/mcp\", upstream: \"http://127.0.0.1:9/mcp\" }\n";
+    let told = format!("{IN_USE}services added: new");
+    reload(&place, &process, &format!("{yaml}{more}"), &told).await;
+    let started = Instant::now();
+    while tried("new.example") == 0 {
+        assert!(started.elapsed() < Duration::from_secs(10), "{}", process.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let socket = place.folder().join("admin.sock");
+    let listed = run(&["cert", "list", "--socket", socket.to_str().unwrap()]).await.good().out;
+    let hosts: Vec<_> = listed.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(hosts, ["auth.example", "new.example", "other.example"]);
 }
 
 #[tokio::test]
