@@ -75,7 +75,8 @@ async fn finish(
     verifier: &Secret,
     orgs: &[&str],
 ) -> Result<Person, IdentityError> {
-    github.finish(code, verifier, &asked(orgs), NOW).await.map(|signed_in| signed_in.person)
+    let asked = Asked { orgs: orgs.iter().map(|&org| org.to_owned()).collect(), ..asked(&[]) };
+    github.finish(code, verifier, &asked, NOW).await.map(|signed_in| signed_in.person)
 }
 
 /// Signs in; who, and the token.
