@@ -10,16 +10,16 @@ use instant_acme::{
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls_pki_types::CertificateDer;
 
-use super::Acme;
 use super::account::Signed;
 use super::trouble::{Refusal, Trouble};
+use super::{Acme, readable};
 use crate::certs::{self, ChallengeKind, Facts, Unusable};
 use crate::secret::to_base64url;
 use crate::store::{AcmeOrder, OpenChallenge, StoredCertificate};
 
 /// How long we wait at a time for a challenge to be looked at, and for a certificate: the server says how often to ask.
 const PATIENCE: RetryPolicy =
-    RetryPolicy::new().initial_delay(Duration::from_millis(400)).backoff(1.3).timeout(Duration::from_mins(5));
+    RetryPolicy::new().initial_delay(Duration::from_millis(400)).backoff(1.3).timeout(Duration::from_mins(2));
 /// How long an order is remembered; the server forgets it sooner.
 const ORDER_LIFE: Duration = Duration::from_hours(24 * 7);
 /// How long a challenge is answered at most.
@@ -67,9 +67,8 @@ impl Acme {
         wanted: &Wanted<'_>,
     ) -> Result<Option<(Order, AcmeOrder)>, Trouble> {
         let host = wanted.host;
-        let Some(begun) = self.store.acme_order(self.ordered(host), self.clock.now()).await? else {
-            return Ok(None);
-        };
+        let begun = readable(self.store.acme_order(self.ordered(host), self.clock.now()).await)?;
+        let Some(begun) = begun else { return Ok(None) };
         match signed.account.order(begun.url.clone()).await.map_err(|error| signed.trouble(error)) {
             Ok(mut order) => {
                 if !self.is_over(&mut order, wanted).await {

@@ -111,10 +111,10 @@ impl Trouble {
         }
     }
 
-    /// The kind of the problem document, if it is one.
-    pub(super) fn kind(&self) -> Option<&str> {
+    /// The problem document, if it is one.
+    const fn refusal(&self) -> Option<&Refusal> {
         match self {
-            Self::Refused(refusal) | Self::Unproven { refusal, .. } => Some(&refusal.kind),
+            Self::Refused(refusal) | Self::Unproven { refusal, .. } => Some(refusal),
             Self::Away { .. }
             | Self::NotOffered(_)
             | Self::Unfinished
@@ -124,6 +124,11 @@ impl Trouble {
             | Self::Store(_)
             | Self::Ours(_) => None,
         }
+    }
+
+    /// The kind of the problem document.
+    pub(super) fn kind(&self) -> Option<&str> {
+        self.refusal().map(|refusal| refusal.kind.as_str())
     }
 
     /// How much it matters to try again.
@@ -142,18 +147,8 @@ impl Trouble {
 
     /// How long the server wants to be left alone.
     pub(super) fn wait(&self) -> Option<Duration> {
-        match self {
-            Self::Refused(Refusal { wait, .. })
-            | Self::Unproven { refusal: Refusal { wait, .. }, .. }
-            | Self::Away { wait, .. } => wait.map(|wait| wait.min(LONGEST_RETRY)),
-            Self::NotOffered(_)
-            | Self::Unfinished
-            | Self::Invalid
-            | Self::Strange(_)
-            | Self::Unusable(_)
-            | Self::Store(_)
-            | Self::Ours(_) => None,
-        }
+        let wait = if let Self::Away { wait, .. } = self { *wait } else { self.refusal()?.wait };
+        wait.map(|wait| wait.min(LONGEST_RETRY))
     }
 
     /// Whether another challenge may do where this one did not.

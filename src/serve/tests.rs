@@ -194,11 +194,19 @@ impl Tls {
 }
 
 fn client(ca: &Path, alpn: &[&[u8]]) -> ClientConfig {
+    client_of(ca, alpn, rustls::DEFAULT_VERSIONS)
+}
+
+fn client_of(
+    ca: &Path,
+    alpn: &[&[u8]],
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -312,6 +320,19 @@ async fn sessions_are_resumed() {
         let response = hyper1(stream).await.send_request(get("/")).await.unwrap();
         text(response).await;
     }
+}
+
+#[tokio::test]
+async fn a_key_exchange_that_outlives_quantum_computers_is_preferred_and_tls_1_2_is_spoken_too() {
+    let tls = Tls::new(&["localhost"]);
+    let running = tls.start(Limits::default());
+    let stream = tls.connect(&running, "localhost", &[]).await.unwrap();
+    let group = stream.get_ref().1.negotiated_key_exchange_group().unwrap().name();
+    assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
+    let old = client_of(&tls.directory.path().join("ca.pem"), &[], &[&rustls::version::TLS12]);
+    let connector = TlsConnector::from(Arc::new(old));
+    let stream = connector.connect("localhost".try_into().unwrap(), running.connect().await).await.unwrap();
+    assert_eq!(stream.get_ref().1.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
 }
 
 #[tokio::test]
