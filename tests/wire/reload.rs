@@ -180,37 +180,56 @@ async fn a_bad_file_changes_nothing_and_says_all_that_is_wrong_with_it() {
     assert_eq!(status(&client, "/mcp", &signed_in).await, 200);
 }
 
-#[tokio::test]
-async fn a_host_without_a_certificate_refuses_the_configuration_and_other_files_bring_it() {
-    let (place, upstream) = (Place::new(), Recorder::start().await);
-    let pair = |file: &str, name: &str| {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = certificate.self_signed(&key).unwrap();
-        std::fs::write(place.folder().join(format!("{file}.pem")), certificate.pem()).unwrap();
-        std::fs::write(place.folder().join(format!("{file}.key")), key.serialize_pem()).unwrap();
-        certificate.pem()
-    };
-    pair("a", "localhost");
-    std::fs::create_dir(place.folder().join("ca")).unwrap();
-    std::fs::write(place.folder().join("ca/ca.pem"), pair("b", "other.example")).unwrap();
+/// A certificate for `names` and its key, as `<file>.pem` and `<file>.key`.
+fn certificate(place: &Place, file: &str, names: &[&str]) -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    std::fs::write(place.folder().join(format!("{file}.key")), key.serialize_pem()).unwrap();
+    std::fs::write(place.folder().join(format!("{file}.pem")), certificate.pem()).unwrap();
+    certificate.pem()
+}
+
+/// A gateway with a certificate in `a.pem` for localhost alone, which refuses a configuration that has `other`, too; that
+/// configuration.
+async fn refused_for_a_certificate(place: &Place, upstream: &Recorder) -> (Process, String) {
+    certificate(place, "a", &["localhost"]);
     let both = secure(upstream.address)
         .replace("{ local_ca: \"{folder}/ca\" }", "{ files: [{ certificate: \"a.pem\", key: \"a.key\" }] }");
-    let one = both.split("  other:").next().unwrap();
-    let process = place.start(one);
-    reload(&place, &process, &both, AS_BEFORE).await;
-    assert_eq!(
-        said(&process, ""),
-        [
-            "ERROR TLS certificates: no certificate is for other.example",
-            "ERROR the configuration of before stays in use"
-        ]
-    );
-    assert!(tls(&place, "other.example", &[]).await.is_err());
+    let process = place.start(both.split("  other:").next().unwrap());
+    reload(place, &process, &both, AS_BEFORE).await;
+    let wanted =
+        ["ERROR TLS certificates: no certificate is for other.example", &format!("ERROR {AS_BEFORE}")];
+    assert_eq!(said(&process, ""), wanted);
+    (process, both)
+}
+
+/// Whether a client that trusts this certificate is shown it for `other`.
+async fn is_shown(place: &Place, certificate: String) -> bool {
+    std::fs::create_dir_all(place.folder().join("ca")).unwrap();
+    std::fs::write(place.folder().join("ca/ca.pem"), certificate).unwrap();
+    tls(place, "other.example", &[]).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_host_without_a_certificate_is_refused_and_comes_with_another_file() {
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let (process, both) = refused_for_a_certificate(&place, &upstream).await;
+    let other = certificate(&place, "b", &["other.example"]);
+    assert!(!is_shown(&place, other.clone()).await);
     let files =
         both.replace("key: \"a.key\" }", "key: \"a.key\" }, { certificate: \"b.pem\", key: \"b.key\" }");
     reload(&place, &process, &files, &format!("{IN_USE}services added: other; changed: tls.files")).await;
-    tls(&place, "other.example", &[]).await.unwrap();
+    assert!(is_shown(&place, other).await);
+}
+
+#[tokio::test]
+async fn a_host_without_a_certificate_comes_as_soon_as_its_certificate_does() {
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let (process, _) = refused_for_a_certificate(&place, &upstream).await;
+    let both = certificate(&place, "a", &["localhost", "other.example"]);
+    process.says(&format!("{IN_USE}services added: other")).await;
+    assert!(is_shown(&place, both).await);
 }
 
 #[tokio::test]

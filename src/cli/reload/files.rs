@@ -35,6 +35,14 @@ impl Files {
         result
     }
 
+    /// Has further files watched, which are about to be read.
+    pub(super) fn also<'a>(&mut self, paths: impl Iterator<Item = &'a PathBuf>) {
+        for path in paths {
+            self.read.entry(path.clone()).or_insert_with_key(look);
+        }
+        self.last = self.read.clone();
+    }
+
     /// Whether what was read is there no more as it was. It must look the same twice: files are often not written in one step, nor
     /// one together with another.
     pub(super) fn are_replaced(&mut self) -> bool {
@@ -200,6 +208,17 @@ services: { echo: { url: \"http://localhost:8080/mcp\", upstream: \"http://127.0
             crate::config::read(file, surroundings).unwrap();
             folder.replace("portcullis.yaml", &format!("{YAML}drain: 1s\n"));
         });
+        assert!(seen(&mut files));
+    }
+
+    #[test]
+    fn further_files_are_watched_too() {
+        let folder = Folder::new();
+        let mut files = folder.files();
+        let further = folder.path("a.pem");
+        files.also([&further].into_iter());
+        assert!(!seen(&mut files));
+        folder.write("a.pem", "a certificate");
         assert!(seen(&mut files));
     }
 

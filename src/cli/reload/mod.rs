@@ -22,7 +22,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::serve;
-use crate::certs::Certificates;
+use crate::certs::{self, Certificates};
 use crate::config::{self, Checked, Config, Surroundings};
 use crate::gateway::{Gateway, Site};
 use crate::oauth::KeySchedule;
@@ -113,6 +113,10 @@ impl Reload {
             Ok(checked) => checked,
             Err(problems) => return self.refuse(problems.lines()),
         };
+        // With other certificates a configuration may be good that is refused now.
+        if let certs::Settings::Files(pairs) = &config.tls {
+            self.files.also(pairs.iter().flat_map(|pair| [&pair.certificate, &pair.key]));
+        }
         match self.running.take(config) {
             Ok(difference) => self.tell(&difference, &remarks, asked),
             Err(error) => self.refuse(&[format!("{error:#}")]),
