@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use portcullis::config::{self, Checked, Problems, Surroundings};
-use portcullis::{certs, cli, identity, serve, store};
+use portcullis::{certs, cli, serve, store};
 use proptest::prelude::*;
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -344,22 +344,6 @@ fn a_local_ca_makes_certificates_for_every_host() {
     let certs::Settings::LocalCa { directory } = &checked.config.tls else { panic!() };
     assert_eq!(directory, Path::new("ca"));
     assert_eq!(checked.config.hosts(), ["::1", "a.example.com"]);
-}
-
-#[test]
-fn github_is_asked_for_no_more_than_is_needed() {
-    let wants = |text: String| match Fake::default().read(text).unwrap().config.identity {
-        identity::Settings::GitHub(github) => (github.wants_orgs, github.wants_email),
-        identity::Settings::Dev => panic!(),
-    };
-    assert_eq!(wants(minimal(FILES)), (false, false));
-    assert_eq!(wants(minimal(FILES).replace("users: octocat", "orgs: Example")), (true, false));
-    assert_eq!(wants(minimal(FILES).replace("users: octocat", "teams: Example/Core")), (true, false));
-    assert_eq!(wants(minimal(FILES).replace("/mcp }", "/mcp, forward_email: true }")), (false, true));
-    let unused = minimal(FILES)
-        .replace("users: octocat", "orgs: example")
-        .replace("/mcp }", "/mcp, access: { users: a } }");
-    assert_eq!(wants(unused), (false, false), "no service has the rule with the organisation");
 }
 
 #[test]

@@ -33,6 +33,8 @@ mod proxies;
 mod recorder;
 #[path = "wire/redirect.rs"]
 mod redirect;
+#[path = "wire/reload.rs"]
+mod reload;
 #[path = "wire/revocation.rs"]
 mod revocation;
 #[path = "wire/slow.rs"]

@@ -12,6 +12,7 @@ mod facts;
 pub mod grant;
 pub mod key;
 mod port;
+mod reload;
 pub mod serve;
 mod table;
 pub mod token;

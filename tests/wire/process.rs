@@ -126,6 +126,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// One that is just starting.
+    pub(crate) fn begin(file: &Path) -> Self {
+        Self::spawn("serve", file, &[])
+    }
+
     fn spawn(command: &str, file: &Path, environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
             .arg(command)
