@@ -30,7 +30,7 @@ const TABLE: &[(&str, &str)] = &[
         "gateway",
         "clock fetch host identity mcp oauth pages policy seal secret store telemetry time token upstream",
     ),
-    ("internal", "secret time"),
+    ("internal", "host secret time"),
     ("admin", "acme certs gateway oauth secret store time"),
     ("tasks", "acme certs clock gateway oauth secret store time"),
     ("serve", "certs gateway telemetry"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Status;
 use super::metrics::Metrics;
+use crate::host::{is_loopback_name, without_port};
 use crate::secret::{Digest, Secret};
 
 const JSON: &str = "application/json";
@@ -29,6 +30,10 @@ pub(super) struct Desk {
 enum Refusal {
     #[error("this needs the token that is configured as internal_token, as `Authorization: Bearer TOKEN`")]
     Token,
+    #[error(
+        "without a token, this is told to this machine only: ask by http://localhost or a loopback address"
+    )]
+    Host,
     #[error("there is nothing here; there are /health, /ready and /metrics")]
     Nothing,
     #[error("this address answers GET and HEAD only")]
@@ -71,6 +76,10 @@ impl Desk {
         if self.token.is_some() && presented(request.headers()) != self.token {
             return Err(Refusal::Token);
         }
+        // A web page elsewhere can have a browser on this machine ask by a name of its own that leads here (DNS rebinding).
+        if self.token.is_none() && !names_this_machine(request.headers()) {
+            return Err(Refusal::Host);
+        }
         let page = match request.uri().path() {
             "/health" => Page::Health,
             "/ready" => Page::Ready,
@@ -85,6 +94,12 @@ impl Desk {
             Ok(page)
         }
     }
+}
+
+/// Whether Host is a loopback name, or absent as in HTTP/1.0.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    hosts.all(|host| host.to_str().is_ok_and(|host| is_loopback_name(without_port(host))))
 }
 
 /// The one bearer token of a request (RFC 6750 §2.1), as its digest: comparing those tells nothing of how much was right.
@@ -109,6 +124,7 @@ impl Refusal {
     const fn status(self) -> StatusCode {
         match self {
             Self::Token => StatusCode::UNAUTHORIZED,
+            Self::Host => StatusCode::FORBIDDEN,
             Self::Nothing => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
@@ -118,6 +134,7 @@ impl Refusal {
     const fn code(self) -> &'static str {
         match self {
             Self::Token => "unauthorized",
+            Self::Host => "forbidden",
             Self::Nothing => "not_found",
             Self::Method => "method_not_allowed",
             Self::Body => "body_not_allowed",
@@ -130,7 +147,7 @@ impl Refusal {
         let header = match self {
             Self::Token => Some((WWW_AUTHENTICATE, "Bearer")),
             Self::Method => Some((ALLOW, "GET, HEAD")),
-            Self::Nothing | Self::Body => None,
+            Self::Host | Self::Nothing | Self::Body => None,
         };
         if let Some((name, value)) = header {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -219,6 +236,27 @@ mod tests {
         {
             assert_eq!(told(open().answer(&get(path))).await, (404, nothing.into()), "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn without_a_token_a_web_page_elsewhere_learns_nothing_by_a_name_of_its_own() {
+        for host in ["localhost:9400", "LOCALHOST", "127.0.0.1:9400", "[::1]:9400", "127.0.0.2"] {
+            let response = open().answer(&with("/health", &[(HOST, host)]));
+            assert_eq!(response.status(), StatusCode::OK, "{host}");
+        }
+        let refused = r#"{"error":"forbidden","error_description":"without a token, this is told to this machine only: ask by http://localhost or a loopback address"}"#;
+        for host in ["rebound.example:9400", "localhost.example", "10.0.0.1", ""] {
+            for path in ["/health", "/metrics", "/nothing"] {
+                assert_eq!(
+                    told(open().answer(&with(path, &[(HOST, host)]))).await,
+                    (403, refused.into()),
+                    "{host}"
+                );
+            }
+        }
+        let with_token =
+            with("/health", &[(HOST, "gateway.internal"), (AUTHORIZATION, &format!("Bearer {TOKEN}"))]);
+        assert_eq!(closed().answer(&with_token).status(), StatusCode::OK);
     }
 
     #[tokio::test]
