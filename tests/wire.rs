@@ -19,6 +19,8 @@ mod clients;
 mod drain;
 #[path = "wire/evicted.rs"]
 mod evicted;
+#[path = "wire/internal.rs"]
+mod internal;
 #[path = "wire/keys.rs"]
 mod keys;
 #[path = "wire/log.rs"]

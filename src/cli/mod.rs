@@ -8,6 +8,7 @@ pub mod client;
 pub mod demo;
 #[cfg(feature = "echo")]
 pub mod echo_server;
+mod facts;
 pub mod grant;
 pub mod key;
 mod port;

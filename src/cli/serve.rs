@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::facts::Witnesses;
 use super::reload::{self, Running, Source};
 use super::{check, port};
 use crate::acme::Acme;
@@ -25,9 +26,9 @@ use crate::gateway::{
 };
 use crate::identity::{self, Dev, GitHub, Identity};
 use crate::seal::Sealer;
-use crate::serve::Listeners;
+use crate::serve::{Listeners, bind_beside};
 use crate::store::Store;
-use crate::{tasks, telemetry};
+use crate::{internal, tasks, telemetry};
 
 /// Runs the gateway that `file` describes until SIGTERM or SIGINT.
 #[must_use]
@@ -71,6 +72,7 @@ pub(super) async fn serve(
     ready: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&config.serve).map_err(port::explained)?;
+    let (status, internal) = answer_probes(&config.internal)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let hosts = config.hosts();
     let certificates = Certificates::load(&config.tls, &hosts, clock.now()).context("TLS certificates")?;
@@ -90,16 +92,18 @@ pub(super) async fn serve(
     for service in &config.gateway.services {
         tracing::info!(service = service.name, url = service.resource.as_str(), upstream = %service.upstream.url, "serving");
     }
-    let gateway = Arc::new(Gateway::new(Site::new(config.gateway.clone()), shared));
+    let gateway = Arc::new(Gateway::new(Site::new(config.gateway.clone()), Arc::clone(&shared)));
     let running = Running {
         config: config.clone(),
         gateway: Arc::clone(&gateway),
         certificates: certificates.clone(),
         schedule,
     };
-    let ordering = background.order_certificates(acme.as_ref());
-    let administered =
-        Administered { gateway: Arc::clone(&gateway), keepers: Keepers { certificates, acme } };
+    let keepers = Keepers { certificates, acme };
+    let witnesses = Witnesses { shared, gateway: Arc::clone(&gateway), keepers: keepers.clone() };
+    status.store_was_read(Arc::new(witnesses));
+    let ordering = background.order_certificates(keepers.acme.as_ref());
+    let administered = Administered { gateway: Arc::clone(&gateway), keepers };
     let admin = admin::start(&config.admin, administered)?;
     let stop = asked_to_stop()?;
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
@@ -108,11 +112,22 @@ pub(super) async fn serve(
     if let Some(source) = source {
         background.also(reload::follow(source, running));
     }
-    listeners.serve(config.serve, tls, gateway, stop).await?;
+    status.accepts();
+    listeners.serve(config.serve, tls, gateway, status.stops_at(stop)).await?;
     ordering.end().await;
-    drop((admin, background));
+    drop((admin, background, internal));
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The internal listener, which answers from the first moment on; bound with the others, so that a taken port is told at once.
+fn answer_probes(
+    settings: &internal::Settings,
+) -> anyhow::Result<(Arc<internal::Status>, internal::Listening)> {
+    let sockets = bind_beside(&settings.listen).map_err(port::explained)?;
+    let status = Arc::new(internal::Status::default());
+    let listening = internal::start(sockets, settings.token.as_ref(), Arc::clone(&status));
+    Ok((status, listening.context("the internal listener")?))
 }
 
 /// Who orders certificates, if they come by ACME; what there is already is shown.

@@ -10,6 +10,7 @@ use super::admin;
 use super::clients;
 use super::documents;
 use super::identity as identities;
+use super::internal;
 use super::issuer::{self, Issuer};
 use super::limits;
 use super::network::{self, Network};
@@ -31,6 +32,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let store = secrets::store(raw, here, findings);
     let admin = admin::check(raw, store.as_ref(), here, findings);
     let network = network::check(raw, issuer.as_ref(), here, findings);
+    let internal = internal::check(raw, network.as_ref(), here, findings);
     let identity = identities::check(raw, here, findings);
     identities::check_dev(raw, issuer.as_ref(), network.as_ref(), findings);
     let services = all_services(raw, findings);
@@ -50,6 +52,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
         clients::check(raw, here, clients::Around { services: &services, redirects: &redirects }, findings);
     let workers = workers(raw, findings);
     let (issuer, network, times) = (issuer?, network?, times?);
+    let serve = sockets(&network, times.drain, workers?);
     let dev_identity = matches!(identity, Some(identity::Settings::Dev));
     Some(Config {
         gateway: gateway::Settings {
@@ -70,13 +73,8 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
         },
         store: store?,
         admin: admin?,
-        serve: serve::Settings {
-            listen: network.listen,
-            redirect: network.redirect,
-            peers: network.peers,
-            drain: times.drain,
-            workers: workers?,
-        },
+        serve,
+        internal: internal?,
         tls: network.tls,
         identity: identity?,
         telemetry: telemetry?,
@@ -84,6 +82,11 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
         secret_key_previous,
         rotate_keys,
     })
+}
+
+fn sockets(network: &Network, drain: Duration, workers: usize) -> serve::Settings {
+    let Network { listen, redirect, peers, .. } = network.clone();
+    serve::Settings { listen, redirect, peers, drain, workers }
 }
 
 fn all_services(raw: &File, findings: &mut Findings) -> Vec<Checked> {

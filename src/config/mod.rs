@@ -13,6 +13,7 @@ mod clients;
 mod documents;
 mod expand;
 mod identity;
+mod internal;
 mod issuer;
 mod limits;
 mod network;
@@ -49,6 +50,8 @@ pub struct Config {
     pub admin: crate::admin::Settings,
     /// Sockets.
     pub serve: serve::Settings,
+    /// Where probes and monitoring ask.
+    pub internal: crate::internal::Settings,
     /// Certificates.
     pub tls: certs::Settings,
     /// Who signs people in.

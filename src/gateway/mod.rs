@@ -199,6 +199,13 @@ impl Gateway {
         exchange.end(reply)
     }
 
+    /// Whether revocations were read so long ago that no token is believed.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let staleness = self.site.load().settings.revocation_staleness;
+        !self.shared.revocations.is_fresh(staleness, self.shared.clock.now())
+    }
+
     /// What plain HTTP on the redirect port is answered with: the https URL for a `host`, without its port, that we serve.
     #[must_use]
     pub fn https_location(&self, host: &str, path_and_query: &str) -> Option<String> {

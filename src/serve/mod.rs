@@ -31,6 +31,8 @@ use listen::Bound;
 use peers::Admitted;
 use worker::Worker;
 
+pub use listen::bind_beside;
+
 /// What to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

@@ -74,6 +74,7 @@ async fn follow_feed(shared: Arc<Shared>, mut position: FeedPosition) {
                 position = next;
             }
             Err(error) => {
+                shared.revocations.miss();
                 if !std::mem::replace(&mut away, true) {
                     tracing::warn!(%error, "the store is away; tokens work on until revocation_staleness has passed");
                 }

@@ -64,6 +64,11 @@ impl Place {
         process
     }
 
+    /// A gateway that may not have come as far as listening.
+    pub(crate) fn launch(&self, yaml: &str) -> Process {
+        Process::spawn("serve", &self.write("serve.yaml", yaml), &[])
+    }
+
     /// Runs a command that ends by itself; its exit status and all it said.
     pub(crate) fn run(&self, command: &str, yaml: &str) -> (i32, String) {
         let mut process = Process::spawn(command, &self.write("run.yaml", yaml), &[]);

@@ -78,6 +78,7 @@ fn waiting(before: &Config, after: &Config) -> Vec<&'static str> {
         ("store", before.store != after.store),
         ("admin_socket", before.admin != after.admin),
         ("listen", (listen, redirect) != (&after.serve.listen, &after.serve.redirect)),
+        ("listen.internal", before.internal != after.internal),
         ("tls", !can_follow(&before.tls, &after.tls)),
         // Who may connect is known to the listeners.
         (
@@ -100,6 +101,7 @@ fn then(before: &Config, after: Config) -> Config {
         store: _,
         admin: _,
         serve: _,
+        internal: _,
         tls,
         identity,
         telemetry,
@@ -124,6 +126,7 @@ fn then(before: &Config, after: Config) -> Config {
         store: before.store,
         admin: before.admin,
         serve: before.serve,
+        internal: before.internal,
         secret_key: before.secret_key,
         secret_key_previous: before.secret_key_previous,
     }
