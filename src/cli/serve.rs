@@ -109,10 +109,10 @@ pub(super) async fn serve(
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
     ready.await;
+    status.accepts();
     if let Some(source) = source {
         background.also(reload::follow(source, running));
     }
-    status.accepts();
     listeners.serve(config.serve, tls, gateway, status.stops_at(stop)).await?;
     ordering.end().await;
     drop((admin, background, internal));
