@@ -48,7 +48,7 @@ impl Acme {
             }
             tokio::time::sleep(LOOK).await;
         }
-        Err(Trouble::Unfinished)
+        Err(Trouble::Unfinished { wait: None })
     }
 
     /// Forgets the account: its server does not know it any more.

@@ -51,7 +51,7 @@ impl Acme {
             Err(trouble) => Err(trouble),
         };
         // All it takes may be time: then whoever comes next goes on.
-        if !matches!(chain, Err(Trouble::Unfinished | Trouble::Away { .. } | Trouble::Store(_))) {
+        if !matches!(chain, Err(Trouble::Unfinished { .. } | Trouble::Away { .. } | Trouble::Store(_))) {
             self.close(&mut order, wanted.host).await;
             if chain.is_err() {
                 self.store.forget_acme_order(self.ordered(wanted.host)).await?;

@@ -192,7 +192,7 @@ impl Acme {
         let now = self.clock.now();
         let next = next_attempt(trouble, known, now);
         tracing::warn!(host, next = next.to_rfc3339(), "no certificate: {trouble}");
-        let patient = matches!(trouble, Trouble::Unfinished);
+        let patient = matches!(trouble, Trouble::Unfinished { .. });
         let begin_with = if trouble.is_of_challenge() { self.other(host, challenge) } else { None };
         let begin_with = begin_with.unwrap_or(challenge).as_str().to_owned();
         self.write_down(host, |before| Renewal {
@@ -298,12 +298,13 @@ impl Acme {
 
 /// When it is tried again.
 fn next_attempt(trouble: &Trouble, known: &Host, now: Timestamp) -> Timestamp {
-    if matches!(trouble, Trouble::Unfinished) {
-        return now.after(SOON);
+    let wait = trouble.wait().unwrap_or_default();
+    if matches!(trouble, Trouble::Unfinished { .. }) {
+        return now.after(SOON.max(wait));
     }
     let left = known.shown().map(|(facts, _)| facts.not_after.since(now));
     let left = left.filter(|left| !left.is_zero());
     let failures = known.renewal.failures.saturating_add(1);
     let pause = plan::back_off(trouble.failure(), failures, left, u16::from_be_bytes(secret::random()));
-    now.after(pause.max(trouble.wait().unwrap_or_default()))
+    now.after(pause.max(wait))
 }

@@ -1,0 +1,44 @@
+//! How long is waited, and for what: what a server says of it, and what an operator asked for.
+
+use std::time::Duration;
+
+use portcullis::clock::Clock as _;
+
+use crate::double::Resource;
+use crate::rig::{DAY, HOUR, World, a_while, settings, until};
+
+// An order that takes its time was looked at every 30 seconds, whatever the server said.
+#[tokio::test]
+async fn an_order_in_the_making_is_looked_at_again_when_the_server_says_so() {
+    let world = World::new().await;
+    let authority = world.authority().await;
+    authority.processing(9, Some(7200));
+    let process = world.process(settings(&authority), &["a.example"]).await;
+    let next = until("what is waited for", || process.standing("a.example").renewal.next).await;
+    let wait = next.since(world.clock.now());
+    assert!((Duration::from_secs(7195)..=2 * HOUR).contains(&wait), "{wait:?}");
+    let looked = || authority.requests_to(Resource::Order).len();
+    let before = looked();
+    world.clock.advance(HOUR);
+    a_while().await;
+    assert_eq!(looked(), before);
+    authority.finish();
+    world.clock.advance(HOUR);
+    process.another("a.example", None).await;
+    assert_eq!(authority.orders().len(), 1);
+}
+
+// The HTTP library adds it to the time of day, and panics: the host would have been "at work" for ever.
+#[tokio::test]
+async fn no_wait_that_a_server_asks_for_is_too_long_to_be_understood() {
+    let world = World::new().await;
+    let authority = world.authority().await;
+    authority.processing(9, Some(u64::MAX));
+    let process = world.process(settings(&authority), &["a.example"]).await;
+    let next = until("what is waited for", || process.standing("a.example").renewal.next).await;
+    assert_eq!(next.since(world.clock.now()), 7 * DAY);
+    authority.finish();
+    process.acme.renew("a.example").await.unwrap();
+    process.another("a.example", None).await;
+    assert_eq!(authority.orders().len(), 1);
+}
