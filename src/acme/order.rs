@@ -71,7 +71,7 @@ impl Acme {
         let Some(begun) = begun else { return Ok(None) };
         match signed.account.order(begun.url.clone()).await.map_err(|error| signed.trouble(error)) {
             Ok(mut order) => {
-                if !self.is_over(&mut order, wanted).await {
+                if !is_over(signed, &mut order, wanted).await? {
                     tracing::info!(host, "going on with the order that was begun before");
                     return Ok(Some((order, begun)));
                 }
@@ -82,21 +82,6 @@ impl Acme {
         }
         self.store.forget_acme_order(self.ordered(host)).await?;
         Ok(None)
-    }
-
-    /// Whether an order has come to nothing, or to the certificate that there is.
-    async fn is_over(&self, order: &mut Order, wanted: &Wanted<'_>) -> bool {
-        match order.state().status {
-            OrderStatus::Invalid => true,
-            OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing => false,
-            OrderStatus::Valid => match (order.certificate().await, wanted.current) {
-                (Ok(Some(chain)), Some((facts, _))) => {
-                    facts_of(&chain).is_none_or(|of_order| of_order.serial == facts.serial)
-                }
-                (Ok(_), None) => false,
-                (Ok(None) | Err(_), _) => true,
-            },
-        }
     }
 
     async fn begin(&self, signed: &Signed, wanted: &Wanted<'_>) -> Result<(Order, AcmeOrder), Trouble> {
@@ -251,6 +236,25 @@ impl Acme {
         Ok(facts)
     }
 }
+/// Whether an order has come to nothing, or to the certificate that there is.
+async fn is_over(signed: &Signed, order: &mut Order, wanted: &Wanted<'_>) -> Result<bool, Trouble> {
+    let current = match (order.state().status, wanted.current) {
+        (OrderStatus::Invalid, _) => return Ok(true),
+        (OrderStatus::Valid, Some((facts, _))) => facts,
+        (OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing | OrderStatus::Valid, _) => {
+            return Ok(false);
+        }
+    };
+    match order.certificate().await.map_err(|error| signed.trouble(error)) {
+        Ok(chain) => {
+            let of_order = chain.and_then(|chain| facts_of(&chain));
+            Ok(of_order.is_none_or(|of_order| of_order.serial == current.serial))
+        }
+        Err(trouble @ Trouble::Away { .. }) => Err(trouble),
+        Err(_) => Ok(true),
+    }
+}
+
 
 fn identifier(host: &str) -> Identifier {
     host.parse().map_or_else(|_| Identifier::Dns(host.to_ascii_lowercase()), Identifier::Ip)

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use portcullis::clock::Clock as _;
 
-use crate::double::Resource;
+use crate::double::{Failure, Resource};
 use crate::rig::{DAY, HOUR, World, a_while, settings, until};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 // An order that takes its time was looked at every 30 seconds, whatever the server said.
 #[tokio::test]
@@ -41,4 +43,21 @@ async fn no_wait_that_a_server_asks_for_is_too_long_to_be_understood() {
     process.acme.renew("a.example").await.unwrap();
     process.another("a.example", None).await;
     assert_eq!(authority.orders().len(), 1);
+}
+
+// It was thrown away when the certificate could not be fetched, and another one was ordered.
+#[tokio::test]
+async fn a_certificate_that_cannot_be_fetched_now_is_not_ordered_again() {
+    let world = World::new().await;
+    let authority = world.authority().await;
+    authority.fail(Resource::Certificate, Failure::Status(502), 1);
+    let process = world.process(settings(&authority), &["a.example"]).await;
+    process.failed("a.example", 1).await;
+    assert_eq!(authority.issued().len(), 1);
+    authority.fail(Resource::Certificate, Failure::Status(502), 1);
+    world.clock.advance(10 * SECOND);
+    process.failed("a.example", 2).await;
+    world.clock.advance(20 * SECOND);
+    process.another("a.example", None).await;
+    assert_eq!((authority.orders().len(), authority.issued().len()), (1, 1));
 }
