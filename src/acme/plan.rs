@@ -52,10 +52,8 @@ impl Why {
 
 /// What is due now for a host that has this certificate of the directory, or none.
 pub(super) fn due(facts: Option<&Facts>, renewal: &Renewal, now: Timestamp) -> Due {
-    if renewal.asked {
-        return Due::Order(Why::Asked);
-    }
     let why = match facts {
+        _ if renewal.asked => Some(Why::Asked),
         None => Some(Why::None),
         Some(facts) => ending(facts, renewal, now),
     };
@@ -188,7 +186,7 @@ mod tests {
         let failed = Renewal { failures: 1, next: Some(START.after(MINUTE)), ..Renewal::default() };
         assert_eq!(due(None, &failed, START), Due::Nothing);
         assert_eq!(due(None, &failed, START.after(MINUTE)), Due::Order(Why::None));
-        let asked = Renewal { asked: true, ..failed };
+        let asked = Renewal { asked: true, next: None, ..failed };
         assert_eq!(due(None, &asked, START), Due::Order(Why::Asked), "an operator does not wait");
     }
 
@@ -202,6 +200,9 @@ mod tests {
             assert!((2.0 / 3.0 - 1.0 / 30.0..=2.0 / 3.0).contains(&over), "{life:?} {over}");
             assert_eq!(due(Some(&facts), &none, moment.before(Duration::from_secs(1))), Due::Nothing);
             assert_eq!(due(Some(&facts), &none, moment), Due::Order(Why::Ending));
+        assert_eq!(due(Some(&facts(90 * DAY)), &asked, START), Due::Order(Why::Asked));
+        let failed = Renewal { next: Some(START.after(MINUTE)), ..asked };
+        assert_eq!(due(Some(&facts(90 * DAY)), &failed, START), Due::Nothing, "but between two attempts");
             assert_eq!(due(Some(&facts), &none, facts.not_after), Due::Order(Why::Expired));
         }
     }

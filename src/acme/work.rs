@@ -200,8 +200,7 @@ impl Acme {
             problem: Some(trouble.to_string()),
             next: Some(next),
             challenge: Some(begin_with.clone()),
-            asked: false,
-            suggested: before.suggested,
+            ..before
         })
         .await
     }

@@ -45,6 +45,29 @@ async fn no_wait_that_a_server_asks_for_is_too_long_to_be_understood() {
     assert_eq!(authority.orders().len(), 1);
 }
 
+// The operator's wish was forgotten at the first failure, though it was said when it would be tried again.
+#[tokio::test]
+async fn what_an_operator_asked_for_is_tried_until_it_comes() {
+    let world = World::new().await;
+    let authority = world.authority().await;
+    let process = world.process(settings(&authority), &["a.example"]).await;
+    let first = process.another("a.example", None).await;
+    until("that it is written down", || process.standing("a.example").renewal.challenge).await;
+    authority.fail(Resource::NewOrder, Failure::rate_limited(7200), 1);
+    process.acme.renew("a.example").await.unwrap();
+    process.failed("a.example", 1).await;
+    let asked = authority.requests_to(Resource::NewOrder).len();
+    world.clock.advance(Duration::from_secs(7199));
+    a_while().await;
+    assert_eq!(authority.requests_to(Resource::NewOrder).len(), asked, "no sooner than the server wants");
+    world.clock.advance(SECOND);
+    process.another("a.example", Some(&first)).await;
+    a_while().await;
+    let renewal = process.standing("a.example").renewal;
+    assert_eq!((renewal.asked, renewal.failures, renewal.problem), (false, 0, None));
+    assert_eq!(authority.issued().len(), 2);
+}
+
 // It was thrown away when the certificate could not be fetched, and another one was ordered.
 #[tokio::test]
 async fn a_certificate_that_cannot_be_fetched_now_is_not_ordered_again() {
