@@ -156,6 +156,18 @@ pub(super) fn ask_again(retry_after: Duration, now: Timestamp) -> Timestamp {
 
 /// When to ask again if there was no answer, or the server makes no suggestions.
 pub(super) const NO_SUGGESTION: Duration = Duration::from_hours(6);
+/// How many questions without an answer count as bad luck.
+const TRIES: u32 = 4;
+
+/// How long to wait after so many `failures` in a row to be told when to renew (RFC 9773 §4.3.3): of a server that is away ever
+/// longer, then, as of one that refuses, until it counts as one without suggestions. `wait` is what the server says.
+pub(super) fn ask_after(kind: Failure, failures: u32, wait: Option<Duration>, share: u16) -> Duration {
+    let pause = match kind {
+        Failure::Away if failures <= TRIES => back_off(kind, failures.saturating_add(5), None, share),
+        Failure::Away | Failure::Refused => NO_SUGGESTION,
+    };
+    pause.max(wait.unwrap_or_default().min(DAY))
+}
 
 #[cfg(test)]
 mod tests {
@@ -174,7 +186,7 @@ mod tests {
     }
 
     fn suggested(window: Option<(Timestamp, Timestamp)>, again: Timestamp) -> Renewal {
-        let suggested = Suggested { serial: "01:02".into(), window, again, explanation: None };
+        let suggested = Suggested { serial: "01:02".into(), window, again, explanation: None, failures: 0 };
         Renewal { suggested: Some(suggested), ..Renewal::default() }
     }
 

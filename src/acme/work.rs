@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
 use super::order::Wanted;
-use super::plan::{self, Due, Failure, Why};
+use super::plan::{self, Due, Why};
 use super::trouble::Trouble;
 use super::{Acme, ELSEWHERE, Host, readable};
 use crate::certs::{ChallengeKind, Facts};
@@ -231,13 +231,16 @@ impl Acme {
                     host,
                     "the certificate authority was asked when to renew the certificate: {trouble}"
                 );
-                // What it said before holds on (RFC 9773 §4.3.3).
-                let pause = plan::back_off(Failure::Away, 6, None, u16::from_be_bytes(secret::random()));
+                // What it said before holds on.
+                let failures = before.map_or(0, |before| before.failures).saturating_add(1);
+                let chance = u16::from_be_bytes(secret::random());
+                let pause = plan::ask_after(trouble.failure(), failures, trouble.wait(), chance);
                 Suggested {
                     serial: facts.serial.clone(),
                     window: before.and_then(|before| before.window),
                     again: now.after(pause),
-                    explanation: None,
+                    explanation: before.and_then(|before| before.explanation.clone()),
+                    failures,
                 }
             }
         };
@@ -250,7 +253,9 @@ impl Acme {
         facts: &Facts,
         now: Timestamp,
     ) -> Result<Suggested, Trouble> {
-        let none = |again| Suggested { serial: facts.serial.clone(), window: None, again, explanation: None };
+        let serial = || facts.serial.clone();
+        let none =
+            |again| Suggested { serial: serial(), window: None, again, explanation: None, failures: 0 };
         let Ok(id) = CertificateIdentifier::try_from(leaf) else {
             return Ok(none(now.after(plan::NO_SUGGESTION)));
         };

@@ -68,6 +68,32 @@ async fn what_an_operator_asked_for_is_tried_until_it_comes() {
     assert_eq!(authority.issued().len(), 2);
 }
 
+// RFC 9773 §4.3.3. It was asked every five minutes for as long as it had no answer.
+#[tokio::test]
+async fn a_server_that_has_no_suggestion_now_is_asked_more_and_more_rarely() {
+    let world = World::new().await;
+    let authority = world.authority().await;
+    authority.fail(Resource::RenewalInfo, Failure::Problem(503, "serverInternal", Some("5400".into())), 1);
+    authority.fail(Resource::RenewalInfo, Failure::Problem(500, "serverInternal", None), 4);
+    authority.fail(Resource::RenewalInfo, Failure::Problem(404, "malformed", None), 1);
+    let process = world.process(settings(&authority), &["a.example"]).await;
+    let mut pauses = Vec::new();
+    for number in 1..=6 {
+        let again = until("an answer that is written down", || {
+            let renewal = process.standing("a.example").renewal;
+            let asked = authority.requests_to(Resource::RenewalInfo).len() == number;
+            renewal.suggested.filter(|told| asked && told.again > world.clock.now()).map(|told| told.again)
+        })
+        .await;
+        pauses.push(again.since(world.clock.now()));
+        world.clock.advance(pauses[number - 1]);
+    }
+    assert_eq!(pauses[0], Duration::from_mins(90), "as it said");
+    assert!(pauses[1] < pauses[2] && pauses[2] < pauses[3], "{pauses:?}");
+    assert!(pauses[1] > Duration::from_mins(5) && pauses[3] <= HOUR, "{pauses:?}");
+    assert_eq!((pauses[4], pauses[5]), (6 * HOUR, 6 * HOUR), "by then it counts as having none");
+}
+
 // It was thrown away when the certificate could not be fetched, and another one was ordered.
 #[tokio::test]
 async fn a_certificate_that_cannot_be_fetched_now_is_not_ordered_again() {
