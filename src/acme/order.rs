@@ -38,16 +38,15 @@ pub(super) struct Wanted<'a> {
 
 impl Acme {
     /// Gets a certificate: goes on with the order that was begun, or begins one. It is in the store when this returns.
-    pub(super) async fn obtain(&self, wanted: &Wanted<'_>) -> Result<Facts, Trouble> {
-        let signed = self.account().await?;
-        let (mut order, begun) = match self.resume(&signed, wanted).await? {
+    pub(super) async fn obtain(&self, signed: &Signed, wanted: &Wanted<'_>) -> Result<Facts, Trouble> {
+        let (mut order, begun) = match self.resume(signed, wanted).await? {
             Some(resumed) => resumed,
-            None => self.begin(&signed, wanted).await?,
+            None => self.begin(signed, wanted).await?,
         };
         let challenge = begun.challenge.parse().unwrap_or(wanted.challenge);
-        let proven = self.prove(&signed, &mut order, Wanted { challenge, ..*wanted }).await;
+        let proven = self.prove(signed, &mut order, Wanted { challenge, ..*wanted }).await;
         let chain = match proven {
-            Ok(()) => self.finish(&signed, &mut order, wanted.host, &begun).await,
+            Ok(()) => self.finish(signed, &mut order, wanted.host, &begun).await,
             Err(trouble) => Err(trouble),
         };
         // All it takes may be time: then whoever comes next goes on.
@@ -236,6 +235,7 @@ impl Acme {
         Ok(facts)
     }
 }
+
 /// Whether an order has come to nothing, or to the certificate that there is.
 async fn is_over(signed: &Signed, order: &mut Order, wanted: &Wanted<'_>) -> Result<bool, Trouble> {
     let current = match (order.state().status, wanted.current) {
@@ -254,7 +254,6 @@ async fn is_over(signed: &Signed, order: &mut Order, wanted: &Wanted<'_>) -> Res
         Err(_) => Ok(true),
     }
 }
-
 
 fn identifier(host: &str) -> Identifier {
     host.parse().map_or_else(|_| Identifier::Dns(host.to_ascii_lowercase()), Identifier::Ip)

@@ -134,13 +134,23 @@ impl Acme {
         current: Option<&(Facts, CertificateDer<'static>)>,
     ) -> Result<Facts, Trouble> {
         let wanted = Wanted { host, challenge, current };
-        match self.obtain(&wanted).await {
+        match self.obtain_signed(&wanted).await {
             Err(trouble) if trouble.kind() == Some("accountDoesNotExist") => {
-                self.forget_account().await?;
-                self.obtain(&wanted).await
+                self.obtain_signed(&wanted).await
             }
             other => other,
         }
+    }
+
+    async fn obtain_signed(&self, wanted: &Wanted<'_>) -> Result<Facts, Trouble> {
+        let signed = self.account().await?;
+        let got = self.obtain(&signed, wanted).await;
+        if let Err(trouble) = &got
+            && trouble.kind() == Some("accountDoesNotExist")
+        {
+            self.forget_account(&signed).await?;
+        }
+        got
     }
 
     /// The challenge to begin with: the one that did last, or the one that has not failed last.

@@ -110,3 +110,23 @@ async fn a_certificate_that_cannot_be_fetched_now_is_not_ordered_again() {
     process.another("a.example", None).await;
     assert_eq!((authority.orders().len(), authority.issued().len()), (1, 1));
 }
+
+// Every host that met it forgot whatever account there was: also the one another host had just made.
+#[tokio::test]
+async fn of_many_hosts_one_makes_the_account_that_is_missing() {
+    let world = World::new().await;
+    let authority = world.authority().await;
+    let hosts: Vec<_> = (0..12).map(|number| format!("h{number}.example")).collect();
+    let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
+    let process = world.process(settings(&authority), &hosts).await;
+    for host in &hosts {
+        process.another(host, None).await;
+    }
+    authority.forget_everything();
+    authority.fail(Resource::NewOrder, Failure::Slow(2 * SECOND), 1);
+    for host in &hosts {
+        process.acme.renew(host).await.unwrap();
+    }
+    until("all of them anew", || (authority.issued().len() == 2 * hosts.len()).then_some(())).await;
+    assert_eq!(authority.accounts().len(), 1);
+}
