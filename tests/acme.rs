@@ -10,3 +10,32 @@ mod support;
 mod double;
 #[path = "acme/double_test.rs"]
 mod double_test;
+
+#[path = "wire/client.rs"]
+#[allow(dead_code, reason = "the wire rung uses the rest")]
+mod client;
+#[path = "storm/faketime.rs"]
+#[allow(dead_code, reason = "the storm rung uses the rest")]
+mod faketime;
+#[path = "wire/process.rs"]
+#[allow(dead_code, reason = "the wire rung uses the rest")]
+mod process;
+
+#[path = "acme/door.rs"]
+mod door;
+#[path = "acme/failing.rs"]
+mod failing;
+#[path = "acme/gateway.rs"]
+mod gateway;
+#[path = "acme/issuing.rs"]
+mod issuing;
+#[path = "acme/pebble.rs"]
+mod pebble;
+#[path = "acme/program.rs"]
+mod program;
+#[path = "acme/renewing.rs"]
+mod renewing;
+#[path = "acme/sharing.rs"]
+mod sharing;
+#[path = "acme/visitor.rs"]
+mod visitor;

@@ -71,7 +71,7 @@ pub enum Proof {
     Known,
     /// Whoever says that the answer is there is believed.
     Believed,
-    /// It is never looked at.
+    /// It is not looked at before the test says something else.
     Pending,
     /// It fails with this kind of problem and these words.
     Fails(&'static str, &'static str),

@@ -217,7 +217,6 @@ impl World {
             challenge,
             token: authorization.token.clone(),
             key_authorization: format!("{}.{key}", authorization.token),
-            proof: self.proof(&authorization.host),
             authorization: url,
         })
     }
