@@ -15,11 +15,12 @@ use crate::visitor::Visitor;
 
 /// A certificate authority that looks at names where its DNS server leads it: at 127.0.0.1, until the test says otherwise.
 pub(crate) struct Pebble {
-    folder: TempDir,
     program: Program,
     _dns: Program,
     ports: Ports,
     options: Options,
+    /// Dropped last: the programs' logs are in it.
+    folder: TempDir,
 }
 
 #[derive(Clone, Copy)]
