@@ -21,6 +21,8 @@ mod faketime;
 #[allow(dead_code, reason = "the wire rung uses the rest")]
 mod process;
 
+#[path = "acme/caddy.rs"]
+mod caddy;
 #[path = "acme/door.rs"]
 mod door;
 #[path = "acme/failing.rs"]
@@ -29,6 +31,8 @@ mod failing;
 mod gateway;
 #[path = "acme/issuing.rs"]
 mod issuing;
+#[path = "acme/login.rs"]
+mod login;
 #[path = "acme/pebble.rs"]
 mod pebble;
 #[path = "acme/program.rs"]
@@ -37,5 +41,7 @@ mod program;
 mod renewing;
 #[path = "acme/sharing.rs"]
 mod sharing;
+#[path = "acme/testssl.rs"]
+mod testssl;
 #[path = "acme/visitor.rs"]
 mod visitor;

@@ -24,8 +24,12 @@ pub(crate) struct Setup<'a> {
     pub(crate) store: String,
     /// What stands under `tls.acme`.
     pub(crate) acme: String,
-    /// The issuer's, then a service each.
+    /// Each has a service; the first is the issuer's, too.
     pub(crate) hosts: &'a [&'a str],
+    /// What stands under `identity.github` besides the secret.
+    pub(crate) github: String,
+    /// Where the services are.
+    pub(crate) upstream: String,
     /// Of the process.
     pub(crate) environment: Vec<(&'static str, String)>,
 }
@@ -40,6 +44,8 @@ impl Setup<'static> {
             store: String::new(),
             acme,
             hosts: &[HOST],
+            github: String::new(),
+            upstream: "http://127.0.0.1:9/mcp".into(),
             environment: Vec::new(),
         }
     }
@@ -47,22 +53,21 @@ impl Setup<'static> {
 
 impl Setup<'_> {
     fn yaml(&self) -> String {
-        let Self { ip, https, http, acme, hosts, .. } = self;
+        let Self { ip, https, http, acme, hosts, github, upstream, .. } = self;
+        let port = if *https == 443 { String::new() } else { format!(":{https}") };
         let store = if self.store.is_empty() { "file:{folder}/portcullis.db" } else { self.store.as_str() };
         let service = |(number, host): (usize, &&str)| {
-            format!(
-                "  s{number}: {{ url: \"https://{host}:{https}/mcp\", upstream: \"http://127.0.0.1:9/mcp\" }}\n"
-            )
+            format!("  s{number}: {{ url: \"https://{host}{port}/mcp\", upstream: \"{upstream}\" }}\n")
         };
         let services: String = hosts.iter().enumerate().map(service).collect();
         format!(
-            "issuer: https://{host}:{https}
+            "issuer: https://{host}{port}
 secret_key: {key}
 store: {store}
 admin_socket: admin.sock
 listen: {{ https: \"{ip}:{https}\", http: \"{ip}:{http}\" }}
 tls: {{ acme: {{ {acme} }} }}
-identity: {{ github: {{ client_id: Iv1.0123456789abcdef, client_secret: {secret} }} }}
+identity: {{ github: {{ client_id: {id}, client_secret: {secret}{github} }} }}
 access: {{ users: [\"*\"] }}
 workers: 1
 log: {{ format: json }}
@@ -70,7 +75,8 @@ services:
 {services}",
             host = hosts[0],
             key = "5a".repeat(32),
-            secret = "5a".repeat(20),
+            id = crate::support::github::CLIENT_ID,
+            secret = crate::support::github::CLIENT_SECRET,
         )
     }
 
