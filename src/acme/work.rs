@@ -174,7 +174,11 @@ impl Acme {
             renews = renews.to_rfc3339(),
             "the certificate is here, and shown from now on"
         );
-        let renewal = Renewal { challenge: Some(challenge.as_str().to_owned()), ..Renewal::default() };
+        let renewal = Renewal {
+            challenge: Some(challenge.as_str().to_owned()),
+            next: Some(plan::rest(facts, self.clock.now())),
+            ..Renewal::default()
+        };
         self.write_down(host, |_| renewal.clone()).await
     }
 
