@@ -12,7 +12,7 @@ use crate::pebble::{Options, Pebble};
 use crate::process::{Place, free_port};
 
 /// A Pebble that looks at the ports of a place, and a gateway there.
-async fn start(challenge: &str, environment: &[(&'static str, &'static str)]) -> (Pebble, Gateway) {
+fn start(challenge: &str, environment: &[(&'static str, &'static str)]) -> (Pebble, Gateway) {
     let place = Place::new();
     let options = Options {
         http: place.second,
@@ -33,7 +33,7 @@ fn is_pebbles(facts: &Facts) {
 #[tokio::test]
 async fn a_certificate_comes_by_http_01() {
     // X3
-    let (pebble, gateway) = start("http-01", &[]).await;
+    let (pebble, gateway) = start("http-01", &[]);
     let facts = pebble.visitor().await.gets(gateway.https, HOST).await;
     is_pebbles(&facts);
     let row = gateway.row(HOST).await;
@@ -48,7 +48,7 @@ async fn a_certificate_comes_by_http_01() {
 #[tokio::test]
 async fn a_certificate_comes_by_tls_alpn_01() {
     // X3
-    let (pebble, gateway) = start("tls-alpn-01", &[]).await;
+    let (pebble, gateway) = start("tls-alpn-01", &[]);
     is_pebbles(&pebble.visitor().await.gets(gateway.https, HOST).await);
     assert_eq!(pebble.orders(), 1);
     assert!(gateway.said("answered the certificate authority's question on port 443 (tls-alpn-01)") >= 1);
@@ -112,10 +112,10 @@ async fn an_external_account_binding_is_needed_and_a_wrong_one_is_told() {
 
 #[tokio::test]
 async fn a_certificate_comes_though_half_of_all_nonces_are_refused() {
-    let (pebble, gateway) = start("auto", &[("PEBBLE_WFE_NONCEREJECT", "50")]).await;
+    let (pebble, gateway) = start("auto", &[("PEBBLE_WFE_NONCEREJECT", "50")]);
     let started = Instant::now();
     let visitor = pebble.visitor().await;
-    is_pebbles(&visitor.waits((gateway.https, HOST), Duration::from_secs(120), |_| true).await);
+    is_pebbles(&visitor.waits((gateway.https, HOST), Duration::from_mins(2), |_| true).await);
     println!("with half of all nonces refused: {:?}", started.elapsed());
     assert!(pebble.log().contains("reject 50% of good nonces"));
 }

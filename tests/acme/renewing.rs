@@ -176,7 +176,7 @@ async fn a_rate_limit_is_waited_out() {
     let limited = |double: &AcmeDouble| {
         double.fail(Resource::NewOrder, Failure::rate_limited(30 * HOUR), 1);
     };
-    let world = World::start("", limited).await;
+    let world = World::start(", challenge: http-01", limited).await;
     world.gateway.says("nothing is to be done but to wait").await;
     let row = world.gateway.row_that(HOST, |row| row["failures"] == 1).await;
     let next = seconds_of(row["next_try"].as_str().unwrap());

@@ -176,7 +176,7 @@ async fn a_store_that_is_away_when_the_certificate_comes_gets_it_when_it_is_back
     redis.start_again();
     let issued = double.issued()[1].serial.clone();
     let is_new = |facts: &portcullis::certs::Facts| facts.serial == issued;
-    visitor.waits((gateway.https, HOST), Duration::from_secs(60), is_new).await;
+    visitor.waits((gateway.https, HOST), Duration::from_mins(1), is_new).await;
     assert_eq!((double.orders().len(), double.issued().len()), (2, 2), "the order that was begun came good");
 }
 

@@ -100,10 +100,8 @@ impl Visitor {
     /// The alert that ends a handshake.
     pub(crate) async fn refused(&self, to: SocketAddr, host: &str) -> Option<AlertDescription> {
         let error = self.shown(to, host).await.err()?;
-        match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-            rustls::Error::AlertReceived(alert) => Some(*alert),
-            other => panic!("{host}: {other}"),
-        }
+        let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+        if let rustls::Error::AlertReceived(alert) = error { Some(*alert) } else { panic!("{host}: {error}") }
     }
 
     /// The body of a 200.
