@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use instant_acme::{
-    AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Error, Identifier, NewOrder,
-    Order, OrderStatus, RetryPolicy,
+    AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Identifier, NewOrder, Order,
+    OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls_pki_types::CertificateDer;
@@ -49,8 +49,7 @@ impl Acme {
             Ok(()) => self.finish(signed, &mut order, wanted.host, &begun).await,
             Err(trouble) => Err(trouble),
         };
-        // All it takes may be time: then whoever comes next goes on.
-        if !matches!(chain, Err(Trouble::Unfinished { .. } | Trouble::Away { .. } | Trouble::Store(_))) {
+        if !chain.as_ref().is_err_and(Trouble::leaves_the_order) {
             self.close(&mut order, wanted.host).await;
             if chain.is_err() {
                 self.store.forget_acme_order(self.ordered(wanted.host)).await?;
@@ -129,12 +128,14 @@ impl Acme {
         match order.poll_ready(&PATIENCE).await {
             Ok(OrderStatus::Invalid) => Err(why_invalid(order, wanted.challenge).await),
             Ok(_) => Ok(()),
-            Err(Error::Api(problem)) => {
+            Err(error) => {
+                let trouble = signed.trouble(error);
+                if !matches!(trouble, Trouble::Refused(_)) || trouble.leaves_the_order() {
+                    return Err(trouble);
+                }
                 let told = why_invalid(order, wanted.challenge).await;
-                let untold = matches!(told, Trouble::Invalid);
-                Err(if untold { signed.trouble(Error::Api(problem)) } else { told })
+                Err(if matches!(told, Trouble::Invalid) { trouble } else { told })
             }
-            Err(error) => Err(signed.trouble(error)),
         }
     }
 

@@ -163,6 +163,12 @@ impl Trouble {
         wait.map(|wait| wait.min(LONGEST_RETRY))
     }
 
+    /// Whether all it takes may be time: then whoever comes next goes on with the order.
+    pub(super) fn leaves_the_order(&self) -> bool {
+        matches!(self, Self::Unfinished { .. } | Self::Away { .. } | Self::Store(_))
+            || self.kind() == Some("rateLimited")
+    }
+
     /// Whether another challenge may do where this one did not.
     pub(super) const fn is_of_challenge(&self) -> bool {
         matches!(self, Self::Unproven { .. } | Self::NotOffered(_))

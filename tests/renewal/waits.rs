@@ -130,3 +130,26 @@ async fn of_many_hosts_one_makes_the_account_that_is_missing() {
     until("all of them anew", || (authority.issued().len() == 2 * hosts.len()).then_some(())).await;
     assert_eq!(authority.accounts().len(), 1);
 }
+
+// The order was thrown away, and its `Retry-After` forgotten over the question what was wrong with the challenge.
+#[tokio::test]
+async fn a_rate_limit_in_the_middle_of_an_order_is_waited_for_and_the_order_gone_on_with() {
+    for resource in [
+        Resource::Authorization,
+        Resource::Challenge,
+        Resource::Order,
+        Resource::Finalize,
+        Resource::Certificate,
+    ] {
+        let world = World::new().await;
+        let authority = world.authority().await;
+        authority.fail(resource, Failure::rate_limited(7200), 1);
+        let process = world.process(settings(&authority), &["a.example"]).await;
+        process.failed("a.example", 1).await;
+        let next = process.standing("a.example").renewal.next.unwrap();
+        assert!(next.since(world.clock.now()) >= 2 * HOUR, "{resource:?} {next:?}");
+        world.clock.advance(2 * HOUR);
+        process.another("a.example", None).await;
+        assert_eq!((authority.orders().len(), authority.issued().len()), (1, 1), "{resource:?}");
+    }
+}
