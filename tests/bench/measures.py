@@ -4,11 +4,9 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import configs
 import figures
 import load
 import planting
@@ -34,6 +32,7 @@ class Sizes:
     starts: int
     services: int
     grants: int
+    issued: int
 
 
 @dataclass
@@ -54,7 +53,7 @@ class Run:
             self._stage = [self.rig.start(name) for name in PROXIES]
         return self._stage
 
-    def rounds(self, subjects: list[Subject], label: str, number: int | None = None) -> list[list[Subject]]:
+    def rounds(self, subjects: list[Subject], label: str, number: int | None = None) -> Iterator[list[Subject]]:
         """The order of each round, told as it goes."""
         for at in range(number or self.sizes.rounds):
             self.say(f"{label}: round {at + 1} of {number or self.sizes.rounds}")
@@ -113,8 +112,6 @@ def streams(run: Run) -> None:
         run.say(f"streams: round {at + 1} of {min(run.sizes.rounds, 3)}")
         for name in rotated(PROXIES, at):
             subject = run.rig.start(name)
-            if name == "portcullis":
-                subject.probe()
             asyncio.run(_hold(run, subject))
             subject.stop()
 
@@ -195,6 +192,7 @@ def scale(run: Run) -> None:
         run.rig.start("portcullis", label="services.many.hosts", count=many),
         run.rig.start("portcullis", label="services.many.paths", count=many, apart=False),
         run.rig.start("portcullis", label="access-log", log="info"),
+        _with_issued(run),
         _with_grants(run, "grants.few", 10),
         _with_grants(run, "grants.many", run.sizes.grants),
     ]
@@ -207,6 +205,14 @@ def scale(run: Run) -> None:
     finally:
         for subject in subjects:
             subject.stop()
+
+
+def _with_issued(run: Run) -> Subject:
+    """Over an embedded store with as many live grants as can be issued in a minute or so."""
+    subject = run.rig.start("portcullis", label="grants.issued")
+    run.say(f"grants.issued: issuing {run.sizes.issued} tokens")
+    planting.issue(subject.folder / "admin.sock", run.sizes.issued)
+    return subject
 
 
 def _with_grants(run: Run, label: str, number: int) -> Subject:

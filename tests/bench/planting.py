@@ -1,4 +1,5 @@
-"""Many live grants in little time: copies of a real one, under ids and users of their own, written straight into Redis.
+"""Many live grants in little time. In the embedded store by issuing them, in Redis as copies of a real one, under ids
+and users of their own, written past the gateway.
 
 `portcullis token issue` makes one; its record (`pc:{gNN}:grant:ID`, a version byte and JSON; see src/store/schema.rs) is taken as
 the pattern, and each copy also gets its hint in the index by user. That the gateway takes them for its own is proven by
@@ -7,11 +8,14 @@ the pattern, and each copy also gets its hint in the index by user. That the gat
 
 import base64
 import hashlib
+import http.client
 import json
 import os
 import socket
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness import expect
 
@@ -102,6 +106,32 @@ def index_of(subject: str) -> str:
 
 def unpadded(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def issue(admin: Path, number: int) -> None:
+    """As many grants issued for real, each to another user, as `portcullis token issue` does it: over the admin socket, and as
+    many side by side as that takes. For the embedded store, whose file belongs to the gateway."""
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        for _ in pool.map(lambda at: _issue(admin, user(at)), range(number)):
+            pass
+
+
+# As many requests as the admin socket answers at once.
+SIDE_BY_SIDE = 16
+
+
+def _issue(admin: Path, subject: str) -> None:
+    wanted = json.dumps({"user": subject, "service": "mcp", "scope": "", "ttl": 86400})
+    connection = http.client.HTTPConnection("localhost", timeout=30)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    try:
+        connection.sock.connect(str(admin))
+        connection.request("POST", "/v1/tokens/issue", wanted, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        expect(answer.status == 200, f"a token for {subject} is not issued: {answer.status} {answer.read()[:300]!r}")
+        answer.read()
+    finally:
+        connection.close()
 
 
 def plant(port: int, number: int) -> None:

@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,17 @@ class Subject:
         status, body = request(self, "POST", configs.CALL)
         wanted = configs.ANSWER.encode()
         expect(status == 200 and body == wanted, f"{self.name} answered {status} {body[:300]!r}\n{self.log()}")
+
+    def check_refusal(self) -> None:
+        """Who is sent a token looks at it: with another signature it is refused."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        if not token:
+            return
+        signed, _, signature = token.rpartition(".")
+        forged = signed + "." + ("B" if signature[0] == "A" else "A") + signature[1:]
+        stranger = replace(self, headers={"authorization": f"{scheme} {forged}"})
+        status, body = request(stranger, "POST", configs.CALL)
+        expect(status == 401, f"{self.name} answered a forged token with {status} {body[:300]!r}")
 
     def stop(self) -> None:
         """Ends it with all its children."""
@@ -152,22 +163,15 @@ class Rig:
 
     def wait(self, subject: Subject) -> None:
         """Until it answers as it should."""
-
-        def ready() -> bool:
-            subject.pid  # noqa: B018  (fails once it has ended)
-            subject.probe()
-            return True
-
         end = time.monotonic() + 30
         while True:
             try:
-                until(f"{subject.name} answers", ready, 30)
-                return
-            except Failed:
-                # A proxy that is up before its upstream answers 502 once.
+                return subject.probe()
+            # A proxy that is up before its upstream answers 502 at first.
+            except (OSError, http.client.HTTPException, Failed):
                 if time.monotonic() > end or not subject.process.running:
-                    raise
-                time.sleep(0.05)
+                    raise Failed(f"{subject.name} does not answer\n{subject.log()}") from None
+            time.sleep(0.02)
 
     def start(self, name: str, **options: Any) -> Subject:
         """A subject by its name, ready."""
@@ -176,6 +180,7 @@ class Rig:
         if name == "portcullis":
             self.authorize(subject)
         self.wait(subject)
+        subject.check_refusal()
         return subject
 
     def prepare(self, name: str, **options: Any) -> Subject:
@@ -247,7 +252,7 @@ class Rig:
             self.public_key.write_text(configs.public_key_pem(self._signing_key(subject)))
 
     def _listens(self, subject: Subject) -> bool:
-        subject.pid  # noqa: B018  (fails once it has ended)
+        expect(subject.process.running, f"{subject.name} ended at start\n{subject.log()}")
         return (subject.folder / "admin.sock").exists()
 
     def _signing_key(self, subject: Subject) -> dict[str, str]:
