@@ -24,6 +24,7 @@
 //! | [`tasks`] | what runs beside requests |
 //! | [`telemetry`] | log lines and redaction |
 //! | [`admin`] | what an operator asks of a running gateway, over a unix socket |
+//! | [`internal`] | what probes and monitoring ask |
 //! | [`config`], [`cli`] | the configuration file, the command line |
 //! | `echo` | the built-in diagnostic MCP server |
 
@@ -39,6 +40,7 @@ pub mod fetch;
 pub mod gateway;
 pub mod host;
 pub mod identity;
+pub mod internal;
 pub mod mcp;
 pub mod oauth;
 pub mod pages;

@@ -55,6 +55,14 @@ impl Eq for Secret {}
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Key([u8; 32]);
 
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Key {}
+
 impl Key {
     /// Wraps `bytes`.
     #[must_use]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use portcullis::config::{self, Checked, Problems, Surroundings};
-use portcullis::{certs, cli, identity, serve, store};
+use portcullis::{certs, cli, serve, store};
 use proptest::prelude::*;
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -278,6 +278,35 @@ fn a_redirect_is_only_beside_port_443() {
 }
 
 #[test]
+fn probes_are_answered_where_it_says_so_only_and_elsewhere_than_on_loopback_with_a_token() {
+    let read = |listen: &str| {
+        let fake = Fake::default().with("token", format!("{CI_SECRET}\n"));
+        fake.read(minimal(&format!("{FILES}\n{listen}"))).unwrap().config.internal
+    };
+    for off in ["", "listen: { https: \":443\" }", "listen: { internal: [] }"] {
+        let internal = read(off);
+        assert!(internal.listen.is_empty() && internal.token.is_none(), "{off}");
+    }
+    let loopback = read("listen: { internal: localhost:9400 }");
+    assert_eq!(shown(&loopback.listen), "127.0.0.1:9400 [::1]:9400");
+    assert!(loopback.token.is_none());
+    for listen in [
+        format!(
+            "listen: {{ internal: [\":9400\", 10.0.0.5:443], https: 10.0.0.6:443, internal_token: {CI_SECRET} }}"
+        ),
+        "listen: { internal: [\":9400\", 10.0.0.5:443], https: 10.0.0.6:443, internal_token_file: token }"
+            .to_owned(),
+    ] {
+        let wide = read(&listen);
+        assert_eq!(shown(&wide.listen), "[::]:9400 10.0.0.5:443");
+        assert_eq!(wide.token.as_ref().map(portcullis::secret::Secret::expose), Some(CI_SECRET));
+        assert!(!format!("{wide:?}").contains(CI_SECRET));
+    }
+    let guarded = read(&format!("listen: {{ internal: 127.0.0.1:9400, internal_token: {CI_SECRET} }}"));
+    assert!(guarded.token.is_some(), "on loopback, too, if somebody wants it so");
+}
+
+#[test]
 fn without_tls_only_loopback_may_connect() {
     let checked = Fake::default().read(local("tls: off")).unwrap();
     assert_eq!(shown(&checked.config.serve.listen), "127.0.0.1:8080 [::1]:8080");
@@ -315,22 +344,6 @@ fn a_local_ca_makes_certificates_for_every_host() {
     let certs::Settings::LocalCa { directory } = &checked.config.tls else { panic!() };
     assert_eq!(directory, Path::new("ca"));
     assert_eq!(checked.config.hosts(), ["::1", "a.example.com"]);
-}
-
-#[test]
-fn github_is_asked_for_no_more_than_is_needed() {
-    let wants = |text: String| match Fake::default().read(text).unwrap().config.identity {
-        identity::Settings::GitHub(github) => (github.wants_orgs, github.wants_email),
-        identity::Settings::Dev => panic!(),
-    };
-    assert_eq!(wants(minimal(FILES)), (false, false));
-    assert_eq!(wants(minimal(FILES).replace("users: octocat", "orgs: Example")), (true, false));
-    assert_eq!(wants(minimal(FILES).replace("users: octocat", "teams: Example/Core")), (true, false));
-    assert_eq!(wants(minimal(FILES).replace("/mcp }", "/mcp, forward_email: true }")), (false, true));
-    let unused = minimal(FILES)
-        .replace("users: octocat", "orgs: example")
-        .replace("/mcp }", "/mcp, access: { users: a } }");
-    assert_eq!(wants(unused), (false, false), "no service has the rule with the organisation");
 }
 
 #[test]

@@ -50,18 +50,18 @@ async fn visit(url: &str) -> (Url, HashMap<String, String>) {
 
 /// The code that came back, and our verifier.
 async fn authorize(github: &GitHub) -> (Secret, Secret) {
-    let start = github.start(&Secret::new("st&te".into()), false);
+    let start = github.start(&Secret::new("st&te".into()), &asked(&["acme"]), false);
     let (back, parameters) = visit(&start.url).await;
     assert!(back.as_str().starts_with("https://auth.example.com/callback?"), "{back}");
     assert_eq!(parameters["state"], "st&te");
     (Secret::new(parameters["code"].clone()), start.verifier)
 }
 
-/// Organisations, and teams with a slash in them.
+/// An address, organisations, and teams with a slash in them.
 fn asked(names: &[&str]) -> Asked {
     let names = names.iter().map(|&name| name.to_owned());
     let (teams, orgs) = names.partition(|name| name.contains('/'));
-    Asked { orgs, teams }
+    Asked { orgs, teams, email: true }
 }
 
 async fn sign_in(github: &GitHub, orgs: &[&str]) -> Result<Person, IdentityError> {
@@ -75,8 +75,8 @@ async fn finish(
     verifier: &Secret,
     orgs: &[&str],
 ) -> Result<Person, IdentityError> {
-    let orgs = Asked { orgs: orgs.iter().map(|&org| org.to_owned()).collect(), teams: Vec::new() };
-    github.finish(code, verifier, &orgs, NOW).await.map(|signed_in| signed_in.person)
+    let asked = Asked { orgs: orgs.iter().map(|&org| org.to_owned()).collect(), ..asked(&[]) };
+    github.finish(code, verifier, &asked, NOW).await.map(|signed_in| signed_in.person)
 }
 
 /// Signs in; who, and the token.
@@ -181,9 +181,11 @@ async fn f2_a_code_without_its_own_verifier_is_worthless() {
 
 #[tokio::test]
 async fn f2_nothing_is_asked_for_that_no_rule_needs() {
-    let (fake, _) = world().await;
-    let github = client(GitHubSettings { wants_orgs: false, wants_email: false, ..fake.settings() });
-    let signed_in = sign_in(&github, &[]).await.unwrap();
+    let (fake, github) = world().await;
+    let nothing = Asked::default();
+    let start = github.start(&Secret::new("state".into()), &nothing, false);
+    let code = Secret::new(visit(&start.url).await.1["code"].clone());
+    let signed_in = github.finish(&code, &start.verifier, &nothing, NOW).await.unwrap().person;
     assert_eq!((signed_in.user.email, signed_in.orgs), (None, vec![]));
     assert_eq!(fake.requests_to("/login/oauth/authorize")[0].query["scope"], "read:user");
     let calls = fake.requests().into_iter().filter(|seen| seen.path.starts_with("/api/v3/"));
@@ -397,7 +399,7 @@ async fn t12_a_github_app_s_token_ends_and_is_renewed_once() {
 #[tokio::test]
 async fn f5_the_callbacks_errors_are_understood() {
     let (fake, github) = world().await;
-    let start = github.start(&Secret::new("state".into()), false);
+    let start = github.start(&Secret::new("state".into()), &asked(&[]), false);
     let refused = async || {
         let (_, parameters) = visit(&start.url).await;
         assert_eq!(parameters["state"], "state");
@@ -579,7 +581,7 @@ async fn the_fake_answers_a_form_unless_json_is_asked_for_and_wants_a_user_agent
 async fn the_fake_shows_a_browser_a_page_to_choose_from() {
     let (fake, github) = world().await;
     fake.ask();
-    let start = github.start(&Secret::new("a&b".into()), false);
+    let start = github.start(&Secret::new("a&b".into()), &asked(&[]), false);
     let bounds = Bounds { body: 65_536, time: Duration::from_secs(10) };
     let request = Request::get(start.url.as_str()).body(Bytes::new()).unwrap();
     let page = Fetcher::new().unwrap().send(request, bounds).await.unwrap();

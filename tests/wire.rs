@@ -19,6 +19,8 @@ mod clients;
 mod drain;
 #[path = "wire/evicted.rs"]
 mod evicted;
+#[path = "wire/internal.rs"]
+mod internal;
 #[path = "wire/keys.rs"]
 mod keys;
 #[path = "wire/log.rs"]
@@ -31,6 +33,8 @@ mod proxies;
 mod recorder;
 #[path = "wire/redirect.rs"]
 mod redirect;
+#[path = "wire/reload.rs"]
+mod reload;
 #[path = "wire/revocation.rs"]
 mod revocation;
 #[path = "wire/slow.rs"]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
 
-use super::Acme;
 use super::http::{AskedToWait, Http};
 use super::trouble::Trouble;
+use super::{Acme, readable};
 use crate::secret::base64url_bytes;
 use crate::store::AcmeAccount;
 
@@ -59,7 +59,7 @@ impl Acme {
 
     async fn stored_account(&self) -> Result<Option<AcmeAccount>, Trouble> {
         let now = self.clock.now();
-        Ok(self.store.acme_account(self.directory(), self.binding(), now).await?)
+        Ok(readable(self.store.acme_account(self.directory(), self.binding(), now).await)?)
     }
 
     async fn known(&self, stored: AcmeAccount) -> Result<Signed, Trouble> {

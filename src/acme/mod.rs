@@ -198,7 +198,8 @@ impl Acme {
         for host in self.certificates.hosts().iter() {
             let mut known = self.read_host(host, now).await?;
             if known.of_directory.is_none() {
-                known.fallback = self.store.newest_certificate(host, now).await?.as_ref().and_then(opened);
+                let newest = readable(self.store.newest_certificate(host, now).await)?;
+                known.fallback = newest.as_ref().and_then(opened);
             }
             hosts.insert(host.clone(), known);
         }
@@ -211,8 +212,8 @@ impl Acme {
 
     /// What the store has of a host.
     async fn read_host(&self, host: &str, now: Timestamp) -> Result<Host, StoreError> {
-        let stored = self.store.certificate(self.ordered(host), now).await?;
-        let renewal = self.store.renewal(self.ordered(host), now).await?;
+        let stored = readable(self.store.certificate(self.ordered(host), now).await)?;
+        let renewal = readable(self.store.renewal(self.ordered(host), now).await)?;
         Ok(Host {
             of_directory: stored.as_ref().and_then(opened),
             fallback: None,
@@ -260,6 +261,16 @@ fn complain(host: &str, known: &Host, told: &mut BTreeMap<String, Timestamp>, no
             "THE CERTIFICATE HAS EXPIRED: clients refuse it; it is shown until there is another"
         );
     }
+}
+
+/// What was read of the store; what is damaged is as good as absent, for it can be had again. It must not keep the other hosts
+/// from their certificates.
+fn readable<T>(read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    if let Err(error @ StoreError::Damaged { .. }) = &read {
+        tracing::error!(error = error as &dyn std::error::Error, "passed over, and replaced in time");
+        return Ok(None);
+    }
+    read
 }
 
 /// A stored certificate as it is shown; `None` if it cannot be used, which is said.

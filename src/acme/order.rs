@@ -10,9 +10,9 @@ use instant_acme::{
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls_pki_types::CertificateDer;
 
-use super::Acme;
 use super::account::Signed;
 use super::trouble::{Refusal, Trouble};
+use super::{Acme, readable};
 use crate::certs::{self, ChallengeKind, Facts, Unusable};
 use crate::secret::to_base64url;
 use crate::store::{AcmeOrder, OpenChallenge, StoredCertificate};
@@ -67,9 +67,8 @@ impl Acme {
         wanted: &Wanted<'_>,
     ) -> Result<Option<(Order, AcmeOrder)>, Trouble> {
         let host = wanted.host;
-        let Some(begun) = self.store.acme_order(self.ordered(host), self.clock.now()).await? else {
-            return Ok(None);
-        };
+        let begun = readable(self.store.acme_order(self.ordered(host), self.clock.now()).await)?;
+        let Some(begun) = begun else { return Ok(None) };
         match signed.account.order(begun.url.clone()).await.map_err(|error| signed.trouble(error)) {
             Ok(mut order) => {
                 if !self.is_over(&mut order, wanted).await {

@@ -119,6 +119,12 @@ fn suggested<'a>(facts: &Facts, renewal: &'a Renewal) -> Option<&'a Suggested> {
     renewal.suggested.as_ref().filter(|suggested| suggested.serial == facts.serial)
 }
 
+/// Until when a certificate that has just come is not renewed, whatever the server suggests of it: one that wanted all of them
+/// renewed at once would be asked without end.
+pub(super) fn rest(facts: &Facts, now: Timestamp) -> Timestamp {
+    now.after((facts.not_after.since(now) / 10).min(HOUR))
+}
+
 /// What kind of failure it was, for how long to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -235,6 +241,16 @@ mod tests {
         let told = suggested(None, START.after(HOUR));
         assert_eq!(due(Some(&facts), &told, START), Due::Nothing);
         assert_eq!(due(Some(&facts), &told, START.after(HOUR)), Due::Suggestion);
+    }
+
+    #[test]
+    fn a_certificate_that_has_just_come_is_left_alone() {
+        let long = facts(90 * DAY);
+        let past = suggested(Some((START.before(HOUR), START)), NEVER);
+        let resting = Renewal { next: Some(rest(&long, START)), ..past };
+        assert_eq!(due(Some(&long), &resting, START.after(59 * MINUTE)), Due::Nothing);
+        assert_eq!(due(Some(&long), &resting, START.after(HOUR)), Due::Order(Why::Suggested));
+        assert_eq!(rest(&facts(HOUR), START).since(START), 6 * MINUTE);
     }
 
     #[test]

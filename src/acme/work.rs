@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::order::Wanted;
 use super::plan::{self, Due, Failure, Why};
 use super::trouble::Trouble;
-use super::{Acme, ELSEWHERE, Host};
+use super::{Acme, ELSEWHERE, Host, readable};
 use crate::certs::{ChallengeKind, Facts};
 use crate::secret;
 use crate::store::{Held, Loaded, Renewal, StoreError, Suggested, Swap};
@@ -58,7 +58,7 @@ impl Acme {
         let worked = tokio::select! {
             worked = self.do_what_is_due(host) => worked,
             () = self.keep_lease(&held) => {
-                tracing::warn!(host, "another process took over the work on the certificate");
+                tracing::warn!(host, "the work on the certificate is left to others: its lease could not be kept");
                 Ok(())
             }
             () = stop.cancelled() => Ok(()),
@@ -94,7 +94,8 @@ impl Acme {
         let now = self.clock.now();
         let known = self.read_host(host, now).await?;
         match known.due(now) {
-            Due::Nothing => Ok(()),
+            // What we knew was older: else it would seem to be due for ever.
+            Due::Nothing => self.read().await,
             Due::Suggestion => self.ask_when(host, &known).await,
             Due::Order(why) => self.order(host, why, &known).await,
         }
@@ -173,7 +174,11 @@ impl Acme {
             renews = renews.to_rfc3339(),
             "the certificate is here, and shown from now on"
         );
-        let renewal = Renewal { challenge: Some(challenge.as_str().to_owned()), ..Renewal::default() };
+        let renewal = Renewal {
+            challenge: Some(challenge.as_str().to_owned()),
+            next: Some(plan::rest(facts, self.clock.now())),
+            ..Renewal::default()
+        };
         self.write_down(host, |_| renewal.clone()).await
     }
 
@@ -278,7 +283,8 @@ impl Acme {
     ) -> Result<(), StoreError> {
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
-            let before: Option<Loaded<Renewal>> = self.store.renewal(self.ordered(host), now).await?;
+            let before: Option<Loaded<Renewal>> =
+                readable(self.store.renewal(self.ordered(host), now).await)?;
             let after = change(before.as_ref().map(|before| before.value.clone()).unwrap_or_default());
             let swap =
                 self.store.swap_renewal(self.ordered(host), before.as_ref(), &after, now.after(KEPT)).await?;

@@ -91,3 +91,60 @@ pub fn issued(host: &str, chain: &str, key: &str) -> Result<CertifiedKey, Unusab
     let name = server_name(host).ok_or(Unusable::Host)?;
     if covers(&certified, &name) { Ok(certified) } else { Err(Unusable::Host) }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair};
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    /// PEM of a certificate for `names`, and of its key.
+    fn made(names: &[&str]) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "An Issuer");
+        params.serial_number = Some(vec![1, 2, 0xab].into());
+        params.not_before = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        params.not_after = OffsetDateTime::from_unix_timestamp(1_800_086_400).unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn a_certificate_says_who_made_it_for_whom_and_until_when() {
+        let (chain, key) = made(&["a.example", "192.0.2.1", "2001:db8::1"]);
+        let facts = Facts::of(&issued("a.example", &chain, &key).unwrap().cert).unwrap();
+        assert_eq!(
+            facts,
+            Facts {
+                issuer: "An Issuer".into(),
+                serial: "01:02:ab".into(),
+                names: vec!["a.example".into(), "192.0.2.1".into(), "2001:db8::1".into()],
+                not_before: Timestamp::from_seconds(1_800_000_000),
+                not_after: Timestamp::from_seconds(1_800_086_400),
+            }
+        );
+        assert_eq!(Facts::of(&[CertificateDer::from(vec![0x30, 0])]), None);
+        assert_eq!(Facts::of(&[]), None);
+    }
+
+    #[test]
+    fn what_was_issued_must_be_for_our_host_and_our_key() {
+        let ((chain, key), (other_chain, other_key)) = (made(&["a.example"]), made(&["b.example"]));
+        for (host, chain, key, why) in [
+            ("a.example", &chain, &other_key, Unusable::Key),
+            ("b.example", &chain, &key, Unusable::Host),
+            ("not a host", &chain, &key, Unusable::Host),
+            ("a.example", &other_chain, &other_key, Unusable::Host),
+            ("a.example", &String::new(), &key, Unusable::Unreadable),
+            ("a.example", &chain, &String::new(), Unusable::Unreadable),
+            ("a.example", &chain[..90].to_owned(), &key, Unusable::Unreadable),
+            ("a.example", &key.replace("PRIVATE KEY", "CERTIFICATE"), &key, Unusable::Unreadable),
+        ] {
+            assert_eq!(issued(host, chain, key).err(), Some(why), "{host} {why}");
+        }
+        assert!(issued("192.0.2.1", &made(&["192.0.2.1"]).0, &key).is_err());
+        assert!(issued("a.example", &chain, &key).is_ok());
+    }
+}

@@ -27,7 +27,8 @@ pub(super) fn load(
 pub struct Look(Vec<Option<(u64, u64, i64, i64)>>);
 
 impl Look {
-    pub(super) fn at<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Self {
+    /// Of these, in this order.
+    pub fn at<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Self {
         let look = |path: &PathBuf| {
             let file = std::fs::metadata(path).ok()?;
             Some((file.ino(), file.len(), file.mtime(), file.mtime_nsec()))
@@ -262,5 +263,24 @@ mod tests {
         fs::remove_file(&pair.certificate).unwrap();
         assert!(certificates.reload(NOW).is_err());
         assert_eq!(shown(), NOW.after(std::time::Duration::from_mins(2)));
+    }
+
+    #[test]
+    fn other_hosts_come_with_other_files_or_not_at_all() {
+        let folder = Folder::new();
+        let [a, b] = ["a.example", "b.example"].map(|host| folder.pair(host, &[host], GOOD));
+        let (one, two) = (Settings::Files(vec![a.clone()]), Settings::Files(vec![a, b.clone()]));
+        let hosts = || vec!["a.example".to_owned(), "b.example".to_owned()];
+        let certificates = Certificates::load(&one, &["a.example".into()], NOW).unwrap().unwrap();
+        let refused = certificates.reconfigure(&one, hosts(), NOW).unwrap_err();
+        assert_eq!(refused.to_string(), "no certificate is for b.example");
+        assert_eq!(*certificates.hosts(), ["a.example"]);
+        assert!(certificates.shown("a.example").is_some());
+        certificates.reconfigure(&two, hosts(), NOW).unwrap();
+        assert!(certificates.shown("a.example").is_some() && certificates.shown("b.example").is_some());
+        certificates.reload(NOW).unwrap();
+        let before = certificates.look();
+        fs::remove_file(&b.key).unwrap();
+        assert_ne!(certificates.look(), before, "the new files are watched");
     }
 }

@@ -8,7 +8,7 @@ mod resolver;
 mod settings;
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -62,11 +62,13 @@ pub struct Certificates {
     hosts: ArcSwap<Vec<String>>,
     resolver: Arc<Resolver>,
     tls: Arc<ServerConfig>,
+    /// Held from the reading of certificates until they are shown, so that nothing older is shown after something newer.
+    changing: Mutex<()>,
 }
 
 /// Where certificates are read.
 enum Source {
-    Files(Vec<CertificateFiles>),
+    Files(ArcSwap<Vec<CertificateFiles>>),
     LocalCa(PathBuf),
     /// Those that an ACME server has issued so far.
     Acme(ArcSwap<Vec<Arc<CertifiedKey>>>),
@@ -95,12 +97,6 @@ impl SourceKind {
     }
 }
 
-/// Certificates for some hosts, read and found good, not shown yet.
-pub struct Prepared {
-    hosts: Vec<String>,
-    names: Names,
-}
-
 impl Certificates {
     /// Reads the certificates of `settings`; `None` for [`Settings::Off`]. Every one of `hosts` must have one; no other
     /// name gets to see one. With ACME there is none before [`Self::issued`] brings it.
@@ -114,13 +110,14 @@ impl Certificates {
     ) -> Result<Option<Self>, CertificateError> {
         let source = match settings {
             Settings::Off => return Ok(None),
-            Settings::Files(files) => Source::Files(files.clone()),
+            Settings::Files(files) => Source::Files(ArcSwap::from_pointee(files.clone())),
             Settings::LocalCa { directory } => Source::LocalCa(directory.clone()),
             Settings::Acme(_) => Source::Acme(ArcSwap::default()),
         };
         let resolver = Arc::new(Resolver::new(source.names(hosts, now)?));
         let tls = server_config(Arc::clone(&resolver))?;
-        Ok(Some(Self { source, hosts: ArcSwap::from_pointee(hosts.to_owned()), resolver, tls }))
+        let hosts = ArcSwap::from_pointee(hosts.to_owned());
+        Ok(Some(Self { source, hosts, resolver, tls, changing: Mutex::default() }))
     }
 
     /// The server side of TLS: ALPN `h2` and `http/1.1`, the certificate by SNI, tickets for resumption. One for as long
@@ -142,27 +139,44 @@ impl Certificates {
     /// # Errors
     /// [`CertificateError`].
     pub fn reload(&self, now: Timestamp) -> Result<(), CertificateError> {
-        self.show(self.prepare(self.hosts().to_vec(), now)?);
+        let _changing = self.change();
+        self.resolver.show(self.source.names(&self.hosts(), now)?);
         Ok(())
     }
 
-    /// Reads the certificates for other hosts, as after a change of the configuration, and shows nothing yet.
+    /// Shows certificates for other hosts from the next handshake on, as after a change of the configuration; from other files,
+    /// if `settings` name them and it was files before. What cannot be used as a whole changes nothing.
     ///
     /// # Errors
     /// [`CertificateError`].
-    pub fn prepare(&self, hosts: Vec<String>, now: Timestamp) -> Result<Prepared, CertificateError> {
-        Ok(Prepared { names: self.source.names(&hosts, now)?, hosts })
+    pub fn reconfigure(
+        &self,
+        settings: &Settings,
+        hosts: Vec<String>,
+        now: Timestamp,
+    ) -> Result<(), CertificateError> {
+        let _changing = self.change();
+        let names = match (&self.source, settings) {
+            (Source::Files(before), Settings::Files(files)) => {
+                let names = Names::of(&files::load(files, now)?, &hosts)?;
+                before.store(Arc::new(files.clone()));
+                names
+            }
+            (Source::Files(_) | Source::LocalCa(_) | Source::Acme(_), _) => self.source.names(&hosts, now)?,
+        };
+        self.hosts.store(Arc::new(hosts));
+        self.resolver.show(names);
+        Ok(())
     }
 
-    /// Shows what was prepared from the next handshake on.
-    pub fn show(&self, prepared: Prepared) {
-        self.hosts.store(Arc::new(prepared.hosts));
-        self.resolver.show(prepared.names);
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// With ACME: shows these from the next handshake on, and of those before none but these.
     pub fn issued(&self, keys: Vec<Arc<CertifiedKey>>) {
         if let Source::Acme(issued) = &self.source {
+            let _changing = self.change();
             self.resolver.show(Names::some_of(&keys, &self.hosts()));
             issued.store(Arc::new(keys));
         }
@@ -182,7 +196,9 @@ impl Certificates {
     #[must_use]
     pub fn look(&self) -> Look {
         match &self.source {
-            Source::Files(files) => Look::at(files.iter().flat_map(|pair| [&pair.certificate, &pair.key])),
+            Source::Files(files) => {
+                Look::at(files.load().iter().flat_map(|pair| [&pair.certificate, &pair.key]))
+            }
             // Its files are nobody's but ours; and these are no files.
             Source::LocalCa(_) | Source::Acme(_) => Look::default(),
         }
@@ -199,7 +215,7 @@ impl Source {
     /// A certificate for each of `hosts`; of an ACME server's, for those that have one.
     fn names(&self, hosts: &[String], now: Timestamp) -> Result<Names, CertificateError> {
         match self {
-            Self::Files(files) => Names::of(&files::load(files, now)?, hosts),
+            Self::Files(files) => Names::of(&files::load(&files.load(), now)?, hosts),
             Self::LocalCa(directory) => Names::of(&local_ca::load_or_make(directory, hosts, now)?, hosts),
             Self::Acme(issued) => Ok(Names::some_of(&issued.load(), hosts)),
         }
@@ -263,6 +279,18 @@ mod tests {
         assert_eq!(first.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert!(first.ticketer.enabled());
         assert!(Arc::ptr_eq(&first.ticketer, &second.ticketer));
+    }
+
+    #[test]
+    fn other_hosts_get_certificates_and_those_that_are_gone_are_shown_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings::LocalCa { directory: directory.path().into() };
+        let certificates = Certificates::load(&settings, &["localhost".into()], NOW).unwrap().unwrap();
+        certificates.reconfigure(&settings, vec!["new.example".into()], NOW).unwrap();
+        assert!(certificates.shown("new.example").is_some() && certificates.shown("localhost").is_none());
+        assert_eq!(*certificates.hosts(), ["new.example"]);
+        certificates.reload(NOW).unwrap();
+        assert!(certificates.shown("new.example").is_some(), "as it is when they are read again");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::Look;
 use crate::secret::Secret;
 
 /// Where certificates come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settings {
     /// `tls: off`.
     Off,
@@ -113,7 +113,7 @@ impl FromStr for ChallengeKind {
 }
 
 /// A certificate chain and its key, in PEM.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// Leaf first.
     pub certificate: PathBuf,

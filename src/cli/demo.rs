@@ -57,7 +57,7 @@ async fn demo(arguments: &Arguments) -> anyhow::Result<()> {
         .map_err(|problems| anyhow::anyhow!("the demo's configuration: {problems}"))?;
     let issuer = config.gateway.issuer.clone();
     let https = arguments.https;
-    serve::serve(config, async move { drop(say(&issuer, https, &data)) }).await
+    serve::serve(config, None, async move { drop(say(&issuer, https, &data)) }).await
 }
 
 fn default_data() -> anyhow::Result<PathBuf> {

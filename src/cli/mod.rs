@@ -8,9 +8,11 @@ pub mod client;
 pub mod demo;
 #[cfg(feature = "echo")]
 pub mod echo_server;
+mod facts;
 pub mod grant;
 pub mod key;
 mod port;
+mod reload;
 pub mod serve;
 mod table;
 pub mod token;

@@ -4,42 +4,53 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::facts::Witnesses;
+use super::reload::{self, Running, Source};
 use super::{check, port};
 use crate::acme::Acme;
 use crate::admin::certs::Keepers;
 use crate::admin::{self, Administered};
 use crate::certs::{self, Certificates};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Checked, Config};
+use crate::config::{Checked, Config, Surroundings};
 use crate::fetch::{Fetcher, PublicFetcher};
 use crate::gateway::{
     Buckets, Documents, Gateway, LastReload, Revocations, Shared, Site, Watch, load_refresh_keys,
     load_session_keys, load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
-use crate::oauth::KeySchedule;
 use crate::seal::Sealer;
-use crate::serve::Listeners;
+use crate::serve::{Listeners, bind_beside};
 use crate::store::Store;
-use crate::{tasks, telemetry};
+use crate::{internal, tasks, telemetry};
 
 /// Runs the gateway that `file` describes until SIGTERM or SIGINT.
 #[must_use]
 pub fn run(file: &Path) -> ExitCode {
-    let config = match check::read(file, &config::System, &mut io::stderr().lock()) {
+    match control_runtime() {
+        Ok(control) => control.block_on(serve_file(file)),
+        Err(error) => super::report(Err(error)),
+    }
+}
+
+async fn serve_file(file: &Path) -> ExitCode {
+    let mut source = match Source::open(file) {
+        Ok(source) => source,
+        Err(error) => return super::report(Err(error)),
+    };
+    let read = |file: &Path, from: &dyn Surroundings| check::read(file, from, &mut io::stderr().lock());
+    let config = match source.read(read) {
         Ok(Checked { config, .. }) => config,
         Err(exit) => return exit,
     };
     telemetry::start(&config.telemetry);
-    let served = control_runtime().and_then(|control| control.block_on(serve(config, async {})));
-    super::report(served)
+    super::report(serve(config, Some(source), async {}).await)
 }
 
 /// The runtime of everything that is no request.
@@ -51,20 +62,25 @@ pub(super) fn control_runtime() -> anyhow::Result<Runtime> {
     runtime.context("cannot start the control runtime")
 }
 
-/// Binds, opens the store, and serves. `ready` is polled once everything answers.
+/// Binds, opens the store, and serves; what `source` brings later, too. `ready` is polled once everything answers.
 ///
 /// # Errors
 /// Whatever keeps the gateway from starting, in words an operator can act on.
-pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub(super) async fn serve(
+    config: Config,
+    source: Option<Source>,
+    ready: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&config.serve).map_err(port::explained)?;
+    let (status, internal) = answer_probes(&config.internal)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let hosts = config.hosts();
     let certificates = Certificates::load(&config.tls, &hosts, clock.now()).context("TLS certificates")?;
     let certificates = certificates.map(Arc::new);
-    let keep = config.gateway.lives.access + Duration::from_mins(1);
     let shared = Arc::new(share(&config, Arc::clone(&clock)).await?);
-    let mut background = tasks::start(&shared, keep).await.context("reading revocations")?;
-    background.keep_keys(&shared, KeySchedule { rotate: config.rotate_keys, lives: config.gateway.lives });
+    let mut background = tasks::start(&shared).await.context("reading revocations")?;
+    let schedule = Arc::new(ArcSwap::from_pointee(config.key_schedule()));
+    background.keep_keys(&shared, Arc::clone(&schedule));
     background.reseal(&shared);
     let acme = order_certificates(&config, &shared, certificates.as_ref()).await?;
     let challenges = acme.as_ref().map(|acme| acme.challenges());
@@ -76,20 +92,42 @@ pub(super) async fn serve(config: Config, ready: impl Future<Output = ()>) -> an
     for service in &config.gateway.services {
         tracing::info!(service = service.name, url = service.resource.as_str(), upstream = %service.upstream.url, "serving");
     }
-    let gateway = Arc::new(Gateway::new(Site::new(config.gateway), shared));
-    let ordering = background.order_certificates(acme.as_ref());
-    let administered =
-        Administered { gateway: Arc::clone(&gateway), keepers: Keepers { certificates, acme } };
+    let gateway = Arc::new(Gateway::new(Site::new(config.gateway.clone()), Arc::clone(&shared)));
+    let running = Running {
+        config: config.clone(),
+        gateway: Arc::clone(&gateway),
+        certificates: certificates.clone(),
+        schedule,
+    };
+    let keepers = Keepers { certificates, acme };
+    let witnesses = Witnesses { shared, gateway: Arc::clone(&gateway), keepers: keepers.clone() };
+    status.store_was_read(Arc::new(witnesses));
+    let ordering = background.order_certificates(keepers.acme.as_ref());
+    let administered = Administered { gateway: Arc::clone(&gateway), keepers };
     let admin = admin::start(&config.admin, administered)?;
     let stop = asked_to_stop()?;
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
     ready.await;
-    listeners.serve(config.serve, tls, gateway, stop).await?;
+    status.accepts();
+    if let Some(source) = source {
+        background.also(reload::follow(source, running));
+    }
+    listeners.serve(config.serve, tls, gateway, status.stops_at(stop)).await?;
     ordering.end().await;
-    drop((admin, background));
+    drop((admin, background, internal));
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The internal listener, which answers from the first moment on; bound with the others, so that a taken port is told at once.
+fn answer_probes(
+    settings: &internal::Settings,
+) -> anyhow::Result<(Arc<internal::Status>, internal::Listening)> {
+    let sockets = bind_beside(&settings.listen).map_err(port::explained)?;
+    let status = Arc::new(internal::Status::default());
+    let listening = internal::start(sockets, settings.token.as_ref(), Arc::clone(&status));
+    Ok((status, listening.context("the internal listener")?))
 }
 
 /// Who orders certificates, if they come by ACME; what there is already is shown.
@@ -133,7 +171,7 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
         revocations: Revocations::new(),
         limits: Buckets::new(),
         documents: Documents::new(Arc::new(PublicFetcher::new())),
-        identity: identity(config)?,
+        identity: ArcSwap::from_pointee(identity(config)?),
         watch: Watch::default(),
         sealer: sealer(config),
         clock,
@@ -152,7 +190,11 @@ pub fn sealer(config: &Config) -> Sealer {
     }
 }
 
-fn identity(config: &Config) -> anyhow::Result<Arc<dyn Identity>> {
+/// Who signs people in.
+///
+/// # Errors
+/// If the system's root certificates cannot be loaded.
+pub(super) fn identity(config: &Config) -> anyhow::Result<Arc<dyn Identity>> {
     let issuer = config.gateway.issuer.clone();
     Ok(match &config.identity {
         identity::Settings::Dev => Arc::new(Dev::new(issuer)),

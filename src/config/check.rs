@@ -10,6 +10,7 @@ use super::admin;
 use super::clients;
 use super::documents;
 use super::identity as identities;
+use super::internal;
 use super::issuer::{self, Issuer};
 use super::limits;
 use super::network::{self, Network};
@@ -31,6 +32,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let store = secrets::store(raw, here, findings);
     let admin = admin::check(raw, store.as_ref(), here, findings);
     let network = network::check(raw, issuer.as_ref(), here, findings);
+    let internal = internal::check(raw, network.as_ref(), here, findings);
     let identity = identities::check(raw, here, findings);
     identities::check_dev(raw, issuer.as_ref(), network.as_ref(), findings);
     let services = all_services(raw, findings);
@@ -50,8 +52,8 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
         clients::check(raw, here, clients::Around { services: &services, redirects: &redirects }, findings);
     let workers = workers(raw, findings);
     let (issuer, network, times) = (issuer?, network?, times?);
+    let serve = sockets(&network, times.drain, workers?);
     let dev_identity = matches!(identity, Some(identity::Settings::Dev));
-    let identity = with_wants(identity?, &services);
     Some(Config {
         gateway: gateway::Settings {
             issuer: issuer.text,
@@ -71,20 +73,20 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
         },
         store: store?,
         admin: admin?,
-        serve: serve::Settings {
-            listen: network.listen,
-            redirect: network.redirect,
-            peers: network.peers,
-            drain: times.drain,
-            workers: workers?,
-        },
+        serve,
+        internal: internal?,
         tls: network.tls,
-        identity,
+        identity: identity?,
         telemetry: telemetry?,
         secret_key: secret_key?,
         secret_key_previous,
         rotate_keys,
     })
+}
+
+fn sockets(network: &Network, drain: Duration, workers: usize) -> serve::Settings {
+    let Network { listen, redirect, peers, .. } = network.clone();
+    serve::Settings { listen, redirect, peers, drain, workers }
 }
 
 fn all_services(raw: &File, findings: &mut Findings) -> Vec<Checked> {
@@ -174,19 +176,6 @@ fn remark(issuer: Option<&Issuer>, network: Option<&Network>, services: &[Checke
     }
 }
 
-/// GitHub is asked for no more than some service needs.
-fn with_wants(settings: identity::Settings, services: &[Checked]) -> identity::Settings {
-    match settings {
-        identity::Settings::Dev => identity::Settings::Dev,
-        identity::Settings::GitHub(mut github) => {
-            let names_any = |service: &Checked| service.settings.access.memberships().next().is_some();
-            github.wants_orgs = services.iter().any(names_any);
-            github.wants_email = services.iter().any(|service| service.settings.forward_email);
-            identity::Settings::GitHub(github)
-        }
-    }
-}
-
 fn log(raw: &File, findings: &mut Findings) -> Option<telemetry::Settings> {
     let default = telemetry::Settings { format: telemetry::Format::Text, filter: "info".into() };
     let Some(log) = &raw.log else { return Some(default) };
@@ -258,7 +247,7 @@ impl Times {
         let absolute = positive_duration(tokens.refresh_absolute.as_ref(), defaults.absolute, findings);
         let (access, idle, absolute) = (access?, idle?, absolute?);
         let at = raw.tokens.as_ref().map_or(Position::start(0), |given| given.at);
-        if access > Duration::from_hours(24) {
+        if access > TokenLives::LONGEST_ACCESS {
             findings.refuse(
                 at,
                 "access tokens live for 24h at most; write access: 1h, they are refreshed silently",

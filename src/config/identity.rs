@@ -24,7 +24,7 @@ pub(super) fn provider(raw: &File) -> Option<Provider> {
     }
 }
 
-/// Checks `identity`. What GitHub is asked for is left open: it depends on the services.
+/// Checks `identity`.
 pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Option<Settings> {
     let Some(given) = &raw.identity else {
         findings.refuse(Position::start(0), format!("`identity` is missing; {CHOICE}"));
@@ -74,14 +74,7 @@ fn settings(given: &Given<GitHub>, here: Here<'_>, findings: &mut Findings) -> O
     let (id, secret) = (client_id?.value.clone()?, client_secret?.value?);
     let web = web.or_else(|| Url::parse("https://github.com").ok())?;
     let api = api.or_else(|| api_of(&web))?;
-    Some(GitHubSettings {
-        client_id: id,
-        client_secret: secret,
-        web,
-        api,
-        wants_orgs: false,
-        wants_email: false,
-    })
+    Some(GitHubSettings { client_id: id, client_secret: secret, web, api })
 }
 
 /// A base URL of GitHub's; `None` if it is refused, `Some(None)` if it is absent.

@@ -13,6 +13,7 @@ mod clients;
 mod documents;
 mod expand;
 mod identity;
+mod internal;
 mod issuer;
 mod limits;
 mod network;
@@ -29,6 +30,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::oauth::KeySchedule;
 use crate::secret::Key;
 use crate::{certs, gateway, serve, store, telemetry};
 
@@ -48,6 +50,8 @@ pub struct Config {
     pub admin: crate::admin::Settings,
     /// Sockets.
     pub serve: serve::Settings,
+    /// Where probes and monitoring ask.
+    pub internal: crate::internal::Settings,
     /// Certificates.
     pub tls: certs::Settings,
     /// Who signs people in.
@@ -156,6 +160,12 @@ impl Config {
     /// [`Problems`]: all of them.
     pub fn from_text(text: &str) -> Result<Self, Problems> {
         read(Path::new("portcullis.yaml"), &Alone(text)).map(|checked| checked.config)
+    }
+
+    /// When keys are replaced without being asked to.
+    #[must_use]
+    pub const fn key_schedule(&self) -> KeySchedule {
+        KeySchedule { rotate: self.rotate_keys, lives: self.gateway.lives }
     }
 
     /// The host names that certificates are needed for: the issuer's and every service's.

@@ -297,7 +297,10 @@ impl Front<'_> {
 
 /// The addresses of a listener; `None` if it is refused, `Some(None)` if it is absent.
 #[expect(clippy::option_option, reason = "refused and absent are different, and no third thing")]
-fn addresses(field: Option<&Given<Texts>>, findings: &mut Findings) -> Option<Option<Vec<SocketAddr>>> {
+pub(super) fn addresses(
+    field: Option<&Given<Texts>>,
+    findings: &mut Findings,
+) -> Option<Option<Vec<SocketAddr>>> {
     let Some(given) = field else { return Some(None) };
     let mut all: Vec<SocketAddr> = Vec::new();
     let mut good = true;

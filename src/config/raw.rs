@@ -63,6 +63,9 @@ pub(super) struct File {
 pub(super) struct Listen {
     pub(super) https: Field<Texts>,
     pub(super) http: Field<Texts>,
+    pub(super) internal: Field<Texts>,
+    pub(super) internal_token: Field<String>,
+    pub(super) internal_token_file: Field<String>,
 }
 
 /// `tls`: a word, or one of the keys.

@@ -54,7 +54,7 @@ pub(super) const FILE: &[Key] = &[
     key("store_file", Shape::Text),
     key("store_prefix", Shape::Text),
     key("admin_socket", Shape::Text),
-    key("listen", Shape::Section(&[key("https", TEXTS), key("http", TEXTS)])),
+    key("listen", Shape::Section(LISTEN)),
     key("tls", Shape::WordOr(TLS)),
     key("trusted_proxies", TEXTS),
     key("published_on_loopback", Shape::Flag),
@@ -77,6 +77,14 @@ pub(super) const FILE: &[Key] = &[
     key("clients", Shape::Section(CLIENTS)),
     key("workers", Shape::Number),
     key("services", Shape::Named(&Shape::Section(SERVICE))),
+];
+
+const LISTEN: &[Key] = &[
+    key("https", TEXTS),
+    key("http", TEXTS),
+    key("internal", TEXTS),
+    key("internal_token", Shape::Text),
+    key("internal_token_file", Shape::Text),
 ];
 
 const TLS: &[Key] = &[
@@ -430,6 +438,7 @@ mod tests {
     fn the_raw_types_and_the_shapes_have_the_same_keys() {
         assert_eq!(fields::<raw::File>(), usable(FILE));
         assert_eq!(fields::<raw::Service>(), usable(SERVICE));
+        assert_eq!(fields::<raw::Listen>(), usable(LISTEN));
         assert_eq!(fields::<raw::GitHub>(), usable(GITHUB));
         assert_eq!(fields::<raw::Access>(), usable(ACCESS));
         assert_eq!(fields::<raw::Tokens>(), usable(TOKENS));

@@ -119,7 +119,7 @@ async fn finish(
     before: Option<Secret>,
 ) -> Result<Response<Body>, StoreError> {
     let signed_in = match (parameters.get("error"), parameters.get("code")) {
-        (Some(error), _) => Err(exchange.shared.identity.refused(error)),
+        (Some(error), _) => Err(exchange.shared.identity().refused(error)),
         (None, Some(code)) => ask_provider(exchange, code, &resumed.verifier).await,
         (None, None) => Err(IdentityError::Answer),
     };
@@ -146,7 +146,7 @@ async fn ask_provider(
     code: &str,
     verifier: &Secret,
 ) -> Result<SignedIn, IdentityError> {
-    let identity = Arc::clone(&exchange.shared.identity);
+    let identity = exchange.shared.identity();
     let (code, verifier) = (Secret::new(code.to_owned()), verifier.clone());
     let (asked, now) = (exchange.site.asked.clone(), exchange.now);
     let task =
@@ -252,7 +252,7 @@ fn not_signed_in(exchange: &Exchange<'_>, errand: &Errand, error: &IdentityError
         Errand::Home => {
             write_down(exchange, None, error);
             let home = format!("{}/", exchange.site.settings.issuer);
-            let provider = exchange.shared.identity.name();
+            let provider = exchange.shared.identity().name();
             let (status, problem) = match problem(exchange, error, &home) {
                 Some(told) => told,
                 None => (StatusCode::FORBIDDEN, Problem::not_signed_in(provider, &error.to_string(), &home)),
@@ -317,7 +317,7 @@ const fn code(error: &IdentityError) -> ErrorCode {
 
 /// The page of an error that somebody can do something about; `again` is where the sign-in begins anew.
 fn problem(exchange: &Exchange<'_>, error: &IdentityError, again: &str) -> Option<(StatusCode, Problem)> {
-    let provider = exchange.shared.identity.name();
+    let provider = exchange.shared.identity().name();
     match error {
         IdentityError::Unreachable | IdentityError::RateLimited => {
             Some((StatusCode::SERVICE_UNAVAILABLE, Problem::provider_unreachable(provider, again)))

@@ -9,7 +9,7 @@ use crate::secret::Secret;
 use crate::token::ClientKeys;
 
 /// What the configuration says of a client, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientSettings {
     /// The client as every other: its id, its name, where it is sent back to. It never expires.
     pub client: Client,
@@ -22,7 +22,7 @@ pub struct ClientSettings {
 }
 
 /// How a client proves who it is (RFC 6749 §2.3).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authentication {
     /// Not at all: it is public.
     None,

@@ -87,7 +87,7 @@ async fn show(exchange: &Exchange<'_>, headers: &HeaderMap) -> Result<Response<B
     let issued = form_token::issue(exchange, headers, session.as_ref(), &FORM);
     let shown = pages::home(&Home {
         host: &exchange.site.issuer_host,
-        provider: exchange.shared.identity.name(),
+        provider: exchange.shared.identity().name(),
         services: &services,
         person,
         form_token: issued.token.expose(),
@@ -252,6 +252,6 @@ pub(super) fn let_in_nowhere(exchange: &Exchange<'_>, subject: &Subject, login: 
         ..Audit::of(Event::LoginRefused)
     });
     let home = format!("{}/", exchange.site.settings.issuer);
-    let problem = Problem::let_in_nowhere(exchange.shared.identity.name(), login, &home);
+    let problem = Problem::let_in_nowhere(exchange.shared.identity().name(), login, &home);
     refused_page(exchange, StatusCode::FORBIDDEN, &problem)
 }

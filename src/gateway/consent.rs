@@ -60,6 +60,7 @@ pub(super) fn page(
         url: service.settings.resource.as_str(),
         scopes: connections::said(Some(&service.settings), scopes),
     });
+    let identity = exchange.shared.identity();
     let shown = pages::consent(&Consent {
         client_name: name.as_deref(),
         verified: asked.verified.as_deref(),
@@ -67,8 +68,8 @@ pub(super) fn page(
         is_loopback: redirect.is_loopback(),
         app: if redirect.is_private_use() { pages::app_of(&redirect.shown()) } else { None },
         services: &choices.collect::<Vec<_>>(),
-        provider: exchange.shared.identity.name(),
-        asked_of_provider: &exchange.shared.identity.asks_for(),
+        provider: identity.name(),
+        asked_of_provider: &identity.asks_for(&exchange.site.asked),
         signed_in_as: session.map(|session| session.facts.user.login.as_str()),
         carried: &URL_SAFE_NO_PAD.encode(query(&asked.parameters)),
         form_token: issued.token.expose(),
@@ -224,7 +225,7 @@ pub(super) fn not_allowed(
         ..Audit::of(Event::LoginRefused)
     });
     let problem = Problem::not_allowed(
-        exchange.shared.identity.name(),
+        exchange.shared.identity().name(),
         &facts.user.login,
         &service.settings.name,
         (&refused.users, &refused.orgs, &refused.teams),

@@ -58,7 +58,7 @@ pub struct Rate {
 }
 
 /// Every limit, as configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// In the order of [`Limit::ALL`]; `None` is `off`.
     pub rates: [Option<Rate>; Limit::ALL.len()],

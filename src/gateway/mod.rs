@@ -96,8 +96,8 @@ pub struct Shared {
     pub limits: Buckets,
     /// What clients say of themselves at URLs of theirs.
     pub documents: Documents,
-    /// Who signs people in.
-    pub identity: Arc<dyn Identity>,
+    /// Who signs people in; a reload may bring other credentials.
+    pub identity: ArcSwap<Arc<dyn Identity>>,
     /// About whom it is being asked again.
     pub watch: Watch,
     /// Derives the form token's key.
@@ -106,6 +106,13 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Where background work runs.
     pub control: tokio::runtime::Handle,
+}
+
+impl Shared {
+    /// Who signs people in.
+    pub(crate) fn identity(&self) -> Arc<dyn Identity> {
+        Arc::clone(&self.identity.load())
+    }
 }
 
 /// What one worker owns: no other core touches it.
@@ -157,6 +164,17 @@ impl Gateway {
         Self { site: ArcSwap::from_pointee(site), shared }
     }
 
+    /// Answers with another site from the next request on; those on their way keep theirs, and open streams go on.
+    pub fn replace(&self, site: Site) {
+        self.site.store(Arc::new(site));
+    }
+
+    /// What all workers share.
+    #[must_use]
+    pub const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The gateway as its operator works with it, with the site of this moment.
     #[must_use]
     pub fn operator(&self) -> Operator {
@@ -179,6 +197,13 @@ impl Gateway {
             None => answer(&exchange, arrival, request).await,
         };
         exchange.end(reply)
+    }
+
+    /// Whether revocations were read so long ago that no token is believed.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let staleness = self.site.load().settings.revocation_staleness;
+        !self.shared.revocations.is_fresh(staleness, self.shared.clock.now())
     }
 
     /// What plain HTTP on the redirect port is answered with: the https URL for a `host`, without its port, that we serve.

@@ -91,7 +91,7 @@ pub(super) async fn access(
     {
         record = watch::brought_up_to_date(exchange, rules, known).await?;
         if record.as_ref().is_some_and(|record| record.token.is_none()) {
-            let provider = exchange.shared.identity.name();
+            let provider = exchange.shared.identity().name();
             let why = format!("{provider} no longer accepts this user's sign-in; sign in again");
             return Ok(Access::SignInAgain(why));
         }
@@ -131,7 +131,7 @@ async fn remember(
     token: &ProviderToken,
 ) -> Result<(), StoreError> {
     let asked = &exchange.site.asked;
-    if asked.is_empty() {
+    if !asked.memberships() {
         return Ok(());
     }
     let before = watch::record(exchange.shared, &facts.user.subject, exchange.now).await?;

@@ -1,7 +1,7 @@
 //! Which grants were revoked lately, as every request asks: no lock, no store.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ struct Shards {
     all: Vec<Shard>,
     /// When the feed was read last, in seconds; 0 for never.
     read_at: AtomicU64,
+    /// Whether the feed could not be read when that was tried last.
+    missed: AtomicBool,
     /// Writers wait for each other; readers for nobody.
     writing: Mutex<()>,
 }
@@ -36,7 +38,8 @@ impl Revocations {
         let all = ShardId::all()
             .map(|_| Shard { revoked: ArcSwap::default(), changed: watch::Sender::new(()) })
             .collect();
-        Self(Arc::new(Shards { all, read_at: AtomicU64::new(0), writing: Mutex::new(()) }))
+        let (read_at, missed) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self(Arc::new(Shards { all, read_at, missed, writing: Mutex::new(()) }))
     }
 
     /// Takes in what the feed read at `now`, forgets entries older than `keep` whose tokens have all ended, and wakes the
@@ -50,6 +53,25 @@ impl Revocations {
             });
         }
         self.0.read_at.store(now.seconds(), Ordering::Release);
+        self.0.missed.store(false, Ordering::Release);
+    }
+
+    /// The feed could not be read.
+    pub fn miss(&self) {
+        self.0.missed.store(true, Ordering::Release);
+    }
+
+    /// Whether the feed could not be read when that was tried last.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.0.missed.load(Ordering::Acquire)
+    }
+
+    /// How long ago the feed was read; `None` for never.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Option<Duration> {
+        let read_at = self.0.read_at.load(Ordering::Acquire);
+        (read_at != 0).then(|| now.since(Timestamp::from_seconds(read_at)))
     }
 
     /// Takes in a revocation made by this process, at once.
@@ -67,8 +89,7 @@ impl Revocations {
     /// Whether the last reading is at most `staleness` old.
     #[must_use]
     pub fn is_fresh(&self, staleness: Duration, now: Timestamp) -> bool {
-        let read_at = self.0.read_at.load(Ordering::Acquire);
-        read_at != 0 && now.since(Timestamp::from_seconds(read_at)) <= staleness
+        self.age(now).is_some_and(|age| age <= staleness)
     }
 
     /// Wakes whenever a grant of this shard is revoked: for open streams.
@@ -135,6 +156,18 @@ mod tests {
         revocations.update(&[], HOUR, NOW);
         assert!(revocations.is_fresh(HOUR, NOW.after(HOUR)));
         assert!(!revocations.is_fresh(HOUR, NOW.after(HOUR).after(Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn a_feed_is_missing_from_a_failed_reading_to_the_next_good_one_and_grows_old_meanwhile() {
+        let revocations = Revocations::new();
+        assert_eq!((revocations.is_missing(), revocations.age(NOW)), (false, None));
+        revocations.update(&[], HOUR, NOW);
+        revocations.miss();
+        let seen = |now| (revocations.is_missing(), revocations.age(now));
+        assert_eq!(seen(NOW.after(HOUR)), (true, Some(HOUR)));
+        revocations.update(&[], HOUR, NOW.after(HOUR));
+        assert_eq!(seen(NOW.after(HOUR)), (false, Some(Duration::ZERO)));
     }
 
     // R14

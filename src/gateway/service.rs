@@ -11,7 +11,7 @@ use crate::token::Claims;
 use crate::upstream;
 
 /// What the configuration says of a service, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceSettings {
     /// The key under `services`.
     pub name: String,

@@ -29,7 +29,7 @@ pub(super) async fn begin(
     limits::take(exchange, Limit::SignIn)?;
     limits::count(exchange, Limit::SignIn).await??;
     let (state, cookie) = (Secret::random(), Secret::random());
-    let start = exchange.shared.identity.start(&state, other_account);
+    let start = exchange.shared.identity().start(&state, &exchange.site.asked, other_account);
     let flow =
         Flow { request, verifier: start.verifier.expose().to_owned(), expires: exchange.now.after(LIFE) };
     let most = exchange.site.settings.limits.open_sign_ins;

@@ -20,7 +20,7 @@ use crate::oauth::{
 use crate::policy::{AccessRules, Freshness};
 
 /// What the configuration says of the gateway, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The issuer: an origin, no trailing slash, byte for byte as configured.
     pub issuer: String,
@@ -66,7 +66,7 @@ pub struct Site {
     pub(super) server_metadata: Bytes,
     /// Lower-case logins that some access rule names.
     pub(super) logins: BTreeSet<String>,
-    /// Organisations and teams that some access rule names: what the identity provider is asked about.
+    /// What the identity provider is asked about people.
     pub(super) asked: Asked,
     hosts: BTreeMap<String, Host>,
     /// Host names that are served on https, without a port → `host[:port]` there.
@@ -118,6 +118,7 @@ impl Site {
             asked: Asked {
                 orgs: named(&settings.services, |rules| &rules.orgs),
                 teams: named(&settings.services, |rules| &rules.teams),
+                email: settings.services.iter().any(|service| service.forward_email),
             },
             hosts: BTreeMap::new(),
             secure: secure(settings.services.iter().map(|service| &service.url).chain([&issuer])),
@@ -277,6 +278,21 @@ mod tests {
             documents: None,
             clients: Vec::new(),
         })
+    }
+
+    #[test]
+    fn the_identity_provider_is_asked_about_no_more_than_some_service_needs() {
+        let asked = |change: fn(&mut ServiceSettings)| {
+            let mut settings = site("https://auth.example.com", &["https://a.example/mcp"]).settings;
+            change(&mut settings.services[0]);
+            Site::new(settings).asked
+        };
+        assert_eq!(asked(|service| service.access.users = vec!["octocat".into()]), Asked::default());
+        let orgs = asked(|service| service.access.orgs = vec!["Example".into()]);
+        assert_eq!(orgs, Asked { orgs: vec!["example".into()], ..Asked::default() });
+        let teams = asked(|service| service.access.teams = vec!["Example/Core".into()]);
+        assert_eq!(teams, Asked { teams: vec!["example/core".into()], ..Asked::default() });
+        assert_eq!(asked(|service| service.forward_email = true), Asked { email: true, ..Asked::default() });
     }
 
     // X1

@@ -202,7 +202,7 @@ impl Question {
 
     async fn answer(&self, shared: &Shared, token: &UserToken) -> Result<Person, NoAnswer> {
         let token = self.renewed(shared, token).await?;
-        let person = shared.identity.recheck(&of_provider(&token), &self.asked).await?;
+        let person = shared.identity().recheck(&of_provider(&token), &self.asked).await?;
         if person.user.subject == self.subject {
             return Ok(person);
         }
@@ -230,7 +230,7 @@ impl Question {
         if !mine {
             return Err(NoAnswer::Elsewhere);
         }
-        let renewed = kept(&shared.identity.renew(&of_provider(token), self.now).await?);
+        let renewed = kept(&shared.identity().renew(&of_provider(token), self.now).await?);
         let replace = |record: UserRecord| {
             let ours = record.token.as_ref() == Some(token);
             ours.then(|| UserRecord { token: Some(renewed.clone()), ..record })

@@ -27,11 +27,11 @@ impl Identity for Dev {
     }
 
     /// There is nobody to prove a verifier to, so it is empty. The page asks for a name every time.
-    fn asks_for(&self) -> Vec<&'static str> {
+    fn asks_for(&self, _asked: &Asked) -> Vec<&'static str> {
         Vec::new()
     }
 
-    fn start(&self, state: &Secret, _another_account: bool) -> SignInStart {
+    fn start(&self, state: &Secret, _asked: &Asked, _another_account: bool) -> SignInStart {
         let state = utf8_percent_encode(state.expose(), RESERVED);
         SignInStart {
             url: format!("{}/dev/login?state={state}", self.issuer),
@@ -92,14 +92,18 @@ mod tests {
 
     #[test]
     fn the_login_page_is_ours_and_gets_the_state_encoded() {
-        let start = Dev::new("http://localhost:8080".into()).start(&Secret::new("a&b=c d+é~".into()), true);
+        let start = Dev::new("http://localhost:8080".into()).start(
+            &Secret::new("a&b=c d+é~".into()),
+            &Asked::default(),
+            true,
+        );
         assert_eq!(start.url, "http://localhost:8080/dev/login?state=a%26b%3Dc%20d%2B%C3%A9~");
     }
 
     #[tokio::test]
     async fn a_name_is_the_person_whatever_its_case() {
         let dev = Dev::new("http://localhost:8080".into());
-        let asked = Asked { orgs: vec!["acme".into()], teams: Vec::new() };
+        let asked = Asked { orgs: vec!["acme".into()], ..Asked::default() };
         let (code, now) = (Secret::new("Ada.L-1_x".into()), Timestamp::from_seconds(0));
         let signed_in = dev.finish(&code, &Secret::new(String::new()), &asked, now).await.unwrap();
         let user = User { subject: Subject::new("dev", "ada.l-1_x"), login: "Ada.L-1_x".into(), email: None };

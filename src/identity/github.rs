@@ -29,7 +29,7 @@ const BOUNDS: Bounds = Bounds { body: 256 * 1024, time: Duration::from_secs(10) 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the configuration says of GitHub.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitHubSettings {
     /// The OAuth app's client id.
     pub client_id: String,
@@ -39,10 +39,6 @@ pub struct GitHubSettings {
     pub web: Url,
     /// `https://api.github.com`, or `https://HOST/api/v3`.
     pub api: Url,
-    /// Whether memberships are asked for (scope `read:org`): some access rule names an organisation or team.
-    pub wants_orgs: bool,
-    /// Whether an e-mail address is asked for (scope `user:email`): some service forwards it.
-    pub wants_email: bool,
 }
 
 /// An `oauth2` client that knows where to authorize and where to redeem.
@@ -77,17 +73,11 @@ impl GitHub {
             .set_auth_type(AuthType::RequestBody)
     }
 
-    fn scopes(&self) -> impl Iterator<Item = &'static str> {
-        let org = self.settings.wants_orgs.then_some("read:org");
-        let email = self.settings.wants_email.then_some("user:email");
-        std::iter::once("read:user").chain(org).chain(email)
-    }
-
     /// Asks about the person whose token this is.
     async fn person(&self, token: &Secret, asked: &Asked) -> Result<Person, IdentityError> {
         let api = Api::new(&self.fetch, &self.settings.api, token.clone());
         let account = api.account().await?;
-        let email = if self.settings.wants_email { api.primary_email().await? } else { None };
+        let email = if asked.email { api.primary_email().await? } else { None };
         let subject = Subject::new("github", &account.id.to_string());
         let user = User { subject, login: account.login, email };
         let mut person = Person { user, orgs: Vec::new(), teams: Vec::new(), hidden: Vec::new() };
@@ -104,6 +94,7 @@ impl GitHub {
         &self,
         code: &Secret,
         verifier: &Secret,
+        asked: &Asked,
         now: Timestamp,
     ) -> Result<ProviderToken, IdentityError> {
         let answer = self
@@ -116,7 +107,7 @@ impl GitHub {
         // GitHub separates scopes by commas, so the crate sees them as one. A GitHub App's token names none.
         let granted: Vec<&str> =
             answer.scopes().into_iter().flatten().flat_map(|scope| scope.split(',')).map(str::trim).collect();
-        let missing: Vec<&str> = self.scopes().filter(|scope| !covers(&granted, scope)).collect();
+        let missing: Vec<&str> = scopes(asked).filter(|scope| !covers(&granted, scope)).collect();
         if granted.iter().any(|scope| !scope.is_empty()) && !missing.is_empty() {
             tracing::warn!(?missing, "GitHub granted fewer scopes than were asked for");
         }
@@ -132,6 +123,13 @@ impl GitHub {
             .map_err(exchange::error)?;
         Ok(token(&answer, now))
     }
+}
+
+/// The scopes without which GitHub would not tell what is asked.
+fn scopes(asked: &Asked) -> impl Iterator<Item = &'static str> {
+    let org = asked.memberships().then_some("read:org");
+    let email = asked.email.then_some("user:email");
+    std::iter::once("read:user").chain(org).chain(email)
 }
 
 fn token(answer: &BasicTokenResponse, now: Timestamp) -> ProviderToken {
@@ -152,18 +150,18 @@ impl Identity for GitHub {
         "GitHub"
     }
 
-    fn asks_for(&self) -> Vec<&'static str> {
-        let orgs = self.settings.wants_orgs.then_some("your organisation memberships");
-        let email = self.settings.wants_email.then_some("your e-mail addresses");
+    fn asks_for(&self, asked: &Asked) -> Vec<&'static str> {
+        let orgs = asked.memberships().then_some("your organisation memberships");
+        let email = asked.email.then_some("your e-mail addresses");
         std::iter::once("your public profile").chain(orgs).chain(email).collect()
     }
 
-    fn start(&self, state: &Secret, another_account: bool) -> SignInStart {
+    fn start(&self, state: &Secret, asked: &Asked, another_account: bool) -> SignInStart {
         let verifier = PkceCodeVerifier::new(secret::to_base64url(&secret::random::<32>()));
         let client = self.client();
         let mut request = client
             .authorize_url(|| CsrfToken::new(state.expose().to_owned()))
-            .add_scopes(self.scopes().map(|scope| Scope::new(scope.to_owned())))
+            .add_scopes(scopes(asked).map(|scope| Scope::new(scope.to_owned())))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
         if another_account {
             request = request.add_extra_param("prompt", "select_account");
@@ -180,7 +178,7 @@ impl Identity for GitHub {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<SignedIn, IdentityError>> {
         Box::pin(in_time(async move {
-            let token = self.redeem(code, verifier, now).await?;
+            let token = self.redeem(code, verifier, asked, now).await?;
             Ok(SignedIn { person: self.person(&token.access, asked).await?, token })
         }))
     }
@@ -244,16 +242,18 @@ mod tests {
 
     use super::*;
 
-    fn github(wants_orgs: bool, wants_email: bool, web: &str) -> GitHub {
+    fn github(web: &str) -> GitHub {
         let settings = GitHubSettings {
             client_id: "Iv1.client".into(),
             client_secret: Secret::new("very-secret".into()),
             web: web.parse().unwrap(),
             api: "https://api.github.com".parse().unwrap(),
-            wants_orgs,
-            wants_email,
         };
         GitHub::new(settings, "https://auth.example.com".into(), Fetcher::new().unwrap())
+    }
+
+    fn started(web: &str, state: &str) -> SignInStart {
+        github(web).start(&Secret::new(state.into()), &Asked::default(), false)
     }
 
     fn query(url: &str) -> HashMap<String, String> {
@@ -263,7 +263,7 @@ mod tests {
     // F2
     #[test]
     fn a_sign_in_starts_with_an_s256_challenge_of_its_own_verifier() {
-        let start = github(false, false, "https://github.com").start(&Secret::new("s&t=a te".into()), false);
+        let start = started("https://github.com", "s&t=a te");
         assert!(start.url.starts_with("https://github.com/login/oauth/authorize?"), "{}", start.url);
         let query = query(&start.url);
         assert_eq!(query["code_challenge_method"], "S256");
@@ -277,8 +277,7 @@ mod tests {
 
     #[test]
     fn every_sign_in_has_a_verifier_of_43_url_safe_characters_that_is_new() {
-        let github = github(false, false, "https://github.com");
-        let start = || github.start(&Secret::new("state".into()), false).verifier;
+        let start = || started("https://github.com", "state").verifier;
         let (first, second) = (start(), start());
         assert_ne!(first, second);
         assert_eq!(first.expose().len(), 43);
@@ -287,20 +286,24 @@ mod tests {
 
     #[test]
     fn only_the_scopes_that_some_rule_needs_are_asked_for() {
-        for (orgs, email, scopes) in [
-            (false, false, "read:user"),
-            (true, false, "read:user read:org"),
-            (false, true, "read:user user:email"),
-            (true, true, "read:user read:org user:email"),
+        let some = || vec!["acme/core".to_owned()];
+        for (orgs, teams, email, scopes) in [
+            (vec![], vec![], false, "read:user"),
+            (some(), vec![], false, "read:user read:org"),
+            (vec![], some(), false, "read:user read:org"),
+            (vec![], vec![], true, "read:user user:email"),
+            (some(), some(), true, "read:user read:org user:email"),
         ] {
-            let start = github(orgs, email, "https://github.com").start(&Secret::new("state".into()), false);
+            let asked = Asked { orgs, teams, email };
+            let start = github("https://github.com").start(&Secret::new("state".into()), &asked, false);
             assert_eq!(query(&start.url)["scope"], scopes);
         }
     }
 
     #[test]
     fn another_account_makes_github_ask_which() {
-        let start = github(false, false, "https://github.com").start(&Secret::new("state".into()), true);
+        let state = Secret::new("state".into());
+        let start = github("https://github.com").start(&state, &Asked::default(), true);
         assert_eq!(query(&start.url)["prompt"], "select_account");
     }
 
@@ -312,7 +315,7 @@ mod tests {
             ("https://example.com/git", "https://example.com/git/login/oauth/authorize?"),
             ("https://example.com/git/", "https://example.com/git/login/oauth/authorize?"),
         ] {
-            let start = github(false, false, web).start(&Secret::new("state".into()), false);
+            let start = started(web, "state");
             assert!(start.url.starts_with(url), "{}", start.url);
         }
     }
@@ -320,7 +323,7 @@ mod tests {
     // F5
     #[test]
     fn what_github_says_at_the_callback_is_understood() {
-        let github = github(false, false, "https://github.com");
+        let github = github("https://github.com");
         for (error, meaning) in [
             ("access_denied", IdentityError::Denied),
             ("application_suspended", IdentityError::Suspended),
@@ -344,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_secret_is_not_in_the_settings_debug() {
-        let shown = format!("{:?}", github(true, true, "https://github.com").settings);
+        let shown = format!("{:?}", github("https://github.com").settings);
         assert!(!shown.contains("very-secret"), "{shown}");
     }
 }

@@ -14,7 +14,7 @@ pub use dev::Dev;
 pub use github::{GitHub, GitHubSettings};
 
 /// Which identity provider is used.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "there is one of these in a process")]
 pub enum Settings {
     /// GitHub, or a GitHub Enterprise Server.
@@ -32,20 +32,22 @@ pub struct SignInStart {
     pub verifier: Secret,
 }
 
-/// Which memberships a provider is asked about.
+/// What a provider is asked about a person: no more than the services need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// Organisations, lower-case.
+    /// Organisations that some access rule names, lower-case.
     pub orgs: Vec<String>,
-    /// Teams, as `organisation/team`, lower-case.
+    /// Teams likewise, as `organisation/team`.
     pub teams: Vec<String>,
+    /// An e-mail address: some service forwards it.
+    pub email: bool,
 }
 
 impl Asked {
-    /// Whether it is about nothing: no access rule names an organisation or team.
+    /// Whether memberships are asked about: some access rule names an organisation or team.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.orgs.is_empty() && self.teams.is_empty()
+    pub const fn memberships(&self) -> bool {
+        !self.orgs.is_empty() || !self.teams.is_empty()
     }
 
     /// Organisations and teams alike.
@@ -155,13 +157,13 @@ pub trait Identity: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// What the provider is asked to tell of a person, in words for the consent page (C2).
-    fn asks_for(&self) -> Vec<&'static str>;
+    fn asks_for(&self, asked: &Asked) -> Vec<&'static str>;
 
-    /// Begins a sign-in that comes back to `<issuer>/callback` with `state`. With `another_account` the provider is asked to
-    /// offer a choice of accounts.
-    fn start(&self, state: &Secret, another_account: bool) -> SignInStart;
+    /// Begins a sign-in that comes back to `<issuer>/callback` with `state`, and lets `asked` be asked about. With
+    /// `another_account` the provider is asked to offer a choice of accounts.
+    fn start(&self, state: &Secret, asked: &Asked, another_account: bool) -> SignInStart;
 
-    /// Finishes a sign-in with the `code` that came back, and asks about memberships.
+    /// Finishes a sign-in with the `code` that came back, and asks what is to be known.
     fn finish<'a>(
         &'a self,
         code: &'a Secret,

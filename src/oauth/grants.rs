@@ -134,7 +134,7 @@ impl RevocationReason {
 }
 
 /// How long things live.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenLives {
     /// A code: 60 s.
     pub code: Duration,
@@ -154,6 +154,13 @@ pub struct TokenLives {
 const MARGIN: Duration = Duration::from_mins(1);
 
 impl TokenLives {
+    /// The longest that an access token may be made to live.
+    pub const LONGEST_ACCESS: Duration = Duration::from_hours(24);
+
+    /// How long it must be known that a grant was revoked. Not by what is configured now: tokens live as long as was configured
+    /// when they were made, perhaps by another process.
+    pub const REVOCATIONS_MATTER: Duration = Self::LONGEST_ACCESS.saturating_add(MARGIN);
+
     /// How long the end of a grant matters whose tokens are refreshed: an access token's life, and a minute.
     #[must_use]
     pub const fn tombstone(&self) -> Duration {

@@ -32,7 +32,7 @@ pub const NEVER_PRIVATE: [&str; 16] = [
 ];
 
 /// Which redirect URIs may be registered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedirectPolicy {
     /// Private-use schemes that are allowed beside https and loopback http: exact scheme names, lower case. Every
     /// reverse-DNS scheme (one with a dot; RFC 8252 §7.1) is allowed without being listed.

@@ -32,15 +32,32 @@ pub(super) fn bind(settings: &Settings) -> Result<Vec<Bound>, ServeError> {
     let addresses: Vec<_> = wanted.iter().map(|(address, _)| *address).collect();
     let mut bound = Vec::new();
     for (address, door) in wanted {
-        match open(address, &addresses) {
-            Ok(socket) => bound.push(Bound { address: socket.local_addr().unwrap_or(address), door, socket }),
-            Err(error) if is_without_ipv6(&error) && has_twin(address, &addresses) => {
-                tracing::info!(%address, "not listening here: this machine has no IPv6");
-            }
-            Err(source) => return Err(ServeError::Bind { address, source }),
+        if let Some(socket) = bind_one(address, &addresses)? {
+            bound.push(Bound { address: socket.local_addr().unwrap_or(address), door, socket });
         }
     }
     Ok(bound)
+}
+
+/// Binds addresses that somebody else serves, by the rules of [`super::Listeners::bind`].
+///
+/// # Errors
+/// [`ServeError::Bind`].
+pub fn bind_beside(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ServeError> {
+    let bound = addresses.iter().map(|address| bind_one(*address, addresses).transpose());
+    bound.flatten().collect()
+}
+
+/// `None` where the machine has no IPv6 and the IPv4 counterpart will do.
+fn bind_one(address: SocketAddr, all: &[SocketAddr]) -> Result<Option<TcpListener>, ServeError> {
+    match open(address, all) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if is_without_ipv6(&error) && has_twin(address, all) => {
+            tracing::info!(%address, "not listening here: this machine has no IPv6");
+            Ok(None)
+        }
+        Err(source) => Err(ServeError::Bind { address, source }),
+    }
 }
 
 /// Connections that may wait to be accepted; the kernel's `somaxconn` may allow fewer.

@@ -31,8 +31,10 @@ use listen::Bound;
 use peers::Admitted;
 use worker::Worker;
 
+pub use listen::bind_beside;
+
 /// What to listen on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where HTTP is served (by TLS unless `tls: off`): all addresses of each configured listener; `localhost` is both
     /// loopback addresses.

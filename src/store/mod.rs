@@ -48,7 +48,7 @@ const ISSUED_KEPT: Duration =
     Duration::from_secs(crate::oauth::LONGEST_ISSUED.as_secs() + COLLECT_AFTER.as_secs());
 
 /// Where the store is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settings {
     /// One file, for one process: `file:/path`.
     Embedded {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::Tasks;
 use crate::gateway::{Shared, keep_keys};
 use crate::oauth::KeySchedule;
@@ -14,16 +16,17 @@ const READ: Duration = Duration::from_secs(20);
 const JITTER: Duration = Duration::from_secs(5);
 
 impl Tasks {
-    /// Keeps the key rings up by `schedule`.
-    pub fn keep_keys(&mut self, shared: &Arc<Shared>, schedule: KeySchedule) {
+    /// Keeps the key rings up by `schedule`, as it is at each moment: a reload may change it.
+    pub fn keep_keys(&mut self, shared: &Arc<Shared>, schedule: Arc<ArcSwap<KeySchedule>>) {
         self.running.push(tokio::spawn(follow(Arc::clone(shared), schedule)));
     }
 }
 
-async fn follow(shared: Arc<Shared>, schedule: KeySchedule) {
+async fn follow(shared: Arc<Shared>, schedule: Arc<ArcSwap<KeySchedule>>) {
     let mut failed = false;
     loop {
-        match keep_keys(&shared, &schedule).await {
+        let now = **schedule.load();
+        match keep_keys(&shared, &now).await {
             Ok(()) => failed = false,
             Err(error) => {
                 let first = !std::mem::replace(&mut failed, true);

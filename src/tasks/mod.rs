@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::gateway::Shared;
+use crate::oauth::TokenLives;
 use crate::store::{FeedPosition, StoreError};
 
 pub use certificates::Ordering;
@@ -32,37 +33,40 @@ impl Drop for Tasks {
     }
 }
 
+impl Tasks {
+    /// Further work that ends with the others.
+    pub fn also(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.running.push(tokio::spawn(work));
+    }
+}
+
 /// Reads every revocation there is, so that no revoked token is believed from the first request on, then goes on in the
-/// background. `keep` is how long a revocation matters: the longest life of an access token, and a minute.
+/// background.
 ///
 /// # Errors
 /// [`StoreError`] from the first reading.
-pub async fn start(shared: &Arc<Shared>, keep: Duration) -> Result<Tasks, StoreError> {
-    let position = read_feed(shared, None, keep).await?;
-    let feed = tokio::spawn(follow_feed(Arc::clone(shared), position, keep));
-    let sweep = tokio::spawn(sweep(Arc::clone(shared), keep));
+pub async fn start(shared: &Arc<Shared>) -> Result<Tasks, StoreError> {
+    let position = read_feed(shared, None).await?;
+    let feed = tokio::spawn(follow_feed(Arc::clone(shared), position));
+    let sweep = tokio::spawn(sweep(Arc::clone(shared)));
     Ok(Tasks { running: vec![feed, sweep] })
 }
 
-async fn read_feed(
-    shared: &Shared,
-    since: Option<FeedPosition>,
-    keep: Duration,
-) -> Result<FeedPosition, StoreError> {
+async fn read_feed(shared: &Shared, since: Option<FeedPosition>) -> Result<FeedPosition, StoreError> {
     // The moment before reading: what is revoked while we read is found by the next reading at the latest.
     let asked = shared.clock.now();
     let (read, position) = shared.store.revocations(since).await?;
-    shared.revocations.update(&read, keep, asked);
+    shared.revocations.update(&read, TokenLives::REVOCATIONS_MATTER, asked);
     Ok(position)
 }
 
-async fn follow_feed(shared: Arc<Shared>, mut position: FeedPosition, keep: Duration) {
+async fn follow_feed(shared: Arc<Shared>, mut position: FeedPosition) {
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut away = false;
     loop {
         ticks.tick().await;
-        match read_feed(&shared, Some(position), keep).await {
+        match read_feed(&shared, Some(position)).await {
             Ok(next) => {
                 if std::mem::take(&mut away) {
                     tracing::info!("the store is back; revocations are up to date");
@@ -70,6 +74,7 @@ async fn follow_feed(shared: Arc<Shared>, mut position: FeedPosition, keep: Dura
                 position = next;
             }
             Err(error) => {
+                shared.revocations.miss();
                 if !std::mem::replace(&mut away, true) {
                     tracing::warn!(%error, "the store is away; tokens work on until revocation_staleness has passed");
                 }
@@ -78,12 +83,12 @@ async fn follow_feed(shared: Arc<Shared>, mut position: FeedPosition, keep: Dura
     }
 }
 
-async fn sweep(shared: Arc<Shared>, keep: Duration) {
+async fn sweep(shared: Arc<Shared>) {
     let mut ticks = interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = shared.store.sweep(keep, shared.clock.now()).await {
+        if let Err(error) = shared.store.sweep(TokenLives::REVOCATIONS_MATTER, shared.clock.now()).await {
             tracing::warn!(%error, "the sweep of expired records was put off");
         }
     }

@@ -6,12 +6,14 @@ mod output;
 pub mod redact;
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use output::Output;
@@ -49,6 +51,12 @@ pub struct FilterError {
     pub directive: String,
 }
 
+/// Lines, before the filter.
+type Lines = Layered<Box<dyn Layer<Registry> + Send + Sync>, Registry>;
+
+/// The process's filter, which can be replaced.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Lines>> = OnceLock::new();
+
 /// Starts logging to standard error. Once a process; a filter that cannot be understood counts as `info` and is said.
 pub fn start(settings: &Settings) {
     let (filter, refused) = match filter(&settings.filter) {
@@ -56,12 +64,21 @@ pub fn start(settings: &Settings) {
         Err(error) => (EnvFilter::new(with_audit(DEFAULT_FILTER)), Some(error)),
     };
     let lines = layer(settings.format, colour(), Output::start());
+    let (filter, handle) = reload::Layer::new(filter);
     let started = tracing_subscriber::registry().with(lines).with(filter).try_init();
-    if started.is_err() {
+    if started.is_err() || FILTER.set(handle).is_err() {
         tracing::warn!("logging had been started before");
     }
     if let Some(error) = refused {
         tracing::warn!(%error, "logging with the filter `{DEFAULT_FILTER}` instead");
+    }
+}
+
+/// Logs by another filter from now on. One that cannot be understood changes nothing; the configuration check lets none through.
+pub fn refilter(text: &str) {
+    let (Ok(filter), Some(handle)) = (filter(text), FILTER.get()) else { return };
+    if let Err(error) = handle.reload(filter) {
+        tracing::error!(%error, "the log's filter stays as it was");
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) enum Algorithm {
 }
 
 /// The keys of one client, at least one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientKeys(Vec<ClientKey>);
 
 /// One of them.
@@ -122,6 +122,15 @@ impl Algorithm {
         }
     }
 }
+
+impl PartialEq for ClientKey {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { id, algorithm, public } = self;
+        (id, algorithm, public.as_ref()) == (&other.id, &other.algorithm, other.public.as_ref())
+    }
+}
+
+impl Eq for ClientKey {}
 
 impl fmt::Debug for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

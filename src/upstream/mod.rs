@@ -21,7 +21,7 @@ use pool::{Connection, Idle};
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// One service's upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where it listens; its path takes the place of the service URL's path.
     pub url: Url,

@@ -78,6 +78,12 @@ impl Idle {
         }
     }
 
+    /// How many upstreams are remembered.
+    #[cfg(test)]
+    pub(super) fn upstreams(&self) -> usize {
+        self.lock().by_upstream.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

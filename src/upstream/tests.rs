@@ -155,8 +155,11 @@ async fn idle_time(pool: Pool, keep: bool) -> Duration {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_about_four_seconds() {
-    let idle = idle_time(Pool::new(), true).await;
+    let pool = Pool::new();
+    let remembered = pool.idle.clone();
+    let idle = idle_time(pool, true).await;
     assert!((Duration::from_millis(3900)..Duration::from_secs(7)).contains(&idle), "{idle:?}");
+    assert_eq!(remembered.upstreams(), 0, "nothing is left of an upstream that a reload has taken away");
 }
 
 #[tokio::test]

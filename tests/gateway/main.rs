@@ -23,6 +23,7 @@ mod limits;
 mod lost_answers;
 mod refresh;
 mod registration;
+mod reload;
 mod revoke;
 mod secret_key;
 mod stored;

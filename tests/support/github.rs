@@ -180,8 +180,6 @@ impl FakeGitHub {
             client_secret: Secret::new(CLIENT_SECRET.into()),
             web: self.url(),
             api: self.api(),
-            wants_orgs: true,
-            wants_email: true,
         }
     }
 

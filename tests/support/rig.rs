@@ -231,8 +231,7 @@ impl Rig {
         folder: Arc<tempfile::TempDir>,
     ) -> Self {
         let shared = Arc::new(shared);
-        let keep = config.gateway.lives.access + Duration::from_mins(1);
-        let tasks = tasks::start(&shared, keep).await.unwrap();
+        let tasks = tasks::start(&shared).await.unwrap();
         let gateway = Arc::new(Gateway::new(Site::new(config.gateway), Arc::clone(&shared)));
         Self { gateway, shared, clock, worker: Arc::new(Worker::new()), yaml, _tasks: tasks, folder }
     }
@@ -243,6 +242,14 @@ impl Rig {
         let (store, clock) = (self.shared.store.clone(), Arc::clone(&self.clock));
         let shared = cli::serve::share_over(&config, store, clock.clone()).await.unwrap();
         Self::over(config, self.yaml.clone(), clock, shared, Arc::clone(&self.folder)).await
+    }
+
+    /// Puts another configuration to work while it runs.
+    pub fn reload(&self, change: impl Fn(&str) -> String) {
+        let yaml = change(&self.yaml);
+        assert_ne!(yaml, self.yaml);
+        let config = Config::from_text(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+        self.gateway.replace(Site::new(config.gateway));
     }
 
     /// Its configuration as text.

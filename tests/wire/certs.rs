@@ -16,7 +16,7 @@ fn socket(place: &Place) -> String {
 }
 
 /// A directory that nobody serves.
-fn ordering() -> String {
+pub(crate) fn ordering() -> String {
     let acme = "tls: { acme: { email: ops@example.org, directory: \"http://127.0.0.1:9/dir\" } }";
     secure(([127, 0, 0, 1], 9).into())
         .replace("tls: { local_ca: \"{folder}/ca\" }", acme)

@@ -64,6 +64,11 @@ impl Place {
         process
     }
 
+    /// A gateway that may not have come as far as listening.
+    pub(crate) fn launch(&self, yaml: &str) -> Process {
+        Process::spawn("serve", &self.write("serve.yaml", yaml), &[])
+    }
+
     /// Runs a command that ends by itself; its exit status and all it said.
     pub(crate) fn run(&self, command: &str, yaml: &str) -> (i32, String) {
         let mut process = Process::spawn(command, &self.write("run.yaml", yaml), &[]);
@@ -121,6 +126,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// One that is just starting.
+    pub(crate) fn begin(file: &Path) -> Self {
+        Self::spawn("serve", file, &[])
+    }
+
     fn spawn(command: &str, file: &Path, environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
             .arg(command)

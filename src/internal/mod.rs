@@ -1,0 +1,115 @@
+//! What probes and monitoring ask: whether the process runs, whether it is ready, and its figures. They have a listener of
+//! their own, so that nobody outside reaches it, and the control runtime answers them, so that busy workers delay nothing.
+//!
+//! [`answer`] knows who may ask what, [`readiness`] decides, [`metrics`] counts, [`server`] keeps it all within bounds.
+
+mod answer;
+mod metrics;
+mod readiness;
+mod server;
+#[cfg(test)]
+mod testing;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::secret::Secret;
+use crate::time::Timestamp;
+
+use readiness::{Readiness, decide};
+
+pub use server::{Listening, start};
+
+/// Where it listens, and for whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The addresses; none if it is off.
+    pub listen: Vec<SocketAddr>,
+    /// What every request must bring along. Always there unless all addresses are loopback's.
+    pub token: Option<Secret>,
+}
+
+/// What a running gateway knows of itself.
+pub trait Facts: Send + Sync + 'static {
+    /// Whether the store did not answer when it was asked last.
+    fn store_is_away(&self) -> bool;
+
+    /// How long ago revocations were read; `None` for never.
+    fn feed_age(&self) -> Option<Duration>;
+
+    /// Whether that is too long ago for any token to be believed.
+    fn feed_is_stale(&self) -> bool;
+
+    /// How it stands with the certificate of each host; empty without TLS.
+    fn certificates(&self) -> Vec<CertificateFact>;
+}
+
+/// How it stands with a host's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFact {
+    /// The host.
+    pub host: String,
+    /// When the one that is shown ends; `None` if there is none.
+    pub not_after: Option<Timestamp>,
+    /// Whether it has ended.
+    pub expired: bool,
+    /// Why getting another one failed last.
+    pub problem: Option<String>,
+    /// How often it failed since it last went well.
+    pub failures: u32,
+}
+
+/// How far the process has come, and what it knows. Nothing is known before the store was read.
+#[derive(Default)]
+pub struct Status {
+    facts: OnceLock<Arc<dyn Facts>>,
+    accepting: AtomicBool,
+    stopping: AtomicBool,
+}
+
+/// How far a process has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Accepting,
+    Stopping,
+}
+
+impl Status {
+    /// The store was read: this is where to ask from now on.
+    pub fn store_was_read(&self, facts: Arc<dyn Facts>) {
+        // Once a process: a reload changes what the facts say, not who knows them.
+        let _ = self.facts.set(facts);
+    }
+
+    /// The public listeners accept.
+    pub fn accepts(&self) {
+        self.accepting.store(true, Ordering::Release);
+    }
+
+    /// Done when `stop` is: from then on the process counts as stopping.
+    pub async fn stops_at(&self, stop: impl Future<Output = ()>) {
+        stop.await;
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    fn stage(&self) -> Stage {
+        if self.stopping.load(Ordering::Acquire) {
+            Stage::Stopping
+        } else if self.accepting.load(Ordering::Acquire) {
+            Stage::Accepting
+        } else {
+            Stage::Starting
+        }
+    }
+
+    fn facts(&self) -> Option<&dyn Facts> {
+        self.facts.get().map(|facts| &**facts)
+    }
+
+    fn readiness(&self) -> Readiness {
+        decide(self.stage(), self.facts())
+    }
+}

@@ -1,0 +1,61 @@
+//! A gateway whose facts are made up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{CertificateFact, Facts, Status};
+use crate::time::Timestamp;
+
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    pub(super) away: bool,
+    pub(super) stale: bool,
+    pub(super) age: Option<Duration>,
+    pub(super) certificates: Vec<CertificateFact>,
+}
+
+impl Facts for Known {
+    fn store_is_away(&self) -> bool {
+        self.away
+    }
+
+    fn feed_age(&self) -> Option<Duration> {
+        self.age
+    }
+
+    fn feed_is_stale(&self) -> bool {
+        self.stale
+    }
+
+    fn certificates(&self) -> Vec<CertificateFact> {
+        self.certificates.clone()
+    }
+}
+
+/// A process that is up and knows this.
+pub(super) fn up(known: Known) -> Arc<Status> {
+    let status = Arc::new(Status::default());
+    status.store_was_read(Arc::new(known));
+    status.accepts();
+    status
+}
+
+/// 2027-01-15T08:00:00Z
+pub(super) const END: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+pub(super) fn good(host: &str) -> CertificateFact {
+    CertificateFact { not_after: Some(END), ..none(host) }
+}
+
+pub(super) fn expired(host: &str) -> CertificateFact {
+    CertificateFact { expired: true, ..good(host) }
+}
+
+/// A host that has no certificate yet.
+pub(super) fn none(host: &str) -> CertificateFact {
+    CertificateFact { host: host.into(), not_after: None, expired: false, problem: None, failures: 0 }
+}
+
+pub(super) fn failed(times: u32, fact: CertificateFact) -> CertificateFact {
+    CertificateFact { problem: Some("no DNS record".into()), failures: times, ..fact }
+}
