@@ -135,11 +135,13 @@ def _nginx_folders(folder: Path) -> str:
 
 def haproxy(place: Place, issuer: str, resource: str, key: Path) -> str:
     """The token checked as HAProxy's own guide does it: algorithm, signature, issuer, audience, expiry; then the user told to
-    the server behind. There is no revocation to ask."""
+    the server behind. There is no revocation to ask. Its threads do not share idle connections to the upstream: 2.6 spins while
+    one takes them from another, 2 ms for the first request of each new connection."""
     return f"""
 global
     nbthread {place.threads}
     maxconn 9000
+    tune.idle-pool.shared off
     ssl-default-bind-options ssl-min-ver TLSv1.3
     ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384
 defaults
