@@ -120,11 +120,15 @@ class Rig:
         self._make_certificate()
         self.tls = self._client()
         self.http1, self.http2 = free_port(), free_port()
-        self._start_upstream()
-        # HAProxy is handed the token and the key of this one.
+        # HAProxy is handed the token and the key of the first Portcullis.
         self.token: str | None = None
         self.issuer = self.resource = ""
         self.public_key = folder / "jwks.pem"
+        try:
+            self._start_upstream()
+        except BaseException:
+            self.close()
+            raise
 
     def _make_certificate(self) -> None:
         names = "subjectAltName=DNS:bench.test,DNS:*.bench.test"
