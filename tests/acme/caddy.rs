@@ -58,10 +58,12 @@ async fn comes_by(challenge: &str) {
 
 #[test]
 fn caddy_issues_by_http_01() {
+    // X3
     in_a_network_of_its_own("caddy::caddy_issues_by_http_01", comes_by("http-01"));
 }
 
 #[test]
 fn caddy_issues_by_tls_alpn_01() {
+    // X3
     in_a_network_of_its_own("caddy::caddy_issues_by_tls_alpn_01", comes_by("tls-alpn-01"));
 }

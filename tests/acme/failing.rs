@@ -27,6 +27,7 @@ async fn lost(hosts: &'static [&'static str], environment: Vec<(&'static str, St
 
 #[tokio::test]
 async fn an_order_that_goes_invalid_is_told_with_its_reason_and_comes_good_when_mended() {
+    // X3
     let (pebble, gateway) = lost(&[HOST], Vec::new()).await;
     gateway.says("no certificate: http-01 failed, the certificate authority says: ").await;
     gateway.says("port 80 must be open from the internet").await;
@@ -47,6 +48,7 @@ async fn an_order_that_goes_invalid_is_told_with_its_reason_and_comes_good_when_
 
 #[tokio::test]
 async fn a_host_that_fails_keeps_no_other_from_its_certificate() {
+    // X3
     let (pebble, gateway) = lost(&["bad.test", "good.test", "worse.test"], Vec::new()).await;
     let visitor = pebble.visitor().await;
     assert_eq!(visitor.gets(gateway.https, "good.test").await.names, ["good.test"]);
@@ -59,6 +61,7 @@ async fn a_host_that_fails_keeps_no_other_from_its_certificate() {
 
 #[tokio::test]
 async fn validations_that_fail_at_random_succeed_in_the_end() {
+    // X3
     let time = FakeTime::new();
     let (pebble, gateway) = lost(&[HOST], time.environment()).await;
     gateway.row_that(HOST, |row| row["failures"] == 1).await;
@@ -81,6 +84,7 @@ async fn validations_that_fail_at_random_succeed_in_the_end() {
 
 #[tokio::test]
 async fn an_account_that_the_authority_has_forgotten_is_made_anew() {
+    // X3
     let place = Place::new();
     let (http, tls) = (place.second, place.port);
     let mut pebble = Pebble::start(Options { http, tls, ..Options::default() });

@@ -177,6 +177,7 @@ async fn at_github(world: &World, location: &str) -> String {
 
 #[test]
 fn a_client_that_trusts_only_the_authority_signs_in_and_calls_a_tool() {
+    // X1
     let name = "login::a_client_that_trusts_only_the_authority_signs_in_and_calls_a_tool";
     in_a_network_of_its_own(name, async {
         let world = World::start().await;
@@ -201,7 +202,7 @@ fn a_client_that_trusts_only_the_authority_signs_in_and_calls_a_tool() {
 
 #[test]
 fn every_answer_over_https_says_that_https_is_to_be_used() {
-    // RFC 6797 §7.1
+    // X4, RFC 6797 §7.1
     in_a_network_of_its_own("login::every_answer_over_https_says_that_https_is_to_be_used", async {
         let world = World::start().await;
         let (visitor, gateway) = (world.pebble.visitor().await, world.gateway.https);

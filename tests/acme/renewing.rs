@@ -58,6 +58,7 @@ impl World {
 
 #[tokio::test]
 async fn a_certificate_is_renewed_in_time_and_the_old_one_shown_until_then() {
+    // X3
     let world = World::start("", AcmeDouble::without_renewal_info).await;
     let first = world.another(None).await;
     let row = world.gateway.row_that(HOST, |row| row["state"] == "valid").await;
@@ -83,6 +84,7 @@ async fn a_certificate_is_renewed_in_time_and_the_old_one_shown_until_then() {
 
 #[tokio::test]
 async fn an_expired_certificate_is_shown_while_the_authority_is_away() {
+    // X3
     let world = World::start("", AcmeDouble::without_renewal_info).await;
     let first = world.another(None).await;
     world.double.fail(Resource::Directory, Failure::HangUp, u32::MAX);
@@ -105,7 +107,7 @@ async fn an_expired_certificate_is_shown_while_the_authority_is_away() {
 
 #[tokio::test]
 async fn a_window_in_the_past_has_a_certificate_replaced_at_once() {
-    // RFC 9773 §4.2: this is how a revocation is announced.
+    // X3, RFC 9773 §4.2: this is how a revocation is announced.
     let world = World::start(", profile: short", |double| double.profiles(&["short", "long"])).await;
     let first = world.another(None).await;
     world.double.until(|double| !double.requests_to(Resource::RenewalInfo).is_empty()).await;
@@ -173,6 +175,7 @@ async fn what_has_been_replaced_already_is_replaced_all_the_same() {
 
 #[tokio::test]
 async fn a_rate_limit_is_waited_out() {
+    // X3
     let limited = |double: &AcmeDouble| {
         double.fail(Resource::NewOrder, Failure::rate_limited(30 * HOUR), 1);
     };

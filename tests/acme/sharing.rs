@@ -42,6 +42,7 @@ impl Pair {
 
 #[tokio::test]
 async fn of_two_processes_one_orders_either_answers_and_both_show_it_within_seconds() {
+    // X3
     let (redis, (door, pebble)) = (Redis::start(), behind_a_door().await);
     let pair = Pair::start(pebble.acme(", challenge: http-01"), redis.url());
     // The authority waits before the door while the other process, which has not begun the order, is started.
@@ -95,6 +96,7 @@ async fn two_processes_that_start_at_once_make_one_account_and_one_order_a_host(
 
 #[tokio::test]
 async fn the_order_of_a_process_that_is_killed_is_finished_by_the_other() {
+    // X3
     let (redis, (door, pebble)) = (Redis::start(), behind_a_door().await);
     let mut pair = Pair::start(pebble.acme(", challenge: http-01"), redis.url());
     door.knocked().await;
@@ -113,6 +115,7 @@ async fn the_order_of_a_process_that_is_killed_is_finished_by_the_other() {
 
 #[tokio::test]
 async fn an_order_is_gone_on_with_after_a_kill_and_a_restart_on_the_embedded_store() {
+    // X3
     let (door, pebble) = behind_a_door().await;
     let mut gateway = Pair::start(pebble.acme(", challenge: http-01"), String::new()).first;
     door.knocked().await;
@@ -157,6 +160,7 @@ async fn a_store_that_is_away_while_the_authority_looks_holds_the_order_up_and_n
 
 #[tokio::test]
 async fn a_store_that_is_away_when_the_certificate_comes_gets_it_when_it_is_back() {
+    // X3
     let mut redis = Redis::start();
     let double = AcmeDouble::start(now).await;
     let acme = format!("email: ops@example.org, directory: \"{}\"", double.directory());
