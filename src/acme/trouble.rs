@@ -134,6 +134,13 @@ impl Trouble {
         self.refusal().map(|refusal| refusal.kind.as_str())
     }
 
+    /// Whether it was a nonce, again and again: the next one may be good (RFC 8555 §6.5), and nobody counts how often it is tried.
+    pub(super) fn is_of_nonce(&self) -> bool {
+        let Self::Away { source, .. } = self else { return false };
+        let problem = source.downcast_ref::<Problem>().and_then(|problem| problem.r#type.as_deref());
+        problem.is_some_and(|kind| kind.ends_with(":badNonce"))
+    }
+
     /// How much it matters to try again.
     pub(super) const fn failure(&self) -> Failure {
         match self {

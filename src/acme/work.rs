@@ -24,6 +24,8 @@ const KEEP: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(30);
 /// How long what was written down of a host is remembered.
 const KEPT: Duration = Duration::from_hours(24 * 365);
+/// How often it is tried at once with further nonces; the ACME library tries each request three times.
+const NONCES: u32 = 5;
 /// How often a record that others write meanwhile is tried.
 const ATTEMPTS: usize = 5;
 
@@ -126,7 +128,7 @@ impl Acme {
         }
     }
 
-    /// Once more with another account, if the server has forgotten ours.
+    /// Once more with another account, if the server has forgotten ours; and where it was if all it was was a nonce.
     async fn obtain_known(
         &self,
         host: &str,
@@ -134,11 +136,18 @@ impl Acme {
         current: Option<&(Facts, CertificateDer<'static>)>,
     ) -> Result<Facts, Trouble> {
         let wanted = Wanted { host, challenge, current };
-        match self.obtain_signed(&wanted).await {
-            Err(trouble) if trouble.kind() == Some("accountDoesNotExist") => {
-                self.obtain_signed(&wanted).await
+        let (mut nonces, mut accounts) = (NONCES, 1);
+        loop {
+            let got = self.obtain_signed(&wanted).await;
+            let left = match &got {
+                Err(trouble) if trouble.is_of_nonce() => &mut nonces,
+                Err(trouble) if trouble.kind() == Some("accountDoesNotExist") => &mut accounts,
+                Ok(_) | Err(_) => return got,
+            };
+            if *left == 0 {
+                return got;
             }
-            other => other,
+            *left -= 1;
         }
     }
 

@@ -91,7 +91,7 @@ async fn guarded(
         now: exchange.now,
     };
     if way.is_strange_session(request.headers()) {
-        keys::reload(exchange.shared, RingKind::Session).await;
+        Box::pin(keys::reload(exchange.shared, RingKind::Session)).await;
     }
     match forward(&way, request).await {
         Ok(answer) => noted(answer, note),
@@ -117,7 +117,7 @@ async fn admit(
     };
     match decide() {
         Err(Refusal::Token(TokenError::UnknownKey(Some(_)))) => {
-            keys::reload(exchange.shared, RingKind::Signing).await;
+            Box::pin(keys::reload(exchange.shared, RingKind::Signing)).await;
             decide()
         }
         decided => decided,

@@ -102,7 +102,8 @@ impl Pool {
                 },
             }
         }
-        let mut connection = self.connector.connect(upstream).await?;
+        // Boxed, for most requests find a connection that is idle.
+        let mut connection = Box::pin(self.connector.connect(upstream)).await?;
         match connection.sender.try_send_request(request).await {
             Ok(response) => Ok(self.answer(connection, response)),
             Err(failure) => Err(UpstreamError::BrokeOff(failure.into_error().into())),
