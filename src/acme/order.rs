@@ -124,7 +124,11 @@ impl Acme {
         if order.state().status != OrderStatus::Pending {
             return Ok(());
         }
-        self.answer(signed, order, &wanted).await?;
+        if let Err(trouble) = self.answer(signed, order, &wanted).await
+            && !(matches!(trouble, Trouble::Refused(_)) && was_told(order, wanted.challenge).await)
+        {
+            return Err(trouble);
+        }
         match order.poll_ready(&PATIENCE).await {
             Ok(OrderStatus::Invalid) => Err(why_invalid(order, wanted.challenge).await),
             Ok(_) => Ok(()),
@@ -281,6 +285,20 @@ fn signing_request(host: &str, key: &str) -> Result<Vec<u8>, Trouble> {
         Ok::<_, rcgen::Error>(params.serialize_request(&key)?.der().to_vec())
     };
     made().map_err(|_| Trouble::Ours("no certificate can be asked for"))
+}
+
+/// Whether the server knows already that a challenge is answered: of an order that is gone on with, it may have looked at it just
+/// now, and may then refuse to be told again.
+async fn was_told(order: &mut Order, kind: ChallengeKind) -> bool {
+    let mut authorizations = order.authorizations();
+    while let Some(Ok(mut authorization)) = authorizations.next().await {
+        let Ok(state) = authorization.refresh().await else { return false };
+        let mut challenges = state.challenges.iter();
+        if challenges.any(|one| one.r#type == type_of(kind) && one.status != ChallengeStatus::Pending) {
+            return true;
+        }
+    }
+    false
 }
 
 /// What the server says of the challenge that it found wanting.

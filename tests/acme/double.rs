@@ -92,6 +92,8 @@ pub enum Failure {
     HangUp,
     /// It is done, and the connection closed without an answer.
     LostAnswer,
+    /// It is done, and refused with this status and kind.
+    DoneAndRefused(u16, &'static str),
     /// The right answer, later.
     Slow(Duration),
 }

@@ -153,3 +153,14 @@ async fn a_rate_limit_in_the_middle_of_an_order_is_waited_for_and_the_order_gone
         assert_eq!((authority.orders().len(), authority.issued().len()), (1, 1), "{resource:?}");
     }
 }
+
+// The authority had looked while the order was taken up again; the order was thrown away for it.
+#[tokio::test]
+async fn an_authority_that_knows_already_that_a_challenge_is_answered_need_not_be_told() {
+    let world = World::new().await;
+    let authority = world.authority().await;
+    authority.fail(Resource::Challenge, Failure::DoneAndRefused(400, "malformed"), 1);
+    let process = world.process(settings(&authority), &["a.example"]).await;
+    process.another("a.example", None).await;
+    assert_eq!((authority.orders().len(), process.standing("a.example").renewal.failures), (1, 0));
+}

@@ -77,7 +77,7 @@ async fn answer(
             tokio::time::sleep(time).await;
             None
         }
-        Some(Failure::LostAnswer) | None => None,
+        Some(Failure::LostAnswer | Failure::DoneAndRefused(..)) | None => None,
         Some(Failure::Garbage) => Some(text(200, "application/json", "{\"status\":".into())),
         Some(Failure::Status(status)) => Some(text(status, "text/html", "<html>Oops!</html>".into())),
         Some(Failure::Problem(status, kind, ref retry_after)) => {
@@ -99,6 +99,11 @@ async fn answer(
     if failure == Some(Failure::LostAnswer) {
         return hung_up();
     }
+    let answered = if let Some(Failure::DoneAndRefused(status, kind)) = failure {
+        refused(&Refused(status, kind, "it is done already".into()))
+    } else {
+        answered
+    };
     let mut world = lock();
     world.seen[index].status = answered.status().as_u16();
     let nonce = world.nonce();
