@@ -22,8 +22,9 @@ use http::StatusCode;
 use serde_json::json;
 
 use client::Client;
-use internet::{Internet, in_a_network_of_its_own};
+use internet::Internet;
 use process::{Place, Process, plain};
+use support::network::in_a_network_of_its_own;
 use support::rig::{Answer, CHALLENGE, REDIRECT, VERIFIER, encode};
 
 /// A running gateway, and who asks it.

@@ -20,6 +20,8 @@ mod orders;
 mod proof;
 #[path = "double/server.rs"]
 mod server;
+#[path = "double/world.rs"]
+mod world;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -350,55 +352,5 @@ impl AcmeDouble {
 impl Drop for AcmeDouble {
     fn drop(&mut self) {
         self.server.abort();
-    }
-}
-
-impl World {
-    fn empty(address: SocketAddr, now: Now) -> Self {
-        Self {
-            now,
-            url: format!("http://{address}"),
-            authority: Authority::new(),
-            next: 0,
-            nonces: HashSet::new(),
-            binding: None,
-            renewal_info: true,
-            profiles: Vec::new(),
-            challenges: vec!["http-01", "tls-alpn-01", "dns-01"],
-            proofs: HashMap::from([(EVERY.to_owned(), Proof::Believed)]),
-            life: Duration::from_hours(24 * 90),
-            processing: (0, None),
-            invalid: None,
-            suggestion: None,
-            suggestions: HashMap::new(),
-            failures: Vec::new(),
-            accounts: BTreeMap::new(),
-            orders: Vec::new(),
-            authorizations: BTreeMap::new(),
-            issued: Vec::new(),
-            seen: Vec::new(),
-        }
-    }
-
-    /// A number that was not given before.
-    const fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    /// What is to go wrong with a request now.
-    fn failure(&mut self, resource: Resource) -> Option<Failure> {
-        let at = self.failures.iter().position(|(of, _, _)| *of == resource)?;
-        let (_, failure, left) = &mut self.failures[at];
-        let failure = failure.clone();
-        *left -= 1;
-        if *left == 0 {
-            self.failures.remove(at);
-        }
-        Some(failure)
-    }
-
-    fn proof(&self, host: &str) -> Proof {
-        self.proofs.get(host).or_else(|| self.proofs.get(EVERY)).expect("one for every host").clone()
     }
 }

@@ -1,7 +1,6 @@
 //! A network of a test's own: an interface with a public address, names that lead to it and elsewhere, and an https server
 //! whose CA the gateway trusts as one of the system's.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -15,11 +14,11 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::PrivateKeyDer;
 use serde_json::json;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::support::network::{self, ip};
 use crate::support::rig::REDIRECT;
 
 /// Where the document's server is.
@@ -38,52 +37,6 @@ pub(crate) const INSIDE: [(&str, &str); 9] = [
     ("mixed", "10.0.0.1"),
 ];
 
-/// Says that this process is inside, and where its files are.
-const FOLDER: &str = "PORTCULLIS_TEST_NETWORK";
-
-/// Runs `body` in this very program, started anew for the one test in namespaces of its own.
-///
-/// # Panics
-/// If `body` does, or if there can be no namespaces.
-pub(crate) fn in_a_network_of_its_own(name: &str, body: impl Future<Output = ()>) {
-    if std::env::var_os(FOLDER).is_some() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        return runtime.unwrap().block_on(body);
-    }
-    let folder = TempDir::new().unwrap();
-    let output = namespaces()
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(FOLDER, folder.path())
-        // What the binary takes for the system's root certificates.
-        .env("SSL_CERT_FILE", folder.path().join("ca.pem"))
-        .output()
-        .unwrap();
-    let told =
-        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    // A misspelt name would run nothing, and succeed.
-    assert!(output.status.success() && told.contains("1 passed"), "inside: {told}");
-}
-
-/// `unshare`, in a way that this machine allows: as root, or as anybody in a user namespace.
-fn namespaces() -> Command {
-    let ways = [&["--net", "--mount"][..], &["--net", "--mount", "--map-root-user"]];
-    let unshare = |way: &[&str]| {
-        let mut command = Command::new("unshare");
-        command.args(way);
-        command
-    };
-    let way = ways.into_iter().find(|way| {
-        let tried = unshare(way).args(["ip", "link", "set", "lo", "up"]).output();
-        tried.expect("unshare is missing: apt-get install util-linux").status.success()
-    });
-    unshare(way.expect(
-        "this test needs a network namespace and `ip` (apt-get install iproute2): run it as root with CAP_SYS_ADMIN, \
-         or allow user namespaces (sysctl -w kernel.unprivileged_userns_clone=1 \
-         kernel.apparmor_restrict_unprivileged_userns=0)",
-    ))
-}
-
 /// The https server at [`PUBLIC`], and canaries at the addresses inside.
 pub(crate) struct Internet {
     requests: Arc<Mutex<Vec<String>>>,
@@ -92,10 +45,10 @@ pub(crate) struct Internet {
 
 impl Internet {
     pub(crate) async fn start() -> Self {
-        let folder = std::env::var(FOLDER).unwrap();
+        let folder = network::folder();
         interfaces();
-        names(Path::new(&folder));
-        let tls = TlsAcceptor::from(Arc::new(certificates(Path::new(&folder))));
+        names();
+        let tls = TlsAcceptor::from(Arc::new(certificates(&folder)));
         let internet = Self { requests: Arc::default(), inside: Arc::default() };
         let listener = TcpListener::bind((PUBLIC, 443)).await.unwrap();
         let requests = Arc::clone(&internet.requests);
@@ -139,12 +92,6 @@ pub(crate) async fn is_reachable_inside() -> bool {
     true
 }
 
-fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output();
-    let output = output.expect("ip is missing: apt-get install iproute2");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Loopback, and a dummy that has a public address and some of the inside ones. Without the module for dummies, loopback has
 /// them: whose interface it is makes no difference to a connection.
 fn interfaces() {
@@ -158,20 +105,13 @@ fn interfaces() {
     ip(&format!("address add fd00::1/128 dev {device} nodad"));
 }
 
-/// `/etc/hosts` and nothing else resolves, in this mount namespace only.
-fn names(folder: &Path) {
+fn names() {
     let labels = ["app", "a", "b", "c", "d", "e", "untrusted", "wrong", "mixed"];
     // `closed` is public, ours, and nothing listens there.
     let outside = labels.map(|name| (name, PUBLIC)).into_iter().chain([("closed", "93.184.216.35")]);
     let lines = outside.chain(INSIDE).map(|(name, address)| format!("{address} {name}.example.com\n"));
-    let hosts = format!("127.0.0.1 localhost\n::1 localhost\n{}", lines.collect::<String>());
     ip("address add 93.184.216.35/32 dev lo");
-    for (file, text) in [("hosts", hosts.as_str()), ("nsswitch.conf", "hosts: files\n")] {
-        let ours = folder.join(file);
-        std::fs::write(&ours, text).unwrap();
-        let mounted = Command::new("mount").arg("--bind").arg(&ours).arg(format!("/etc/{file}")).status();
-        assert!(mounted.is_ok_and(|status| status.success()), "cannot mount over /etc/{file}");
-    }
+    network::resolve(&lines.collect::<String>());
 }
 
 /// Certificates of a CA that is in `SSL_CERT_FILE`, but for the names that have none of it.

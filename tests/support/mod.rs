@@ -4,5 +4,6 @@
 
 pub mod faults;
 pub mod github;
+pub mod network;
 pub mod redis;
 pub mod rig;

@@ -84,6 +84,6 @@ fn shown(name: &SanType) -> String {
     match name {
         SanType::DnsName(name) => name.to_string(),
         SanType::IpAddress(address) => address.to_string(),
-        other => format!("{other:?}"),
+        SanType::Rfc822Name(_) | SanType::URI(_) | SanType::OtherName(_) | _ => format!("{name:?}"),
     }
 }

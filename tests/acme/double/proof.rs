@@ -37,32 +37,30 @@ pub(super) struct Looked {
 type Found = Result<(), (&'static str, String)>;
 
 pub(super) async fn look(world: Arc<Mutex<World>>, changes: watch::Sender<usize>, looked: Looked) {
-    let how = loop {
-        match world.lock().expect("no test panics in here").proof(&looked.host) {
-            Proof::Pending => {}
-            how => break how,
-        }
-        tokio::time::sleep(A_MOMENT).await;
-    };
-    let found = match &how {
-        Proof::Pending => unreachable!("waited for"),
-        Proof::Known | Proof::Believed => Ok(()),
-        Proof::Fails(kind, detail) => Err((*kind, (*detail).to_owned())),
-        Proof::Looked { http, tls } => {
-            let found = async {
-                match looked.challenge {
-                    "http-01" => http01(*http, &looked).await,
-                    "tls-alpn-01" => tls_alpn01(*tls, &looked).await,
-                    other => Err(("malformed", format!("{other} is not looked at"))),
-                }
-            };
-            timeout(PATIENCE, found).await.unwrap_or(Err(("connection", "it takes too long".into())))
+    let found = loop {
+        let how = world.lock().expect("no test panics in here").proof(&looked.host);
+        match how {
+            Proof::Pending => tokio::time::sleep(A_MOMENT).await,
+            Proof::Known | Proof::Believed => break Ok(()),
+            Proof::Fails(kind, detail) => break Err((kind, detail.to_owned())),
+            Proof::Looked { http, tls } => break found(&looked, http, tls).await,
         }
     };
     let found: Result<(), Value> = found.map_err(|(kind, detail)| problem(kind, &detail));
     let mut world = world.lock().expect("no test panics in here");
     world.looked(&looked.authorization, looked.challenge, found);
     changes.send_modify(|count| *count += 1);
+}
+
+async fn found(looked: &Looked, http: SocketAddr, tls: SocketAddr) -> Found {
+    let found = async {
+        match looked.challenge {
+            "http-01" => http01(http, looked).await,
+            "tls-alpn-01" => tls_alpn01(tls, looked).await,
+            other => Err(("malformed", format!("{other} is not looked at"))),
+        }
+    };
+    timeout(PATIENCE, found).await.unwrap_or(Err(("connection", "it takes too long".into())))
 }
 
 async fn connect(to: SocketAddr) -> Result<TcpStream, (&'static str, String)> {
