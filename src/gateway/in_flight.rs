@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn limits(user_requests: usize, requests: usize, user_streams: usize, streams: usize) -> ServiceLimits {
-        ServiceLimits { user_requests, requests, user_streams, streams, ..ServiceLimits::default() }
+        ServiceLimits { requests, user_requests, streams, user_streams, ..ServiceLimits::default() }
     }
 
     fn refused(entered: Result<Permit, Full>) -> (&'static str, String) {

@@ -126,19 +126,17 @@ impl<A: Application> Worker<A> {
         };
         self.application.refusals().connection(refused.why);
         if refused.tell {
-            match refused.why {
-                ConnectionRefusal::Total => {
-                    tracing::warn!(
-                        connections = limits.total,
-                        "connections refused: limits.connections are open"
-                    );
-                }
-                why => tracing::warn!(
+            if refused.why == ConnectionRefusal::Total {
+                tracing::warn!(
+                    connections = limits.total,
+                    "connections refused: limits.connections are open"
+                );
+            } else {
+                tracing::warn!(
                     %peer,
                     connections = limits.per_address,
-                    reason = why.reason(),
                     "connections refused: limits.connections_per_address are open from there"
-                ),
+                );
             }
         }
         None
@@ -147,7 +145,7 @@ impl<A: Application> Worker<A> {
     async fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, terms: Terms<'_>) {
         match &self.tls {
             None => {
-                self.converse(stream, Arrival { peer, tls: false, server_name: None }, (false, terms)).await
+                self.converse(stream, Arrival { peer, tls: false, server_name: None }, (false, terms)).await;
             }
             Some(tls) => {
                 if let Some(Secured { stream, server_name, http2 }) =

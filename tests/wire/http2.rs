@@ -66,7 +66,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// The error of a RST_STREAM, or of a GOAWAY.
+    /// The error of a `RST_STREAM`, or of a GOAWAY.
     pub(crate) fn error(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
