@@ -160,7 +160,12 @@ impl Body for RequestBody {
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         let counted = match (poll_data(incoming, cx), &mut this.bounds) {
             (Poll::Ready(Some(Ok(frame))), Some(bounds)) => bounds.count(&frame).map(|()| Some(frame)),
-            (Poll::Pending, Some(bounds)) => Err(ready!(bounds.poll_pause(cx))),
+            (Poll::Pending, Some(bounds)) => {
+                let fault = ready!(bounds.poll_pause(cx));
+                // Nothing more is expected of this client.
+                this.incoming = None;
+                Err(fault)
+            }
             (Poll::Ready(Some(Err(error))), _) => {
                 return Poll::Ready(Some(Err(RequestBodyError::BrokeOff(error))));
             }
