@@ -13,3 +13,5 @@ mod several;
 mod times;
 #[path = "renewal/troubles.rs"]
 mod troubles;
+#[path = "renewal/waits.rs"]
+mod waits;

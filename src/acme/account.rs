@@ -19,6 +19,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// An account in use.
 pub(super) struct Signed {
     pub(super) account: Account,
+    /// As they are stored.
+    credentials: String,
     asked_to_wait: AskedToWait,
 }
 
@@ -48,13 +50,20 @@ impl Acme {
             }
             tokio::time::sleep(LOOK).await;
         }
-        Err(Trouble::Unfinished)
+        Err(Trouble::Unfinished { wait: None })
     }
 
-    /// Forgets the account: its server does not know it any more.
-    pub(super) async fn forget_account(&self) -> Result<(), Trouble> {
-        tracing::warn!("the certificate authority does not know our account any more; another one is made");
-        Ok(self.store.forget_acme_account(self.directory(), self.binding()).await?)
+    /// Forgets an account that its server does not know any more. Whoever works for another host may have done so, and have made
+    /// another.
+    pub(super) async fn forget_account(&self, unknown: &Signed) -> Result<(), Trouble> {
+        let (directory, binding, now) = (self.directory(), self.binding(), self.clock.now());
+        let stored = &unknown.credentials;
+        if self.store.forget_acme_account(directory, binding, stored, now).await? {
+            tracing::warn!(
+                "the certificate authority does not know our account any more; another one is made"
+            );
+        }
+        Ok(())
     }
 
     async fn stored_account(&self) -> Result<Option<AcmeAccount>, Trouble> {
@@ -68,7 +77,7 @@ impl Acme {
         let (http, asked_to_wait) = self.http();
         let account = Account::builder_with_http(Box::new(http)).from_credentials(credentials).await;
         let account = account.map_err(|error| Trouble::of(error, asked_to_wait.last()))?;
-        let signed = Signed { account, asked_to_wait };
+        let signed = Signed { account, credentials: stored.credentials.clone(), asked_to_wait };
         if stored.email != self.settings.email {
             self.tell_contact(&signed, stored).await?;
         }
@@ -83,6 +92,7 @@ impl Acme {
             Err(error) => {
                 let trouble = signed.trouble(error);
                 if trouble.kind() == Some("accountDoesNotExist") {
+                    self.forget_account(signed).await?;
                     return Err(trouble);
                 }
                 tracing::warn!("the certificate authority was not told the new e-mail address: {trouble}");
@@ -107,14 +117,14 @@ impl Acme {
         let (account, credentials) = made.map_err(|error| Trouble::of(error, asked_to_wait.last()))?;
         let credentials = serde_json::to_string(&credentials)
             .map_err(|_| Trouble::Ours("the ACME account cannot be written down"))?;
-        let stored = AcmeAccount { credentials, email: self.settings.email.clone() };
+        let stored = AcmeAccount { credentials: credentials.clone(), email: self.settings.email.clone() };
         self.store.save_acme_account(self.directory(), self.binding(), &stored).await?;
         tracing::info!(
             directory = self.directory(),
             account = account.id(),
             "made an account at the certificate authority"
         );
-        Ok(Signed { account, asked_to_wait })
+        Ok(Signed { account, credentials, asked_to_wait })
     }
 
     fn http(&self) -> (Http, AskedToWait) {

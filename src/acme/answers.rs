@@ -46,13 +46,17 @@ impl Answers {
         }
     }
 
-    /// Made once for a challenge, however often it is asked for.
+    /// Made once for a challenge, however often it is asked for; and told once, for strangers can ask, too.
     fn made(&self, host: &str, digest: String) -> Option<Arc<ServerConfig>> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, config)) = made.get(host).filter(|(of, _)| *of == digest) {
             return Some(Arc::clone(config));
         }
         let config = proof(host, &digest)?;
+        tracing::info!(
+            host,
+            "asked for what proves on port 443 that the host is ours (tls-alpn-01), and shows it"
+        );
         made.insert(host.to_owned(), (digest, Arc::clone(&config)));
         Some(config)
     }
@@ -71,9 +75,7 @@ impl Challenges for Answers {
     fn tls_alpn01<'a>(&'a self, host: &'a str) -> Answer<'a, Arc<ServerConfig>> {
         Box::pin(async move {
             let digest = self.look_up(host, OpenChallenge::TlsAlpn01 { host }).await?;
-            let config = self.made(host, digest)?;
-            tracing::info!(host, "answered the certificate authority's question on port 443 (tls-alpn-01)");
-            Some(config)
+            self.made(host, digest)
         })
     }
 }

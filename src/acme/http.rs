@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
+use super::plan::{LONGEST_RETRY, NO_SUGGESTION};
 use crate::clock::Clock;
 use crate::fetch::{Bounds, FetchError, Fetcher};
 
@@ -24,7 +25,7 @@ pub(super) struct Http {
     asked_to_wait: AskedToWait,
 }
 
-/// The `Retry-After` of the last refusal, which the library keeps to itself.
+/// The `Retry-After` of the last answer, which the library keeps to itself.
 #[derive(Clone, Default)]
 pub(super) struct AskedToWait(Arc<Mutex<Option<Duration>>>);
 
@@ -62,14 +63,17 @@ impl HttpClient for Http {
             // The library's bodies are bytes: reading them cannot fail.
             let body =
                 body.collect().await.map_or_else(|never| match never {}, http_body_util::Collected::to_bytes);
+            let method = parts.method.clone();
+            asked_to_wait.set(None);
             let answer = fetcher.send(Request::from_parts(parts, body), BOUNDS).await;
-            let (parts, body) = answer.map_err(other)?.into_parts();
-            if parts.status.is_client_error() || parts.status.is_server_error() {
-                asked_to_wait.set(retry_after(&parts.headers, clock.as_ref()));
-                if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err() {
-                    return Err(Error::Other(Box::new(Answered(parts.status))));
-                }
+            let (mut parts, body) = answer.map_err(other)?.into_parts();
+            let wait = retry_after(&parts.headers, clock.as_ref());
+            asked_to_wait.set(wait);
+            let refused = parts.status.is_client_error() || parts.status.is_server_error();
+            if refused && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err() {
+                return Err(Error::Other(Box::new(Answered(parts.status))));
             }
+            make_readable(&mut parts.headers, wait, &method);
             Ok(BytesResponse { parts, body: Box::new(body) })
         })
     }
@@ -77,6 +81,16 @@ impl HttpClient for Http {
 
 fn other(error: FetchError) -> Error {
     Error::Other(Box::new(error))
+}
+
+/// Says `Retry-After` as the library can bear it: it adds what is said to the time of day, without looking whether that is possible;
+/// and without one it takes no renewal information, which it GETs as nothing else but the directory (RFC 9773 §4.3.2).
+fn make_readable(headers: &mut HeaderMap, wait: Option<Duration>, method: &Method) {
+    let missing = || (*method == Method::GET).then_some(NO_SUGGESTION);
+    match wait.map(|wait| wait.min(LONGEST_RETRY)).or_else(missing) {
+        Some(wait) => headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs())),
+        None => headers.remove(RETRY_AFTER),
+    };
 }
 
 /// RFC 9110 §10.2.3: seconds, or a date.
@@ -106,5 +120,18 @@ mod tests {
         assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO), "past");
         assert_eq!((read("soon"), read("-1")), (None, None));
         assert_eq!(retry_after(&HeaderMap::new(), &clock), None);
+    }
+
+    #[test]
+    fn the_library_hears_of_waits_within_reason_only() {
+        let heard = |wait, method| {
+            let mut headers: HeaderMap = [(RETRY_AFTER, HeaderValue::from_static("?"))].into_iter().collect();
+            make_readable(&mut headers, wait, &method);
+            headers.get(RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(heard(Some(Duration::from_secs(u64::MAX)), Method::POST).as_deref(), Some("604800"));
+        assert_eq!(heard(Some(Duration::from_secs(7)), Method::GET).as_deref(), Some("7"));
+        assert_eq!(heard(None, Method::GET).as_deref(), Some("21600"), "renewal information must have one");
+        assert_eq!(heard(None, Method::POST), None);
     }
 }

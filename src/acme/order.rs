@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use instant_acme::{
-    AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Error, Identifier, NewOrder,
-    Order, OrderStatus, RetryPolicy,
+    AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Identifier, NewOrder, Order,
+    OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls_pki_types::CertificateDer;
@@ -38,20 +38,18 @@ pub(super) struct Wanted<'a> {
 
 impl Acme {
     /// Gets a certificate: goes on with the order that was begun, or begins one. It is in the store when this returns.
-    pub(super) async fn obtain(&self, wanted: &Wanted<'_>) -> Result<Facts, Trouble> {
-        let signed = self.account().await?;
-        let (mut order, begun) = match self.resume(&signed, wanted).await? {
+    pub(super) async fn obtain(&self, signed: &Signed, wanted: &Wanted<'_>) -> Result<Facts, Trouble> {
+        let (mut order, begun) = match self.resume(signed, wanted).await? {
             Some(resumed) => resumed,
-            None => self.begin(&signed, wanted).await?,
+            None => self.begin(signed, wanted).await?,
         };
         let challenge = begun.challenge.parse().unwrap_or(wanted.challenge);
-        let proven = self.prove(&signed, &mut order, Wanted { challenge, ..*wanted }).await;
+        let proven = self.prove(signed, &mut order, Wanted { challenge, ..*wanted }).await;
         let chain = match proven {
-            Ok(()) => self.finish(&signed, &mut order, wanted.host, &begun).await,
+            Ok(()) => self.finish(signed, &mut order, wanted.host, &begun).await,
             Err(trouble) => Err(trouble),
         };
-        // All it takes may be time: then whoever comes next goes on.
-        if !matches!(chain, Err(Trouble::Unfinished | Trouble::Away { .. } | Trouble::Store(_))) {
+        if !chain.as_ref().is_err_and(Trouble::leaves_the_order) {
             self.close(&mut order, wanted.host).await;
             if chain.is_err() {
                 self.store.forget_acme_order(self.ordered(wanted.host)).await?;
@@ -71,7 +69,7 @@ impl Acme {
         let Some(begun) = begun else { return Ok(None) };
         match signed.account.order(begun.url.clone()).await.map_err(|error| signed.trouble(error)) {
             Ok(mut order) => {
-                if !self.is_over(&mut order, wanted).await {
+                if !is_over(signed, &mut order, wanted).await? {
                     tracing::info!(host, "going on with the order that was begun before");
                     return Ok(Some((order, begun)));
                 }
@@ -82,21 +80,6 @@ impl Acme {
         }
         self.store.forget_acme_order(self.ordered(host)).await?;
         Ok(None)
-    }
-
-    /// Whether an order has come to nothing, or to the certificate that there is.
-    async fn is_over(&self, order: &mut Order, wanted: &Wanted<'_>) -> bool {
-        match order.state().status {
-            OrderStatus::Invalid => true,
-            OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing => false,
-            OrderStatus::Valid => match (order.certificate().await, wanted.current) {
-                (Ok(Some(chain)), Some((facts, _))) => {
-                    facts_of(&chain).is_none_or(|of_order| of_order.serial == facts.serial)
-                }
-                (Ok(_), None) => false,
-                (Ok(None) | Err(_), _) => true,
-            },
-        }
     }
 
     async fn begin(&self, signed: &Signed, wanted: &Wanted<'_>) -> Result<(Order, AcmeOrder), Trouble> {
@@ -145,12 +128,14 @@ impl Acme {
         match order.poll_ready(&PATIENCE).await {
             Ok(OrderStatus::Invalid) => Err(why_invalid(order, wanted.challenge).await),
             Ok(_) => Ok(()),
-            Err(Error::Api(problem)) => {
+            Err(error) => {
+                let trouble = signed.trouble(error);
+                if !matches!(trouble, Trouble::Refused(_)) || trouble.leaves_the_order() {
+                    return Err(trouble);
+                }
                 let told = why_invalid(order, wanted.challenge).await;
-                let untold = matches!(told, Trouble::Invalid);
-                Err(if untold { signed.trouble(Error::Api(problem)) } else { told })
+                Err(if matches!(told, Trouble::Invalid) { trouble } else { told })
             }
-            Err(error) => Err(signed.trouble(error)),
         }
     }
 
@@ -249,6 +234,25 @@ impl Acme {
         self.store.save_certificate(&certificate, facts.not_after.after(KEPT)).await?;
         self.store.forget_acme_order(self.ordered(host)).await?;
         Ok(facts)
+    }
+}
+
+/// Whether an order has come to nothing, or to the certificate that there is.
+async fn is_over(signed: &Signed, order: &mut Order, wanted: &Wanted<'_>) -> Result<bool, Trouble> {
+    let current = match (order.state().status, wanted.current) {
+        (OrderStatus::Invalid, _) => return Ok(true),
+        (OrderStatus::Valid, Some((facts, _))) => facts,
+        (OrderStatus::Pending | OrderStatus::Ready | OrderStatus::Processing | OrderStatus::Valid, _) => {
+            return Ok(false);
+        }
+    };
+    match order.certificate().await.map_err(|error| signed.trouble(error)) {
+        Ok(chain) => {
+            let of_order = chain.and_then(|chain| facts_of(&chain));
+            Ok(of_order.is_none_or(|of_order| of_order.serial == current.serial))
+        }
+        Err(trouble @ Trouble::Away { .. }) => Err(trouble),
+        Err(_) => Ok(true),
     }
 }
 

@@ -52,10 +52,8 @@ impl Why {
 
 /// What is due now for a host that has this certificate of the directory, or none.
 pub(super) fn due(facts: Option<&Facts>, renewal: &Renewal, now: Timestamp) -> Due {
-    if renewal.asked {
-        return Due::Order(Why::Asked);
-    }
     let why = match facts {
+        _ if renewal.asked => Some(Why::Asked),
         None => Some(Why::None),
         Some(facts) => ending(facts, renewal, now),
     };
@@ -156,8 +154,20 @@ pub(super) fn ask_again(retry_after: Duration, now: Timestamp) -> Timestamp {
     now.after(retry_after.clamp(MINUTE, DAY))
 }
 
-/// When to ask again if there was no answer, or the server makes no suggestions.
+/// When to ask again if the server makes no suggestions, or cannot be expected to answer (RFC 9773 §4.3.3).
 pub(super) const NO_SUGGESTION: Duration = Duration::from_hours(6);
+/// How many questions without an answer count as bad luck.
+const TRIES: u32 = 4;
+
+/// How long to wait after so many `failures` in a row to be told when to renew (RFC 9773 §4.3.3): of a server that is away ever
+/// longer, then, as of one that refuses, until it counts as one without suggestions. `wait` is what the server says.
+pub(super) fn ask_after(kind: Failure, failures: u32, wait: Option<Duration>, share: u16) -> Duration {
+    let pause = match kind {
+        Failure::Away if failures <= TRIES => back_off(kind, failures.saturating_add(5), None, share),
+        Failure::Away | Failure::Refused => NO_SUGGESTION,
+    };
+    pause.max(wait.unwrap_or_default().min(DAY))
+}
 
 #[cfg(test)]
 mod tests {
@@ -176,7 +186,7 @@ mod tests {
     }
 
     fn suggested(window: Option<(Timestamp, Timestamp)>, again: Timestamp) -> Renewal {
-        let suggested = Suggested { serial: "01:02".into(), window, again, explanation: None };
+        let suggested = Suggested { serial: "01:02".into(), window, again, explanation: None, failures: 0 };
         Renewal { suggested: Some(suggested), ..Renewal::default() }
     }
 
@@ -188,8 +198,11 @@ mod tests {
         let failed = Renewal { failures: 1, next: Some(START.after(MINUTE)), ..Renewal::default() };
         assert_eq!(due(None, &failed, START), Due::Nothing);
         assert_eq!(due(None, &failed, START.after(MINUTE)), Due::Order(Why::None));
-        let asked = Renewal { asked: true, ..failed };
+        let asked = Renewal { asked: true, next: None, ..failed };
         assert_eq!(due(None, &asked, START), Due::Order(Why::Asked), "an operator does not wait");
+        assert_eq!(due(Some(&facts(90 * DAY)), &asked, START), Due::Order(Why::Asked));
+        let failed = Renewal { next: Some(START.after(MINUTE)), ..asked };
+        assert_eq!(due(Some(&facts(90 * DAY)), &failed, START), Due::Nothing, "but between two attempts");
     }
 
     #[test]

@@ -37,7 +37,10 @@ pub(super) enum Trouble {
     NotOffered(ChallengeKind),
     /// It takes longer than we wait at a time.
     #[error("the certificate authority is still at work on the order")]
-    Unfinished,
+    Unfinished {
+        /// `Retry-After`.
+        wait: Option<Duration>,
+    },
     /// The order came to nothing, and it does not say why.
     #[error("the order was turned down without a reason")]
     Invalid,
@@ -94,7 +97,7 @@ impl Trouble {
     /// What the ACME library says; `wait` is the last `Retry-After`.
     pub(super) fn of(error: Error, wait: Option<Duration>) -> Self {
         if matches!(error, Error::Timeout(_)) {
-            return Self::Unfinished;
+            return Self::Unfinished { wait };
         }
         if let Error::Other(source) = &error
             && (source.is::<FetchError>() || source.is::<Answered>())
@@ -117,7 +120,7 @@ impl Trouble {
             Self::Refused(refusal) | Self::Unproven { refusal, .. } => Some(refusal),
             Self::Away { .. }
             | Self::NotOffered(_)
-            | Self::Unfinished
+            | Self::Unfinished { .. }
             | Self::Invalid
             | Self::Strange(_)
             | Self::Unusable(_)
@@ -131,10 +134,17 @@ impl Trouble {
         self.refusal().map(|refusal| refusal.kind.as_str())
     }
 
+    /// Whether it was a nonce, again and again: the next one may be good (RFC 8555 §6.5), and nobody counts how often it is tried.
+    pub(super) fn is_of_nonce(&self) -> bool {
+        let Self::Away { source, .. } = self else { return false };
+        let problem = source.downcast_ref::<Problem>().and_then(|problem| problem.r#type.as_deref());
+        problem.is_some_and(|kind| kind.ends_with(":badNonce"))
+    }
+
     /// How much it matters to try again.
     pub(super) const fn failure(&self) -> Failure {
         match self {
-            Self::Away { .. } | Self::Unfinished | Self::Store(_) => Failure::Away,
+            Self::Away { .. } | Self::Unfinished { .. } | Self::Store(_) => Failure::Away,
             Self::Refused(_)
             | Self::Unproven { .. }
             | Self::NotOffered(_)
@@ -147,8 +157,23 @@ impl Trouble {
 
     /// How long the server wants to be left alone.
     pub(super) fn wait(&self) -> Option<Duration> {
-        let wait = if let Self::Away { wait, .. } = self { *wait } else { self.refusal()?.wait };
+        let wait = match self {
+            Self::Away { wait, .. } | Self::Unfinished { wait } => *wait,
+            Self::Refused(refusal) | Self::Unproven { refusal, .. } => refusal.wait,
+            Self::NotOffered(_)
+            | Self::Invalid
+            | Self::Strange(_)
+            | Self::Unusable(_)
+            | Self::Store(_)
+            | Self::Ours(_) => None,
+        };
         wait.map(|wait| wait.min(LONGEST_RETRY))
+    }
+
+    /// Whether all it takes may be time: then whoever comes next goes on with the order.
+    pub(super) fn leaves_the_order(&self) -> bool {
+        matches!(self, Self::Unfinished { .. } | Self::Away { .. } | Self::Store(_))
+            || self.kind() == Some("rateLimited")
     }
 
     /// Whether another challenge may do where this one did not.

@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
 use super::order::Wanted;
-use super::plan::{self, Due, Failure, Why};
+use super::plan::{self, Due, Why};
 use super::trouble::Trouble;
 use super::{Acme, ELSEWHERE, Host, readable};
 use crate::certs::{ChallengeKind, Facts};
@@ -24,6 +24,8 @@ const KEEP: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(30);
 /// How long what was written down of a host is remembered.
 const KEPT: Duration = Duration::from_hours(24 * 365);
+/// How often it is tried at once with further nonces; the ACME library tries each request three times.
+const NONCES: u32 = 5;
 /// How often a record that others write meanwhile is tried.
 const ATTEMPTS: usize = 5;
 
@@ -126,7 +128,7 @@ impl Acme {
         }
     }
 
-    /// Once more with another account, if the server has forgotten ours.
+    /// Once more with another account, if the server has forgotten ours; and where it was if all it was was a nonce.
     async fn obtain_known(
         &self,
         host: &str,
@@ -134,13 +136,30 @@ impl Acme {
         current: Option<&(Facts, CertificateDer<'static>)>,
     ) -> Result<Facts, Trouble> {
         let wanted = Wanted { host, challenge, current };
-        match self.obtain(&wanted).await {
-            Err(trouble) if trouble.kind() == Some("accountDoesNotExist") => {
-                self.forget_account().await?;
-                self.obtain(&wanted).await
+        let (mut nonces, mut accounts) = (NONCES, 1);
+        loop {
+            let got = self.obtain_signed(&wanted).await;
+            let left = match &got {
+                Err(trouble) if trouble.is_of_nonce() => &mut nonces,
+                Err(trouble) if trouble.kind() == Some("accountDoesNotExist") => &mut accounts,
+                Ok(_) | Err(_) => return got,
+            };
+            if *left == 0 {
+                return got;
             }
-            other => other,
+            *left -= 1;
         }
+    }
+
+    async fn obtain_signed(&self, wanted: &Wanted<'_>) -> Result<Facts, Trouble> {
+        let signed = self.account().await?;
+        let got = self.obtain(&signed, wanted).await;
+        if let Err(trouble) = &got
+            && trouble.kind() == Some("accountDoesNotExist")
+        {
+            self.forget_account(&signed).await?;
+        }
+        got
     }
 
     /// The challenge to begin with: the one that did last, or the one that has not failed last.
@@ -192,7 +211,7 @@ impl Acme {
         let now = self.clock.now();
         let next = next_attempt(trouble, known, now);
         tracing::warn!(host, next = next.to_rfc3339(), "no certificate: {trouble}");
-        let patient = matches!(trouble, Trouble::Unfinished);
+        let patient = matches!(trouble, Trouble::Unfinished { .. });
         let begin_with = if trouble.is_of_challenge() { self.other(host, challenge) } else { None };
         let begin_with = begin_with.unwrap_or(challenge).as_str().to_owned();
         self.write_down(host, |before| Renewal {
@@ -200,8 +219,7 @@ impl Acme {
             problem: Some(trouble.to_string()),
             next: Some(next),
             challenge: Some(begin_with.clone()),
-            asked: false,
-            suggested: before.suggested,
+            ..before
         })
         .await
     }
@@ -232,13 +250,16 @@ impl Acme {
                     host,
                     "the certificate authority was asked when to renew the certificate: {trouble}"
                 );
-                // What it said before holds on (RFC 9773 §4.3.3).
-                let pause = plan::back_off(Failure::Away, 6, None, u16::from_be_bytes(secret::random()));
+                // What it said before holds on.
+                let failures = before.map_or(0, |before| before.failures).saturating_add(1);
+                let chance = u16::from_be_bytes(secret::random());
+                let pause = plan::ask_after(trouble.failure(), failures, trouble.wait(), chance);
                 Suggested {
                     serial: facts.serial.clone(),
                     window: before.and_then(|before| before.window),
                     again: now.after(pause),
-                    explanation: None,
+                    explanation: before.and_then(|before| before.explanation.clone()),
+                    failures,
                 }
             }
         };
@@ -251,7 +272,9 @@ impl Acme {
         facts: &Facts,
         now: Timestamp,
     ) -> Result<Suggested, Trouble> {
-        let none = |again| Suggested { serial: facts.serial.clone(), window: None, again, explanation: None };
+        let serial = || facts.serial.clone();
+        let none =
+            |again| Suggested { serial: serial(), window: None, again, explanation: None, failures: 0 };
         let Ok(id) = CertificateIdentifier::try_from(leaf) else {
             return Ok(none(now.after(plan::NO_SUGGESTION)));
         };
@@ -298,12 +321,13 @@ impl Acme {
 
 /// When it is tried again.
 fn next_attempt(trouble: &Trouble, known: &Host, now: Timestamp) -> Timestamp {
-    if matches!(trouble, Trouble::Unfinished) {
-        return now.after(SOON);
+    let wait = trouble.wait().unwrap_or_default();
+    if matches!(trouble, Trouble::Unfinished { .. }) {
+        return now.after(SOON.max(wait));
     }
     let left = known.shown().map(|(facts, _)| facts.not_after.since(now));
     let left = left.filter(|left| !left.is_zero());
     let failures = known.renewal.failures.saturating_add(1);
     let pause = plan::back_off(trouble.failure(), failures, left, u16::from_be_bytes(secret::random()));
-    now.after(pause.max(trouble.wait().unwrap_or_default()))
+    now.after(pause.max(wait))
 }

@@ -139,13 +139,15 @@ fn row(host: String, source: SourceKind, facts: Option<Facts>, now: Timestamp) -
 
 fn row_of(standing: Standing, now: Timestamp) -> Row {
     let Standing { host, facts, renews, renewal } = standing;
+    // After a success it is only for how long the new certificate is left alone.
+    let failed = renewal.problem.is_some();
     Row {
         renews: renews.map(shown),
         explanation: renewal.suggested.and_then(|suggested| suggested.explanation),
         asked: renewal.asked,
         problem: renewal.problem,
         failures: renewal.failures,
-        next_try: renewal.next.map(shown),
+        next_try: failed.then_some(renewal.next).flatten().map(shown),
         ..row(host, SourceKind::Acme, facts, now)
     }
 }

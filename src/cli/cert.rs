@@ -98,7 +98,7 @@ fn renew(reach: &Reach, host: &str, no_wait: bool) -> Result<ExitCode, Failure> 
         writeln!(io::stderr(), "Waiting for the certificate authority …")?;
     }
     let start = Instant::now();
-    while row.asked && start.elapsed() < PATIENCE {
+    while row.asked && row.next_try.is_none() && start.elapsed() < PATIENCE {
         std::thread::sleep(LOOK);
         row = reach.ask("certs/show", &named)?;
     }

@@ -102,7 +102,7 @@ async fn guarded(
         now: exchange.now,
     };
     if way.is_strange_session(request.headers()) {
-        keys::reload(exchange.shared, RingKind::Session).await;
+        Box::pin(keys::reload(exchange.shared, RingKind::Session)).await;
     }
     match forward(&way, request).await {
         Ok(answer) => noted(answer.map(|body| body.holding(permit)), note),
@@ -143,7 +143,7 @@ async fn admit(
     };
     match decide() {
         Err(Refusal::Token(TokenError::UnknownKey(Some(_)))) => {
-            keys::reload(exchange.shared, RingKind::Signing).await;
+            Box::pin(keys::reload(exchange.shared, RingKind::Signing)).await;
             decide()
         }
         decided => decided,

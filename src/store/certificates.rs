@@ -79,6 +79,9 @@ pub struct Suggested {
     /// Where it says why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<String>,
+    /// How often it was asked in vain since it last answered.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -160,7 +163,7 @@ impl Store {
         self.write(name, account, None, Expect::Any).await.map(drop)
     }
 
-    /// Forgets an account that the server has forgotten.
+    /// Forgets an account that the server has forgotten, unless there is another by now; whether it was forgotten here.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -168,8 +171,17 @@ impl Store {
         &self,
         directory: &str,
         binding: Option<&str>,
-    ) -> Result<(), StoreError> {
-        self.backend.delete(&schema::acme_account(directory, binding)).await
+        credentials: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let name = schema::acme_account(directory, binding);
+        let Some(found) = self.read::<AcmeAccount>(&name, now).await? else { return Ok(false) };
+        if found.value.credentials != credentials {
+            return Ok(false);
+        }
+        // It ends at this moment: deleting could hit one that was made since.
+        let gone = AcmeAccount { credentials: String::new(), email: String::new() };
+        Ok(self.write(name, &gone, Some(now), Expect::Equal(found.bytes)).await? == Swap::Done)
     }
 
     /// What a directory issued for a host.

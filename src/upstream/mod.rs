@@ -109,7 +109,8 @@ impl Pool {
                 },
             }
         }
-        let mut connection = self.connector.connect(upstream).await?;
+        // Boxed, for most requests find a connection that is idle.
+        let mut connection = Box::pin(self.connector.connect(upstream)).await?;
         match connection.sender.try_send_request(request).await {
             Ok(response) => Ok(self.answer(connection, response)),
             Err(failure) => Err(broken_off(failure.into_error())),

@@ -268,6 +268,13 @@ impl AcmeDouble {
         self.world().processing = (looks, retry_after);
     }
 
+    /// Whatever is `processing` is done.
+    pub fn finish(&self) {
+        let mut world = self.world();
+        world.processing = (0, None);
+        world.orders.iter_mut().for_each(|order| order.left = 0);
+    }
+
     /// The next order that is finalized turns `invalid`, for this reason.
     pub fn turn_invalid(&self, kind: &'static str, detail: &'static str) {
         self.world().invalid = Some((kind, detail));

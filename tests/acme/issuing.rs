@@ -47,7 +47,7 @@ async fn a_certificate_comes_by_tls_alpn_01() {
     let (pebble, gateway) = start("tls-alpn-01");
     is_pebbles(&pebble.visitor().await.gets(gateway.https, HOST).await);
     assert_eq!(pebble.orders(), 1);
-    assert!(gateway.said("answered the certificate authority's question on port 443 (tls-alpn-01)") >= 1);
+    assert_eq!(gateway.said("asked for what proves on port 443 that the host is ours (tls-alpn-01)"), 1);
     assert_eq!(gateway.said("(http-01)"), 0);
     // RFC 8737 §3: that certificate is for whoever asks in this way, and for as long as it is asked.
     let refused = pebble.visitor().await.refused(gateway.https, "other.test").await;

@@ -78,6 +78,19 @@ async fn whatever_breaks_on_the_way_a_certificate_comes_in_the_end() {
 }
 
 #[tokio::test]
+async fn nonces_that_are_refused_cost_no_pause() {
+    let world = World::new().await;
+    let authority = world.authority().await;
+    for resource in [Resource::NewOrder, Resource::Order, Resource::Finalize] {
+        authority.fail(resource, Failure::Problem(400, "badNonce", None), 4);
+    }
+    let process = world.process(settings(&authority), &["a.example"]).await;
+    process.another("a.example", None).await;
+    assert_eq!(process.standing("a.example").renewal.failures, 0);
+    assert_eq!(authority.orders().len(), 1, "it went on where it was");
+}
+
+#[tokio::test]
 async fn auto_tries_the_other_challenge_and_remembers_which_one_did() {
     let world = World::new().await;
     let authority = world.authority().await;

@@ -68,8 +68,13 @@ pub(crate) async fn an_order_and_an_account_are_remembered_until_they_are_forgot
     rig.store.save_acme_account(OF.directory, None, &account).await.unwrap();
     assert_eq!(rig.store.acme_account(OF.directory, None, NOW).await.unwrap(), Some(account));
     assert_eq!(rig.store.acme_account(OF.directory, Some("kid"), NOW).await.unwrap(), None, "another's");
-    rig.store.forget_acme_account(OF.directory, None).await.unwrap();
+    let forget =
+        |credentials: &'static str| rig.store.forget_acme_account(OF.directory, None, credentials, NOW);
+    assert!(!forget("another's").await.unwrap());
+    assert!(rig.store.acme_account(OF.directory, None, NOW).await.unwrap().is_some());
+    assert!(forget("secret").await.unwrap());
     assert_eq!(rig.store.acme_account(OF.directory, None, NOW).await.unwrap(), None);
+    assert!(!forget("secret").await.unwrap(), "once");
 }
 
 pub(crate) async fn how_a_renewal_goes_is_swapped_and_told_to_all(rig: &Rig) {

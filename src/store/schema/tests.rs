@@ -170,6 +170,7 @@ fn what_is_kept_of_acme_is_written_as_ever() {
         window: Some((NOW, Timestamp::from_seconds(1_800_086_400))),
         again: NOW,
         explanation: Some("https://ca.example/why".to_owned()),
+        failures: 0,
     };
     let renewal = Renewal {
         failures: 2,
