@@ -131,8 +131,7 @@ pub(super) async fn forward(
     request: Request<RequestBody>,
 ) -> Result<Response<Body>, ForwardError> {
     let cutter = way.cutter(life(request.method(), request.headers()));
-    let request = way.outward(request)?.map(|body| body.bounded(way.settings().limits.body, way.body_pause));
-    request.body().check_length().map_err(UpstreamError::Body)?;
+    let request = way.outward(request)?;
     let requested = request.uri().clone();
     let answer = way.pool.send(&way.settings().upstream, request).await?;
     way.homeward(answer, &requested, cutter)
@@ -166,6 +165,8 @@ impl Forwarding<'_> {
     /// The request as the upstream is to see it.
     fn outward(&self, request: Request<RequestBody>) -> Result<Request<RequestBody>, ForwardError> {
         let (mut parts, body) = request.into_parts();
+        let body = body.bounded(self.settings().limits.body, self.body_pause);
+        body.check_length().map_err(UpstreamError::Body)?;
         parts.uri = self.uri(&parts.uri)?;
         headers::clean_request(&mut parts.headers);
         self.open_session(&mut parts.headers)?;

@@ -86,8 +86,8 @@ impl Pool {
             HeaderValue::from_str(upstream.authority()).map_err(|e| UpstreamError::Unreachable(e.into()))?;
         request.headers_mut().insert(HOST, host);
         *request.version_mut() = Version::HTTP_11;
-        let Some(limit) = upstream.first_byte_timeout else { return self.exchange(upstream, request).await };
-        let end = request.body_mut().watch_end();
+        let limit = upstream.first_byte_timeout;
+        let end = if limit.is_some() { request.body_mut().watch_end() } else { None };
         tokio::select! {
             answer = self.exchange(upstream, request) => answer,
             () = late(end, limit) => Err(UpstreamError::AnswerTimeout),
@@ -127,8 +127,9 @@ impl Pool {
     }
 }
 
-/// Done `limit` after the request's body has ended.
-async fn late(end: Option<BodyEnd>, limit: Duration) {
+/// Done `limit` after the request's body has ended; never without a limit.
+async fn late(end: Option<BodyEnd>, limit: Option<Duration>) {
+    let Some(limit) = limit else { return std::future::pending().await };
     if let Some(end) = end {
         end.await;
     }
