@@ -19,10 +19,14 @@ mod clients;
 mod drain;
 #[path = "wire/evicted.rs"]
 mod evicted;
+#[path = "wire/http2.rs"]
+mod http2;
 #[path = "wire/internal.rs"]
 mod internal;
 #[path = "wire/keys.rs"]
 mod keys;
+#[path = "wire/limits.rs"]
+mod limits;
 #[path = "wire/log.rs"]
 mod log;
 #[path = "wire/process.rs"]

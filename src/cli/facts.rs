@@ -30,6 +30,14 @@ impl internal::Facts for Witnesses {
         self.gateway.is_stale()
     }
 
+    fn refused_requests(&self) -> Vec<(&'static str, u64)> {
+        self.shared.refusals.requests()
+    }
+
+    fn refused_connections(&self) -> Vec<(&'static str, u64)> {
+        self.shared.refusals.connections()
+    }
+
     fn certificates(&self) -> Vec<CertificateFact> {
         let now = self.shared.clock.now();
         if let Some(acme) = &self.keepers.acme {

@@ -21,13 +21,14 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Checked, Config, Surroundings};
 use crate::fetch::{Fetcher, PublicFetcher};
 use crate::gateway::{
-    Buckets, Documents, Gateway, LastReload, Revocations, Shared, Site, Watch, load_refresh_keys,
+    Buckets, Documents, Gateway, InFlight, LastReload, Revocations, Shared, Site, Watch, load_refresh_keys,
     load_session_keys, load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
 use crate::seal::Sealer;
 use crate::serve::{Listeners, bind_beside};
 use crate::store::Store;
+use crate::telemetry::Refusals;
 use crate::{internal, tasks, telemetry};
 
 /// Runs the gateway that `file` describes until SIGTERM or SIGINT.
@@ -170,6 +171,8 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
         sessions: ArcSwap::from_pointee(load_session_keys(&store, now).await?),
         revocations: Revocations::new(),
         limits: Buckets::new(),
+        in_flight: InFlight::new(),
+        refusals: Refusals::default(),
         documents: Documents::new(Arc::new(PublicFetcher::new())),
         identity: ArcSwap::from_pointee(identity(config)?),
         watch: Watch::default(),

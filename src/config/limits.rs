@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::check::positive;
+use super::connections;
 use super::problem::Findings;
 use super::raw::{self, File, Given};
 use super::values::parse_duration;
@@ -29,10 +30,18 @@ pub(super) fn check(raw: &File, findings: &mut Findings) -> Option<Limits> {
     }
     let unused = kept(keys.unused_clients.as_ref(), limits.unused_clients, "unused_clients", findings);
     let open = kept(keys.open_sign_ins.as_ref(), limits.open_sign_ins, "open_sign_ins", findings);
+    let connections = connections::check(keys, findings);
+    let body_pause = connections::time("body_pause", keys.body_pause.as_ref(), limits.body_pause, findings);
     if refused {
         return None;
     }
-    Some(Limits { unused_clients: unused?, open_sign_ins: open?, ..limits })
+    Some(Limits {
+        unused_clients: unused?,
+        open_sign_ins: open?,
+        connections: connections?,
+        body_pause: body_pause?,
+        ..limits
+    })
 }
 
 const fn field(keys: &raw::Limits, limit: Limit) -> Option<&Given<String>> {

@@ -180,6 +180,15 @@ pub(super) struct Limits {
     pub(super) pages: Field<String>,
     pub(super) unused_clients: Field<u64>,
     pub(super) open_sign_ins: Field<u64>,
+    pub(super) connections: Field<u64>,
+    pub(super) connections_per_address: Field<u64>,
+    pub(super) handshake: Field<String>,
+    pub(super) head: Field<String>,
+    pub(super) idle: Field<String>,
+    pub(super) body_pause: Field<String>,
+    pub(super) header_bytes: Field<u64>,
+    pub(super) header_count: Field<u64>,
+    pub(super) streams_per_connection: Field<u64>,
 }
 
 /// `clients`.
@@ -232,4 +241,10 @@ pub(super) struct Service {
     pub(super) user_id: Field<String>,
     pub(super) origins: Field<Texts>,
     pub(super) connect_timeout: Field<String>,
+    pub(super) first_byte_timeout: Field<String>,
+    pub(super) max_body_bytes: Field<u64>,
+    pub(super) max_requests: Field<u64>,
+    pub(super) max_requests_per_user: Field<u64>,
+    pub(super) max_streams: Field<u64>,
+    pub(super) max_streams_per_user: Field<u64>,
 }

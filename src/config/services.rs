@@ -8,6 +8,7 @@ use url::Url;
 use super::access::{self, Provider, Rules};
 use super::problem::{Findings, Position};
 use super::raw::{Given, Service, Texts};
+use super::service_limits;
 use super::values::{duration, https, is_loopback, origin, origins, web_url};
 use crate::gateway::{ServiceSettings, UserIdForm};
 use crate::oauth::{Hierarchy, Resource, Scope, Scopes};
@@ -78,6 +79,7 @@ fn one(name: &str, given: &Given<Service>, common: Common<'_>, findings: &mut Fi
     let rules = own.as_ref().or(common.access);
     let user_id = user_id(raw.user_id.as_ref(), findings);
     let origins = origins(raw.origins.as_ref(), findings);
+    let limits = service_limits::check(raw, findings);
     let (text, url) = url?;
     Some(Checked {
         at: given.at,
@@ -101,6 +103,7 @@ fn one(name: &str, given: &Given<Service>, common: Common<'_>, findings: &mut Fi
             forward_email: raw.forward_email.as_ref().is_some_and(|given| given.value == Some(true)),
             user_id: user_id?,
             origins,
+            limits: limits?,
         },
     })
 }
@@ -209,6 +212,7 @@ fn upstream(at: Position, raw: &Service, findings: &mut Findings) -> Option<upst
     if let (Some(given), Some(Duration::ZERO)) = (&raw.connect_timeout, connect_timeout) {
         findings.refuse(given.at, "`connect_timeout` is no time at all; write 5s");
     }
+    let first_byte_timeout = service_limits::first_byte(raw, findings);
     let Some(given) = &raw.upstream else {
         findings.refuse(
             at,
@@ -219,7 +223,11 @@ fn upstream(at: Position, raw: &Service, findings: &mut Findings) -> Option<upst
     match given.value.as_deref()? {
         [one] => {
             let url = web_url("upstream", one, "http", findings)?;
-            Some(upstream::Settings { url, connect_timeout: connect_timeout? })
+            Some(upstream::Settings {
+                url,
+                connect_timeout: connect_timeout?,
+                first_byte_timeout: first_byte_timeout?,
+            })
         }
         [] => {
             findings.refuse(given.at, "`upstream` is an empty list; write http://HOST:PORT/mcp");

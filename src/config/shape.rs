@@ -133,6 +133,15 @@ const LIMITS: &[Key] = &[
     key("pages", Shape::Text),
     key("unused_clients", Shape::Number),
     key("open_sign_ins", Shape::Number),
+    key("connections", Shape::Number),
+    key("connections_per_address", Shape::Number),
+    key("handshake", Shape::Text),
+    key("head", Shape::Text),
+    key("idle", Shape::Text),
+    key("body_pause", Shape::Text),
+    key("header_bytes", Shape::Number),
+    key("header_count", Shape::Number),
+    key("streams_per_connection", Shape::Number),
 ];
 
 const CLIENTS: &[Key] =
@@ -167,6 +176,12 @@ pub(super) const SERVICE: &[Key] = &[
     key("user_id", Shape::Text),
     key("origins", TEXTS),
     key("connect_timeout", Shape::Text),
+    key("first_byte_timeout", Shape::Text),
+    key("max_body_bytes", Shape::Number),
+    key("max_requests", Shape::Number),
+    key("max_requests_per_user", Shape::Number),
+    key("max_streams", Shape::Number),
+    key("max_streams_per_user", Shape::Number),
     key("tools", Shape::Later("write `scopes` for the whole service")),
     key("command", Shape::Later("start the server with its HTTP transport and write its URL as `upstream`")),
 ];

@@ -22,7 +22,7 @@ const FORWARDING: [&str; 6] = [
 /// `X-Forwarded-For` that is not one.
 pub(super) fn client(settings: &Settings, arrival: &Arrival, headers: &HeaderMap) -> IpAddr {
     let peer = arrival.peer.ip().to_canonical();
-    let trusted = |address: IpAddr| settings.trusted_proxies.iter().any(|net| net.contains(&address));
+    let trusted = |address: IpAddr| is_trusted(settings, address);
     if !trusted(peer) {
         return peer;
     }
@@ -39,6 +39,11 @@ pub(super) fn client(settings: &Settings, arrival: &Arrival, headers: &HeaderMap
         }
     }
     nearest
+}
+
+/// Whether `address` is one of `trusted_proxies`.
+pub(super) fn is_trusted(settings: &Settings, address: IpAddr) -> bool {
+    settings.trusted_proxies.iter().any(|net| net.contains(&address))
 }
 
 /// Refuses what came in a way that the configuration does not allow: the `dev` identity behind a tunnel, plain

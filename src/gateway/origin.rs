@@ -11,8 +11,9 @@ use super::Service;
 use crate::host::is_loopback_url;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
-const EXPOSED: HeaderValue =
-    HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, X-Request-Id");
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "WWW-Authenticate, Retry-After, Mcp-Session-Id, MCP-Protocol-Version, X-Request-Id",
+);
 const TWO_HOURS: HeaderValue = HeaderValue::from_static("7200");
 const ALLOWED: &str = "Authorization, Content-Type, MCP-Protocol-Version, Mcp-Session-Id, Last-Event-ID, \
                        Mcp-Method, Mcp-Name";
@@ -179,7 +180,7 @@ mod tests {
         AllowedOrigin("https://app.example".parse().unwrap()).answer(&mut headers);
         assert_eq!(
             headers[ACCESS_CONTROL_EXPOSE_HEADERS],
-            "WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, X-Request-Id"
+            "WWW-Authenticate, Retry-After, Mcp-Session-Id, MCP-Protocol-Version, X-Request-Id"
         );
         assert_eq!(headers.get_all(VARY).iter().collect::<Vec<_>>(), ["Accept", "Origin"]);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use http::HeaderValue;
 use url::{Position, Url};
 
+use super::ServiceLimits;
 use crate::oauth::{Hierarchy, ProtectedResourceMetadata, Resource, Scopes, Subject};
 use crate::policy::AccessRules;
 use crate::token::Claims;
@@ -39,6 +40,8 @@ pub struct ServiceSettings {
     pub user_id: UserIdForm,
     /// Further origins whose browsers may call it.
     pub origins: Vec<String>,
+    /// How much may be sent to it, and be open at it.
+    pub limits: ServiceLimits,
 }
 
 /// The form in which an upstream is told who the user is.

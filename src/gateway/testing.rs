@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Service, ServiceSettings, UserIdForm};
+use super::{Service, ServiceLimits, ServiceSettings, UserIdForm};
 use crate::oauth::{ClientId, GrantId, Hierarchy, Resource, Scope, Scopes, Subject};
 use crate::policy::AccessRules;
 use crate::time::Timestamp;
@@ -27,6 +27,7 @@ pub(super) fn service() -> Service {
         upstream: upstream::Settings {
             url: "http://127.0.0.1:1/mcp".parse().unwrap(),
             connect_timeout: Duration::from_secs(2),
+            first_byte_timeout: Some(Duration::from_secs(2)),
         },
         scopes: Scopes::parse("todo:read"),
         implies: Hierarchy::new(BTreeMap::from([(
@@ -39,6 +40,7 @@ pub(super) fn service() -> Service {
         forward_email: false,
         user_id: UserIdForm::Subject,
         origins: Vec::new(),
+        limits: ServiceLimits::default(),
     };
     Service { access: "rules-1".into(), ..Service::new(settings) }
 }

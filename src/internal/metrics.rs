@@ -7,6 +7,7 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
@@ -52,7 +53,9 @@ impl Collector for Standing {
         if let Some(age) = facts.feed_age() {
             gauge(out, "revocation_feed_age_seconds", FEED, number(age.as_secs()))?;
         }
-        certificates(out, &facts.certificates())
+        certificates(out, &facts.certificates())?;
+        counters(out, "requests_refused", REQUESTS, facts.refused_requests())?;
+        counters(out, "connections_refused", CONNECTIONS, facts.refused_connections())
     }
 }
 
@@ -64,6 +67,9 @@ const FEED: &str = "How long ago revocations were read; beyond revocation_stalen
 const END: &str = "When the certificate that is shown for a host ends; absent while there is none.";
 const EXPIRED: &str = "Whether the certificate that is shown for a host has ended.";
 const FAILURES: &str = "How often getting a certificate for a host has failed since it last went well.";
+
+const REQUESTS: &str = "How many requests a limit has refused, by the reason in their access lines.";
+const CONNECTIONS: &str = "How many connections were refused or given up before they brought a request.";
 
 fn certificates(out: &mut DescriptorEncoder<'_>, facts: &[CertificateFact]) -> fmt::Result {
     let ends = facts.iter().filter_map(|fact| Some((fact.host.as_str(), number(fact.not_after?.seconds()))));
@@ -90,6 +96,20 @@ fn gauges<'v>(
     let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for (of, value) in values {
         ConstGauge::new(value).encode(family.encode_family(&[(label, of)])?)?;
+    }
+    Ok(())
+}
+
+/// One count for each reason.
+fn counters(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    counts: Vec<(&'static str, u64)>,
+) -> fmt::Result {
+    let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (reason, count) in counts {
+        ConstCounter::new(count).encode(family.encode_family(&[("reason", reason)])?)?;
     }
     Ok(())
 }
@@ -137,6 +157,13 @@ portcullis_certificate_expired{{host=\"c.example\"}} 0
 portcullis_certificate_renewal_failures{{host=\"a.example\"}} 0
 portcullis_certificate_renewal_failures{{host=\"b.example\"}} 0
 portcullis_certificate_renewal_failures{{host=\"c.example\"}} 3
+# HELP portcullis_requests_refused How many requests a limit has refused, by the reason in their access lines.
+# TYPE portcullis_requests_refused counter
+portcullis_requests_refused_total{{reason=\"body-too-large\"}} 2
+portcullis_requests_refused_total{{reason=\"user-requests\"}} 0
+# HELP portcullis_connections_refused How many connections were refused or given up before they brought a request.
+# TYPE portcullis_connections_refused counter
+portcullis_connections_refused_total{{reason=\"per-address\"}} 3
 # EOF
 ",
             env!("CARGO_PKG_VERSION")

@@ -42,6 +42,12 @@ pub trait Facts: Send + Sync + 'static {
     /// Whether that is too long ago for any token to be believed.
     fn feed_is_stale(&self) -> bool;
 
+    /// How often a limit has refused a request, by reason.
+    fn refused_requests(&self) -> Vec<(&'static str, u64)>;
+
+    /// How often a limit has refused a connection, by reason.
+    fn refused_connections(&self) -> Vec<(&'static str, u64)>;
+
     /// How it stands with the certificate of each host; empty without TLS.
     fn certificates(&self) -> Vec<CertificateFact>;
 }

@@ -27,6 +27,14 @@ impl Facts for Known {
         self.stale
     }
 
+    fn refused_requests(&self) -> Vec<(&'static str, u64)> {
+        vec![("body-too-large", 2), ("user-requests", 0)]
+    }
+
+    fn refused_connections(&self) -> Vec<(&'static str, u64)> {
+        vec![("per-address", 3)]
+    }
+
     fn certificates(&self) -> Vec<CertificateFact> {
         self.certificates.clone()
     }

@@ -27,9 +27,14 @@ impl Activity {
         Open(Arc::clone(self))
     }
 
+    /// Whether there was a request.
+    pub(super) fn is_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > 0
+    }
+
     /// Done when the first request has begun.
     pub(super) async fn has_begun(&self) {
-        if self.begun.load(Ordering::Relaxed) == 0 {
+        if !self.is_begun() {
             self.first.notified().await;
         }
     }
@@ -61,14 +66,19 @@ pin_project! {
     /// A response's body that keeps its request open until it is sent or dropped.
     pub(super) struct Counted<B> {
         #[pin]
-        body: B,
+        body: Option<B>,
         open: Open,
     }
 }
 
 impl<B> Counted<B> {
     pub(super) const fn new(body: B, open: Open) -> Self {
-        Self { body, open }
+        Self { body: Some(body), open }
+    }
+
+    /// An answer without a body.
+    pub(super) const fn nothing(open: Open) -> Self {
+        Self { body: None, open }
     }
 }
 
@@ -80,15 +90,18 @@ impl<B: Body> Body for Counted<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
+        match self.project().body.as_pin_mut() {
+            Some(body) => body.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -18,47 +18,38 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Counted};
+use crate::gateway::ConnectionLimits;
+use crate::telemetry::{ConnectionRefusal, Refusals, RequestRefusal};
 
 /// What hyper wants a body's error to become.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long a peer may take.
+/// What a peer may take: read when its connection is accepted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// From the accepted connection to the end of the TLS handshake.
-    pub(super) handshake: Duration,
-    /// For a request's head; on HTTP/1.1 also the time that a kept connection may wait for its next request.
-    pub(super) head: Duration,
-    /// How long an HTTP/2 connection may be without requests.
-    pub(super) idle: Duration,
+    /// As configured.
+    pub(super) configured: ConnectionLimits,
     /// What a connection that has not asked anything yet gets for doing so once a stop was asked for.
     pub(super) late: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            handshake: Duration::from_secs(10),
-            head: Duration::from_secs(30),
-            idle: Duration::from_mins(2),
-            late: Duration::from_secs(1),
-        }
+impl From<ConnectionLimits> for Limits {
+    fn from(configured: ConnectionLimits) -> Self {
+        Self { configured, late: Duration::from_secs(1) }
     }
 }
 
-/// What ends a connection.
-#[derive(Clone, Debug)]
-pub(super) struct Terms {
+/// What ends a connection, and where that is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
     pub(super) limits: Limits,
     /// Cancelled when the gateway stops.
-    pub(super) stopping: CancellationToken,
+    pub(super) stopping: &'a CancellationToken,
+    pub(super) refusals: &'a Refusals,
 }
 
-/// The largest head of an HTTP/1.1 request, in bytes: tokens are 1 KB, a `state` may be long. More is 431.
-const HEAD: usize = 64 * 1024;
-
 /// Serves an HTTP/1.1 connection until it ends.
-pub(super) async fn serve_http1<I, F, A, B>(io: I, answer: F, terms: &Terms)
+pub(super) async fn serve_http1<I, F, A, B>(io: I, answer: F, terms: Terms<'_>)
 where
     I: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request<Incoming>) -> A,
@@ -67,21 +58,27 @@ where
 {
     let activity = Arc::new(Activity::default());
     let service = service_fn(|request| counted(&activity, answer(request)));
-    // More than 100 header lines are refused by default; saying so would cost an allocation a request.
-    let connection = http1::Builder::new()
+    let limits = terms.limits.configured;
+    let head = limits.header_bytes as usize;
+    let mut builder = http1::Builder::new();
+    builder
         .timer(TokioTimer::new())
-        .header_read_timeout(terms.limits.head)
+        .header_read_timeout(limits.head)
         // The buffer's size alone is a soft limit: it grows in powers of two.
-        .max_header_size(HEAD)
-        .max_buf_size(HEAD)
+        .max_header_size(head)
+        .max_buf_size(head)
         .half_close(false)
-        .keep_alive(!terms.stopping.is_cancelled())
-        .serve_connection(TokioIo::new(io), service);
+        .keep_alive(!terms.stopping.is_cancelled());
+    // Saying so would cost an allocation a request.
+    if limits.header_count != ConnectionLimits::DEFAULT_HEADER_COUNT {
+        builder.max_headers(limits.header_count);
+    }
+    let connection = builder.serve_connection(TokioIo::new(io), service);
     drive(connection, http1::Connection::graceful_shutdown, &activity, terms).await;
 }
 
 /// Serves an HTTP/2 connection until it ends.
-pub(super) async fn serve_http2<I, F, A, B>(io: I, answer: F, terms: &Terms)
+pub(super) async fn serve_http2<I, F, A, B>(io: I, answer: F, terms: Terms<'_>)
 where
     I: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request<Incoming>) -> A,
@@ -89,13 +86,22 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let activity = Arc::new(Activity::default());
-    let service = service_fn(|request| counted(&activity, answer(request)));
+    let limits = terms.limits.configured;
+    // h2 counts bytes only.
+    let service = service_fn(|request: Request<Incoming>| {
+        let answered = (request.headers().len() <= limits.header_count).then(|| answer(request));
+        if answered.is_none() {
+            terms.refusals.request(RequestRefusal::HeadTooLarge);
+        }
+        counted_if(&activity, answered)
+    });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20))
-        .max_concurrent_streams(250)
-        .max_header_list_size(32 * 1024)
+        .max_concurrent_streams(limits.streams)
+        // Also bounds how many CONTINUATION frames are read.
+        .max_header_list_size(limits.header_bytes)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
         .max_send_buf_size(64 * 1024)
@@ -114,37 +120,74 @@ fn counted<A, B>(
 where
     A: Future<Output = Response<B>>,
 {
+    counted_if(activity, Some(answer))
+}
+
+/// The same, or 431 if there is nobody to answer.
+fn counted_if<A, B>(
+    activity: &Arc<Activity>,
+    answer: Option<A>,
+) -> impl Future<Output = Result<Response<Counted<B>>, Infallible>> + use<A, B>
+where
+    A: Future<Output = Response<B>>,
+{
     let open = activity.begin();
-    async move { Ok(answer.await.map(|body| Counted::new(body, open))) }
+    async move {
+        if let Some(answer) = answer {
+            return Ok(answer.await.map(|body| Counted::new(body, open)));
+        }
+        let mut refused = Response::new(Counted::nothing(open));
+        *refused.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Ok(refused)
+    }
 }
 
 /// Lets a connection run until it ends by itself, is idle, or the gateway stops; then ends it gently, which for HTTP/1.1
 /// means after the request that is open and for HTTP/2 with GOAWAY and after all that are.
-async fn drive<C>(connection: C, close: impl FnOnce(Pin<&mut C>), activity: &Activity, terms: &Terms)
+async fn drive<C>(connection: C, close: impl FnOnce(Pin<&mut C>), activity: &Activity, terms: Terms<'_>)
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let limits = terms.limits;
+    let ConnectionLimits { head, idle, .. } = terms.limits.configured;
     let mut connection = pin!(connection);
     tokio::select! {
-        ended = connection.as_mut() => return log(ended),
-        () = activity.idle(limits.head, limits.idle) => {}
+        ended = connection.as_mut() => return terms.ended(ended, activity),
+        () = activity.idle(head, idle) => terms.count_if_silent(activity),
         () = stopped(activity, terms) => {}
     }
     close(connection.as_mut());
     tokio::select! {
         ended = connection => log(ended),
         // hyper waits for the HTTP/2 preface of a peer that never sends it.
-        () = activity.idle(limits.late, limits.head) => tracing::debug!("a silent connection is dropped"),
+        () = activity.idle(terms.limits.late, head) => tracing::debug!("a silent connection is dropped"),
     }
 }
 
 /// Done when the gateway stops and this connection has had its chance to ask something: it may have been made just before.
-async fn stopped(activity: &Activity, terms: &Terms) {
+async fn stopped(activity: &Activity, terms: Terms<'_>) {
     terms.stopping.cancelled().await;
     tokio::select! {
         () = activity.has_begun() => {}
         () = tokio::time::sleep(terms.limits.late) => {}
+    }
+}
+
+impl Terms<'_> {
+    fn ended(self, ended: hyper::Result<()>, activity: &Activity) {
+        match &ended {
+            Err(error) if error.is_parse_too_large() => self.refusals.request(RequestRefusal::HeadTooLarge),
+            // One that is kept and idle is closed in the same way.
+            Err(error) if error.is_timeout() => self.count_if_silent(activity),
+            Ok(()) | Err(_) => {}
+        }
+        log(ended);
+    }
+
+    /// A connection that is given up and has never brought a request.
+    fn count_if_silent(self, activity: &Activity) {
+        if !activity.is_begun() {
+            self.refusals.connection(ConnectionRefusal::SlowHead);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod activity;
 mod connection;
+mod crowd;
 mod listen;
 mod peers;
 mod redirect;
@@ -10,7 +11,7 @@ mod worker;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::certs::Tls;
 use crate::gateway::{self, Arrival, Gateway};
-use crate::telemetry;
+use crate::telemetry::{self, Refusals};
 
-use connection::{BoxError, Limits, Terms};
+use connection::{BoxError, Limits};
+use crowd::Crowd;
 use listen::Bound;
 use peers::Admitted;
 use worker::Worker;
@@ -116,21 +118,21 @@ impl Listeners {
         gateway: Arc<Gateway>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        let limits = Limits::default();
-        let served = self.run((settings, tls, limits), || Front::new(&gateway), stop).await;
+        let served = self.run((settings, tls), || Front::new(&gateway), stop).await;
         telemetry::flush();
         served
     }
 
     async fn run<A: Application>(
         self,
-        (settings, tls, limits): (Settings, Option<Tls>, Limits),
+        (settings, tls): (Settings, Option<Tls>),
         application: impl Fn() -> A,
         stop: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
         let stopping = CancellationToken::new();
         let _stop_if_dropped = stopping.clone().drop_guard();
         let admitted = Arc::new(Admitted::new(settings.peers));
+        let crowd = Arc::new(Crowd::default());
         let mut workers = JoinSet::new();
         for number in 0..settings.workers.max(1) {
             let runtime = runtime().map_err(ServeError::Worker)?;
@@ -142,7 +144,8 @@ impl Listeners {
                 application,
                 tls: tls.clone(),
                 admitted: Arc::clone(&admitted),
-                terms: Terms { limits, stopping: stopping.clone() },
+                crowd: Arc::clone(&crowd),
+                stopping: stopping.clone(),
                 drain: settings.drain,
             };
             let sockets = self.bound.iter().map(Bound::another).collect::<io::Result<_>>();
@@ -221,6 +224,15 @@ trait Application: Send + Sync + 'static {
 
     /// The https URL for a request that came by plain http, if its host is ours.
     fn https_location(&self, host: &str, path_and_query: &str) -> Option<String>;
+
+    /// What the next connection may take.
+    fn limits(&self) -> Limits;
+
+    /// Whether `peer` brings along connections of others, and is not limited by its address.
+    fn is_proxy(&self, peer: IpAddr) -> bool;
+
+    /// Where refusals are counted.
+    fn refusals(&self) -> &Refusals;
 }
 
 /// The gateway, with what one worker owns of it.
@@ -244,6 +256,18 @@ impl Application for Front {
 
     fn https_location(&self, host: &str, path_and_query: &str) -> Option<String> {
         self.gateway.https_location(host, path_and_query)
+    }
+
+    fn limits(&self) -> Limits {
+        self.gateway.connection_limits().into()
+    }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.gateway.is_trusted_proxy(peer)
+    }
+
+    fn refusals(&self) -> &Refusals {
+        &self.gateway.shared().refusals
     }
 }
 

@@ -27,6 +27,7 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 use crate::certs;
 use crate::clock::{Clock, SystemClock};
+use crate::gateway::ConnectionLimits;
 
 /// One frame, and then nothing for ever.
 struct Endless(Option<Bytes>);
@@ -47,8 +48,12 @@ impl http_body::Body for Endless {
 }
 
 /// What the tests share with the workers' applications.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct StandIn {
+    limits: Limits,
+    /// Whose connections are those of others.
+    proxy: Option<IpAddr>,
+    refusals: Arc<Refusals>,
     /// `/slow` has been asked for.
     entered: Arc<Notify>,
     /// Lets one `/slow` answer.
@@ -94,6 +99,18 @@ impl Application for StandIn {
     fn https_location(&self, host: &str, path_and_query: &str) -> Option<String> {
         (host == "localhost").then(|| format!("https://{host}{path_and_query}"))
     }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.proxy == Some(peer)
+    }
+
+    fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
 }
 
 struct Running {
@@ -133,26 +150,62 @@ fn settings(listen: &str) -> Settings {
 }
 
 fn start(settings: Settings, tls: Option<certs::Tls>, limits: Limits) -> Running {
+    start_before(None, settings, tls, limits)
+}
+
+fn start_before(
+    proxy: Option<IpAddr>,
+    settings: Settings,
+    tls: Option<certs::Tls>,
+    limits: Limits,
+) -> Running {
     let listeners = Listeners::bind(&settings).unwrap();
     let address = listeners.addresses()[0];
     let redirect = listeners.bound.iter().find(|bound| bound.door == Door::Redirect).unwrap().address;
-    let (stand_in, stop) = (StandIn::default(), CancellationToken::new());
+    let stop = CancellationToken::new();
+    let stand_in = StandIn {
+        limits,
+        proxy,
+        refusals: Arc::default(),
+        entered: Arc::default(),
+        finish: Arc::default(),
+        dropped: Arc::default(),
+    };
     let application = {
         let stand_in = stand_in.clone();
         move || stand_in.clone()
     };
     let stopped = stop.clone().cancelled_owned();
-    let served = tokio::spawn(listeners.run((settings, tls, limits), application, stopped));
+    let served = tokio::spawn(listeners.run((settings, tls), application, stopped));
     Running { address, redirect, stand_in, stop, served }
 }
 
 fn plain() -> Running {
-    start(settings("127.0.0.1:0"), None, Limits::default())
+    start(settings("127.0.0.1:0"), None, usual())
+}
+
+fn usual() -> Limits {
+    ConnectionLimits::default().into()
+}
+
+/// The usual ones, but for these.
+fn limited(change: impl FnOnce(&mut ConnectionLimits)) -> Limits {
+    let mut limits = usual();
+    change(&mut limits.configured);
+    limits
+}
+
+fn patient_handshake() -> Limits {
+    let mut limits = impatient();
+    limits.configured.handshake = Duration::from_secs(10);
+    limits
 }
 
 fn impatient() -> Limits {
     let short = Duration::from_millis(150);
-    Limits { handshake: short, head: short, idle: short * 2, late: short }
+    let configured =
+        ConnectionLimits { handshake: short, head: short, idle: short * 2, ..usual().configured };
+    Limits { configured, late: short }
 }
 
 /// A local CA's server and a client that trusts it.
@@ -265,7 +318,7 @@ async fn plain_http_is_answered_and_a_connection_is_kept() {
 
 #[tokio::test]
 async fn an_ipv4_peer_on_an_ipv6_socket_is_an_ipv4_peer() {
-    let running = start(settings("[::]:0"), None, Limits::default());
+    let running = start(settings("[::]:0"), None, usual());
     let stream = TcpStream::connect(("127.0.0.1", running.address.port())).await.unwrap();
     let response = hyper1(stream).await.send_request(get("/")).await.unwrap();
     assert_eq!(text(response).await, "HTTP/1.1 tls=false None 127.0.0.1");
@@ -274,7 +327,7 @@ async fn an_ipv4_peer_on_an_ipv6_socket_is_an_ipv4_peer() {
 #[tokio::test]
 async fn alpn_decides_the_http_version() {
     let tls = Tls::new(&["localhost"]);
-    let running = tls.start(Limits::default());
+    let running = tls.start(usual());
     let response = tls.http2(&running).await.send_request(get2("/")).await.unwrap();
     assert_eq!(response.version(), Version::HTTP_2);
     assert_eq!(text(response).await, "HTTP/2.0 tls=true Some(\"localhost\") 127.0.0.1");
@@ -291,7 +344,7 @@ async fn alpn_decides_the_http_version() {
 #[tokio::test]
 async fn a_host_that_is_not_ours_gets_unrecognized_name_and_no_certificate() {
     let tls = Tls::new(&["localhost"]);
-    let running = tls.start(Limits::default());
+    let running = tls.start(usual());
     for name in ["other.example.com", "localhost.example.com", "127.0.0.1"] {
         let refused = tls.connect(&running, name, &[]).await.unwrap_err();
         assert_eq!(alert(&refused), Some(AlertDescription::UnrecognisedName), "{name}: {refused}");
@@ -302,7 +355,7 @@ async fn a_host_that_is_not_ours_gets_unrecognized_name_and_no_certificate() {
 #[tokio::test]
 async fn an_address_that_is_configured_is_served_without_a_server_name() {
     let tls = Tls::new(&["localhost", "127.0.0.1"]);
-    let running = tls.start(Limits::default());
+    let running = tls.start(usual());
     let stream = tls.connect(&running, "127.0.0.1", &[]).await.unwrap();
     let response = hyper1(stream).await.send_request(get("/")).await.unwrap();
     assert_eq!(text(response).await, "HTTP/1.1 tls=true None 127.0.0.1");
@@ -311,7 +364,7 @@ async fn an_address_that_is_configured_is_served_without_a_server_name() {
 #[tokio::test]
 async fn sessions_are_resumed() {
     let tls = Tls::new(&["localhost"]);
-    let running = tls.start(Limits::default());
+    let running = tls.start(usual());
     let connector = TlsConnector::from(Arc::new(client(&tls.directory.path().join("ca.pem"), &[])));
     for kind in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
         let name = ServerName::try_from("localhost").unwrap();
@@ -325,7 +378,7 @@ async fn sessions_are_resumed() {
 #[tokio::test]
 async fn a_key_exchange_that_outlives_quantum_computers_is_preferred_and_tls_1_2_is_spoken_too() {
     let tls = Tls::new(&["localhost"]);
-    let running = tls.start(Limits::default());
+    let running = tls.start(usual());
     let stream = tls.connect(&running, "localhost", &[]).await.unwrap();
     let group = stream.get_ref().1.negotiated_key_exchange_group().unwrap().name();
     assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
@@ -338,7 +391,7 @@ async fn a_key_exchange_that_outlives_quantum_computers_is_preferred_and_tls_1_2
 #[tokio::test]
 async fn a_silent_peer_is_closed_after_the_handshake_time() {
     let tls = Tls::new(&["localhost"]);
-    let running = tls.start(Limits { handshake: Duration::from_millis(300), ..Limits::default() });
+    let running = tls.start(limited(|limits| limits.handshake = Duration::from_millis(300)));
     for hello in [&b""[..], &[22, 3, 1, 1, 0, 1]] {
         let start = Instant::now();
         let mut stream = running.connect().await;
@@ -370,7 +423,7 @@ async fn a_kept_connection_that_asks_nothing_more_is_closed() {
 #[tokio::test]
 async fn an_http2_peer_that_never_says_so_is_closed() {
     let tls = Tls::new(&["localhost"]);
-    let running = tls.start(Limits { handshake: Duration::from_secs(10), ..impatient() });
+    let running = tls.start(patient_handshake());
     for preface in ["", "PRI * HT"] {
         let mut stream = tls.connect(&running, "localhost", &[b"h2"]).await.unwrap();
         stream.write_all(preface.as_bytes()).await.unwrap();
@@ -381,7 +434,7 @@ async fn an_http2_peer_that_never_says_so_is_closed() {
 #[tokio::test]
 async fn an_http2_connection_is_closed_when_idle_and_not_while_a_stream_is_open() {
     let tls = Tls::new(&["localhost"]);
-    let running = tls.start(Limits { handshake: Duration::from_secs(10), ..impatient() });
+    let running = tls.start(patient_handshake());
     let mut sender = tls.http2(&running).await;
     let mut streaming = sender.send_request(get2("/stream")).await.unwrap();
     sleep(Duration::from_secs(2)).await;
@@ -446,7 +499,7 @@ async fn a_stop_lets_an_open_request_finish_and_refuses_new_connections() {
 #[tokio::test]
 async fn a_stop_lets_open_http2_streams_finish() {
     let tls = Tls::new(&["localhost"]);
-    let running = tls.start(Limits::default());
+    let running = tls.start(usual());
     let mut sender = tls.http2(&running).await;
     let open = sender.send_request(get2("/slow"));
     let open = tokio::spawn(open);
@@ -461,7 +514,7 @@ async fn a_stop_lets_open_http2_streams_finish() {
 #[tokio::test]
 async fn a_stop_closes_idle_connections_at_once() {
     let tls = Tls::new(&["localhost"]);
-    for limits in [Limits::default(), Limits { late: Duration::from_hours(1), ..Limits::default() }] {
+    for limits in [usual(), Limits { late: Duration::from_hours(1), ..usual() }] {
         let running = tls.start(limits);
         let stream = tls.connect(&running, "localhost", &[]).await.unwrap();
         let mut one = hyper1(stream).await;
@@ -476,7 +529,7 @@ async fn a_stop_closes_idle_connections_at_once() {
 #[tokio::test]
 async fn what_does_not_end_in_the_drain_time_is_cut_off_and_seen_to_be() {
     let drain = Duration::from_millis(300);
-    let running = start(Settings { drain, ..settings("127.0.0.1:0") }, None, Limits::default());
+    let running = start(Settings { drain, ..settings("127.0.0.1:0") }, None, usual());
     let mut sender = running.http1().await;
     let mut response = sender.send_request(get("/stream")).await.unwrap();
     assert_eq!(response.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
@@ -516,7 +569,7 @@ async fn giving_up_waiting_for_the_drain_stops_the_workers_too() {
 
 #[tokio::test]
 async fn several_workers_share_one_port() {
-    let running = start(Settings { workers: 3, ..settings("127.0.0.1:0") }, None, Limits::default());
+    let running = start(Settings { workers: 3, ..settings("127.0.0.1:0") }, None, usual());
     let open =
         (0..30).map(|_| async { running.http1().await.send_request(get("/")).await.unwrap().status() });
     for answered in open {
@@ -570,7 +623,7 @@ fn own_address() -> IpAddr {
 async fn other_peers_are_closed_before_a_byte_is_read() {
     let address = own_address();
     let ask = async |peers: Peers| {
-        let running = start(Settings { peers, ..settings("0.0.0.0:0") }, None, Limits::default());
+        let running = start(Settings { peers, ..settings("0.0.0.0:0") }, None, usual());
         let mut stream = TcpStream::connect((address, running.address.port())).await.unwrap();
         // The other end may have closed already.
         let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
@@ -600,3 +653,34 @@ async fn the_redirect_port_redirects_and_serves_nothing() {
 }
 
 mod challenges;
+
+async fn is_answered(running: &Running) -> bool {
+    let mut stream = running.connect().await;
+    drop(stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await);
+    rest(&mut stream).await.starts_with("HTTP/1.1 200 OK")
+}
+
+#[tokio::test]
+async fn a_proxy_has_as_many_connections_as_there_are_and_others_have_their_part() {
+    let limits = limited(|limits| (limits.per_address, limits.total) = (1, 3));
+    let loopback = Some(IpAddr::from([127, 0, 0, 1]));
+    for (proxy, most, counts) in [(None, 1, [0, 1]), (loopback, 3, [1, 0])] {
+        let running = start_before(proxy, settings("127.0.0.1:0"), None, limits);
+        let mut held = Vec::new();
+        for _ in 0..most {
+            let mut sender = running.http1().await;
+            text(sender.send_request(get("/")).await.unwrap()).await;
+            held.push(sender);
+        }
+        assert!(!is_answered(&running).await, "{proxy:?}");
+        let refused = running.stand_in.refusals.connections();
+        assert_eq!([refused[1], refused[2]], [("total", counts[0]), ("per-address", counts[1])]);
+        held.clear();
+        let answered = async {
+            while !is_answered(&running).await {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), answered).await.expect("who goes makes room");
+    }
+}

@@ -1,9 +1,9 @@
 //! One worker: a thread with a runtime of its own that accepts connections, serves them, and at the end drains them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -11,22 +11,27 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Terms, serve_http1, serve_http2};
+use super::connection::{Limits, Terms, serve_http1, serve_http2};
+use super::crowd::{Crowd, Present, Room};
 use super::listen::{BACKLOG, Bound};
 use super::peers::Admitted;
 use super::tls::{self, Secured};
 use super::{Application, Door, redirect};
 use crate::certs::Tls;
 use crate::gateway::Arrival;
+use crate::telemetry::ConnectionRefusal;
 
 /// What every connection of a worker needs.
 pub(super) struct Worker<A> {
     pub(super) application: A,
     pub(super) tls: Option<Tls>,
     pub(super) admitted: Arc<Admitted>,
-    pub(super) terms: Terms,
+    pub(super) crowd: Arc<Crowd>,
+    /// Cancelled when the gateway stops.
+    pub(super) stopping: CancellationToken,
     pub(super) drain: Duration,
 }
 
@@ -61,7 +66,7 @@ impl<A: Application> Worker<A> {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.terms.stopping.cancelled() => break,
+                () = self.stopping.cancelled() => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -91,32 +96,68 @@ impl<A: Application> Worker<A> {
     fn open(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, door: Door, connections: &TaskTracker) {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if !self.admitted.admits(peer.ip()) {
+            self.application.refusals().connection(ConnectionRefusal::Peer);
             tracing::info!(%peer, "connection refused: peers from there are not accepted");
             return;
         }
+        let limits = self.application.limits();
+        let Some(present) = self.enter(peer.ip(), &limits) else { return };
         // Fails only if the peer is gone already, which is found out soon enough.
         let _ = stream.set_nodelay(true);
         let worker = Arc::clone(self);
         connections.spawn(async move {
+            let _present = present;
+            let terms = Terms { limits, stopping: &worker.stopping, refusals: worker.application.refusals() };
             match door {
-                Door::Main => worker.serve(stream, peer).await,
-                Door::Redirect => worker.redirect(stream).await,
+                Door::Main => worker.serve(stream, peer, terms).await,
+                Door::Redirect => worker.redirect(stream, terms).await,
             }
         });
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    /// Counts a connection, unless there are too many.
+    fn enter(&self, peer: IpAddr, limits: &Limits) -> Option<Present> {
+        let limits = &limits.configured;
+        let per_network = (!self.application.is_proxy(peer)).then_some(limits.per_address);
+        let room = Room { total: limits.total, per_network };
+        let refused = match self.crowd.enter(peer, room, Instant::now()) {
+            Ok(present) => return Some(present),
+            Err(refused) => refused,
+        };
+        self.application.refusals().connection(refused.why);
+        if refused.tell {
+            if refused.why == ConnectionRefusal::Total {
+                tracing::warn!(
+                    connections = limits.total,
+                    "connections refused: limits.connections are open"
+                );
+            } else {
+                tracing::warn!(
+                    %peer,
+                    connections = limits.per_address,
+                    "connections refused: limits.connections_per_address are open from there"
+                );
+            }
+        }
+        None
+    }
+
+    async fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, terms: Terms<'_>) {
         match &self.tls {
-            None => self.converse(stream, Arrival { peer, tls: false, server_name: None }, false).await,
+            None => {
+                self.converse(stream, Arrival { peer, tls: false, server_name: None }, (false, terms)).await;
+            }
             Some(tls) => {
-                if let Some(Secured { stream, server_name, http2 }) = self.secure(stream, peer, tls).await {
-                    self.converse(stream, Arrival { peer, tls: true, server_name }, http2).await;
+                if let Some(Secured { stream, server_name, http2 }) =
+                    self.secure(stream, peer, tls, terms).await
+                {
+                    self.converse(stream, Arrival { peer, tls: true, server_name }, (http2, terms)).await;
                 }
             }
         }
     }
 
-    async fn converse<I>(self: &Arc<Self>, io: I, arrival: Arrival, http2: bool)
+    async fn converse<I>(self: &Arc<Self>, io: I, arrival: Arrival, (http2, terms): (bool, Terms<'_>))
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
@@ -126,27 +167,27 @@ impl<A: Application> Worker<A> {
             async move { worker.application.answer(&arrival, request).await }
         };
         if http2 {
-            serve_http2(io, answer, &self.terms).await;
+            serve_http2(io, answer, terms).await;
         } else {
-            serve_http1(io, answer, &self.terms).await;
+            serve_http1(io, answer, terms).await;
         }
     }
 
     /// Shakes hands in time, or not at all.
-    async fn secure<I>(&self, io: I, peer: SocketAddr, tls: &Tls) -> Option<Secured<I>>
+    async fn secure<I>(&self, io: I, peer: SocketAddr, tls: &Tls, terms: Terms<'_>) -> Option<Secured<I>>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let limits = self.terms.limits;
         let too_late = async {
-            self.terms.stopping.cancelled().await;
-            tokio::time::sleep(limits.late).await;
+            terms.stopping.cancelled().await;
+            tokio::time::sleep(terms.limits.late).await;
         };
         tokio::select! {
             secured = tls::handshake(io, tls) => {
                 secured.inspect_err(|error| tracing::debug!(%peer, %error, "no TLS connection")).ok()
             }
-            () = tokio::time::sleep(limits.handshake) => {
+            () = tokio::time::sleep(terms.limits.configured.handshake) => {
+                terms.refusals.connection(ConnectionRefusal::SlowHandshake);
                 tracing::debug!(%peer, "no TLS connection: the peer took too long");
                 None
             }
@@ -154,7 +195,7 @@ impl<A: Application> Worker<A> {
         }
     }
 
-    async fn redirect(self: Arc<Self>, stream: TcpStream) {
+    async fn redirect(&self, stream: TcpStream, terms: Terms<'_>) {
         let challenges = self.tls.as_ref().and_then(|tls| tls.challenges.as_deref());
         let answer = async |request: Request<Incoming>| {
             if let Some(answered) = redirect::challenge(&request, challenges).await {
@@ -162,7 +203,7 @@ impl<A: Application> Worker<A> {
             }
             redirect::answer(&request, |host, path| self.application.https_location(host, path))
         };
-        serve_http1(stream, answer, &self.terms).await;
+        serve_http1(stream, answer, terms).await;
     }
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod output;
 pub mod redact;
+mod refusals;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -21,6 +22,7 @@ use output::Output;
 pub use access::{AccessLine, Note, RequestId};
 pub use audit::{Audit, Event};
 pub use output::flush;
+pub use refusals::{ConnectionRefusal, Refusals, RequestRefusal};
 
 /// How logs are written.
 #[derive(Clone, Debug, Default)]

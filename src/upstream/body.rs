@@ -1,5 +1,6 @@
 //! Bodies to and from upstreams. Data only: trailers would be a way past the header rules, and MCP has none.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -8,6 +9,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
 
 use super::pool::Lease;
 
@@ -18,11 +21,57 @@ const UNWANTED: (usize, Duration) = (1024 * 1024, Duration::from_secs(5));
 ///
 /// Dropped before its end, it is read to its end in the background, within bounds: a client that got its answer before it had
 /// sent its body sends the next request on the same connection, and hyper would have closed that.
-pub struct RequestBody(Option<Incoming>);
+pub struct RequestBody {
+    incoming: Option<Incoming>,
+    bounds: Option<Bounds>,
+    /// Gone when the body is.
+    end: Option<oneshot::Sender<Infallible>>,
+}
+
+/// What a client may send, and how slowly.
+struct Bounds {
+    most: u64,
+    left: u64,
+    pause: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is wrong with a client's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyFault {
+    /// It has more bytes than this.
+    #[error("the request body is larger than {0} bytes")]
+    TooLarge(u64),
+    /// The client has paused for too long.
+    #[error("the request body did not come in time")]
+    TooSlow,
+}
+
+/// Why a client's body has no end.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestBodyError {
+    /// It is given up.
+    #[error(transparent)]
+    Fault(BodyFault),
+    /// The client broke off.
+    #[error("the request body broke off")]
+    BrokeOff(#[source] hyper::Error),
+}
+
+/// Done when a body has ended or is given up.
+pub(super) struct BodyEnd(oneshot::Receiver<Infallible>);
+
+impl Future for BodyEnd {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(drop)
+    }
+}
 
 impl From<Incoming> for RequestBody {
     fn from(incoming: Incoming) -> Self {
-        Self(Some(incoming))
+        Self { incoming: Some(incoming), bounds: None, end: None }
     }
 }
 
@@ -30,13 +79,59 @@ impl RequestBody {
     /// Drops it without reading it out: nothing more is expected of this client (RFC 9110 §15.5.9), and its connection is
     /// closed.
     pub fn give_up(mut self) {
-        self.0 = None;
+        self.incoming = None;
+    }
+
+    /// The same body, an error beyond `most` bytes and after a `pause`. A pause is the client's: while nobody wants to
+    /// read, no time is counted.
+    #[must_use]
+    pub fn bounded(mut self, most: u64, pause: Duration) -> Self {
+        self.bounds = Some(Bounds { most, left: most, pause, waiting: None });
+        self
+    }
+
+    /// Whether it is too large already by the length that it came with.
+    ///
+    /// # Errors
+    /// [`BodyFault::TooLarge`].
+    pub fn check_length(&self) -> Result<(), BodyFault> {
+        let least = self.size_hint().lower();
+        match &self.bounds {
+            Some(bounds) if least > bounds.most => Err(BodyFault::TooLarge(bounds.most)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Its end, to be waited for; `None` if it has ended.
+    pub(super) fn watch_end(&mut self) -> Option<BodyEnd> {
+        if self.is_end_stream() {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.end = Some(sender);
+        Some(BodyEnd(receiver))
+    }
+}
+
+impl Bounds {
+    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyFault> {
+        self.waiting = None;
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        self.left = self.left.checked_sub(length).ok_or(BodyFault::TooLarge(self.most))?;
+        Ok(())
+    }
+
+    /// Done when the client has paused for too long.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<BodyFault> {
+        let pause = self.pause;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+        waiting.as_mut().poll(cx).map(|()| BodyFault::TooSlow)
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let unread = self.0.take().filter(|incoming| !incoming.is_end_stream());
+        let unread = self.incoming.take().filter(|incoming| !incoming.is_end_stream());
         if let (Some(unread), Ok(runtime)) = (unread, Handle::try_current()) {
             runtime.spawn(async move { tokio::time::timeout(UNWANTED.1, read_out(unread)).await });
         }
@@ -55,24 +150,38 @@ async fn read_out(mut unread: Incoming) {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = RequestBodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.get_mut().0 {
-            Some(incoming) => poll_data(incoming, cx),
-            None => Poll::Ready(None),
-        }
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let this = self.get_mut();
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let counted = match (poll_data(incoming, cx), &mut this.bounds) {
+            (Poll::Ready(Some(Ok(frame))), Some(bounds)) => bounds.count(&frame).map(|()| Some(frame)),
+            (Poll::Pending, Some(bounds)) => {
+                let fault = ready!(bounds.poll_pause(cx));
+                // Nothing more is expected of this client.
+                this.incoming = None;
+                Err(fault)
+            }
+            (Poll::Ready(Some(Err(error))), _) => {
+                return Poll::Ready(Some(Err(RequestBodyError::BrokeOff(error))));
+            }
+            (Poll::Ready(Some(Ok(frame))), None) => Ok(Some(frame)),
+            (Poll::Ready(None), _) => Ok(None),
+            (Poll::Pending, None) => return Poll::Pending,
+        };
+        Poll::Ready(counted.map_err(RequestBodyError::Fault).transpose())
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Incoming::is_end_stream)
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 

@@ -5,20 +5,18 @@ mod body;
 mod connect;
 mod pool;
 
+use std::error::Error;
 use std::time::Duration;
 
 use http::header::HOST;
 use http::{HeaderValue, Request, Response, Version};
 use url::{Position, Url};
 
-pub use body::{RequestBody, ResponseBody};
+pub use body::{BodyFault, RequestBody, RequestBodyError, ResponseBody};
 
+use body::BodyEnd;
 use connect::Connector;
 use pool::{Connection, Idle};
-
-/// How long an upstream may take from the request's first byte to its answer's head. A tool call may run for
-/// minutes, and a JSON answer has no head before its end; beyond this somebody has forgotten it.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// One service's upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +25,9 @@ pub struct Settings {
     pub url: Url,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
+    /// How long it may take from the end of the request's body (of a request without one: from its beginning) to its answer's head;
+    /// `None` is for ever.
+    pub first_byte_timeout: Option<Duration>,
 }
 
 impl Settings {
@@ -55,9 +56,12 @@ pub enum UpstreamError {
     /// The connection broke before an answer; the request may have been carried out and is not sent again (P7): 502.
     #[error("the upstream broke off")]
     BrokeOff(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No answer in ten minutes: 504, finding `upstream-slow`.
+    /// No answer in time: 504, finding `upstream-slow`.
     #[error("the upstream did not answer in time")]
     AnswerTimeout,
+    /// The client's body is not as it may be; what was sent of it was broken off.
+    #[error(transparent)]
+    Body(BodyFault),
 }
 
 impl Pool {
@@ -82,9 +86,12 @@ impl Pool {
             HeaderValue::from_str(upstream.authority()).map_err(|e| UpstreamError::Unreachable(e.into()))?;
         request.headers_mut().insert(HOST, host);
         *request.version_mut() = Version::HTTP_11;
-        tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(upstream, request))
-            .await
-            .map_err(|_| UpstreamError::AnswerTimeout)?
+        let limit = upstream.first_byte_timeout;
+        let end = if limit.is_some() { request.body_mut().watch_end() } else { None };
+        tokio::select! {
+            answer = self.exchange(upstream, request) => answer,
+            () = late(end, limit) => Err(UpstreamError::AnswerTimeout),
+        }
     }
 
     /// Tries idle connections while they give the request back unsent, then a fresh one.
@@ -98,7 +105,7 @@ impl Pool {
                 Ok(response) => return Ok(self.answer(connection, response)),
                 Err(mut failure) => match failure.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(UpstreamError::BrokeOff(failure.into_error().into())),
+                    None => return Err(broken_off(failure.into_error())),
                 },
             }
         }
@@ -106,7 +113,7 @@ impl Pool {
         let mut connection = Box::pin(self.connector.connect(upstream)).await?;
         match connection.sender.try_send_request(request).await {
             Ok(response) => Ok(self.answer(connection, response)),
-            Err(failure) => Err(UpstreamError::BrokeOff(failure.into_error().into())),
+            Err(failure) => Err(broken_off(failure.into_error())),
         }
     }
 
@@ -118,6 +125,27 @@ impl Pool {
     ) -> Response<ResponseBody> {
         response.map(|incoming| ResponseBody::new(incoming, self.idle.lease(connection)))
     }
+}
+
+/// Done `limit` after the request's body has ended; never without a limit.
+async fn late(end: Option<BodyEnd>, limit: Option<Duration>) {
+    let Some(limit) = limit else { return std::future::pending().await };
+    if let Some(end) = end {
+        end.await;
+    }
+    tokio::time::sleep(limit).await;
+}
+
+/// Why there is no answer: our own fault with the body comes back through hyper.
+fn broken_off(error: hyper::Error) -> UpstreamError {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(RequestBodyError::Fault(fault)) = inner.downcast_ref() {
+            return UpstreamError::Body(*fault);
+        }
+        cause = inner.source();
+    }
+    UpstreamError::BrokeOff(error.into())
 }
 
 impl Default for Pool {

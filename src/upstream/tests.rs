@@ -14,7 +14,11 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn settings(listener: &TcpListener) -> Settings {
     let url = format!("http://{}/mcp", listener.local_addr().unwrap()).parse().unwrap();
-    Settings { url, connect_timeout: Duration::from_secs(2) }
+    Settings {
+        url,
+        connect_timeout: Duration::from_secs(2),
+        first_byte_timeout: Some(Duration::from_secs(2)),
+    }
 }
 
 async fn post(body: &str) -> Request<RequestBody> {
@@ -189,7 +193,7 @@ async fn an_upstream_that_does_not_accept_is_slow() {
         queue.push(tcp.unwrap());
     }
     let url = format!("http://{address}/mcp").parse().unwrap();
-    let upstream = Settings { url, connect_timeout: Duration::from_millis(200) };
+    let upstream = Settings { url, connect_timeout: Duration::from_millis(200), first_byte_timeout: None };
     let error = Pool::new().send(&upstream, post("{}").await).await.err().unwrap();
     assert!(matches!(error, UpstreamError::ConnectTimeout), "{error:?}");
 }

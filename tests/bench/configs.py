@@ -224,7 +224,10 @@ def portcullis(
         "access": {"users": ["*"]},
         "log": {"filter": log},
         "workers": place.threads,
-        "services": {name: {"url": url, "upstream": behind} for name, url in services.items()},
+        # All streams are one user's.
+        "services": {
+            name: {"url": url, "upstream": behind, "max_streams_per_user": 10_000} for name, url in services.items()
+        },
     }
 
 

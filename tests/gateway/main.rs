@@ -17,6 +17,7 @@ mod discovery;
 mod documents;
 mod github;
 mod guard;
+mod in_flight;
 mod introspection;
 mod keys;
 mod limits;

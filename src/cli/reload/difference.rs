@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::config::Config;
-use crate::gateway::{self, ClientSettings, ServiceSettings};
+use crate::gateway::{self, ClientSettings, ServiceLimits, ServiceSettings};
 use crate::identity;
 use crate::{certs, serve, telemetry, upstream};
 
@@ -227,7 +227,7 @@ fn service_keys(before: &ServiceSettings, after: &ServiceSettings) -> Vec<&'stat
         resource,
         url,
         paths,
-        upstream: upstream::Settings { url: upstream, connect_timeout },
+        upstream: upstream::Settings { url: upstream, connect_timeout, first_byte_timeout },
         scopes,
         implies,
         describe,
@@ -236,7 +236,9 @@ fn service_keys(before: &ServiceSettings, after: &ServiceSettings) -> Vec<&'stat
         forward_email,
         user_id,
         origins,
+        limits: ServiceLimits { body, requests, user_requests, streams, user_streams },
     } = before;
+    let limits = &after.limits;
     differing(&[
         ("url", (resource, url) != (&after.resource, &after.url)),
         ("upstream", *upstream != after.upstream.url),
@@ -250,6 +252,12 @@ fn service_keys(before: &ServiceSettings, after: &ServiceSettings) -> Vec<&'stat
         ("user_id", *user_id != after.user_id),
         ("origins", *origins != after.origins),
         ("connect_timeout", *connect_timeout != after.upstream.connect_timeout),
+        ("first_byte_timeout", *first_byte_timeout != after.upstream.first_byte_timeout),
+        ("max_body_bytes", *body != limits.body),
+        ("max_requests", *requests != limits.requests),
+        ("max_requests_per_user", *user_requests != limits.user_requests),
+        ("max_streams", *streams != limits.streams),
+        ("max_streams_per_user", *user_streams != limits.user_streams),
     ])
 }
 

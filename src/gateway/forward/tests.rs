@@ -75,6 +75,7 @@ impl Front {
             pool: &self.pool,
             sessions: &self.sessions,
             revocations: &self.revocations,
+            body_pause: Duration::from_secs(30),
             now: self.now,
         };
         match forward(&way, request.map(RequestBody::from)).await {

@@ -35,7 +35,7 @@ fn ordering() -> (Running, Arc<Open>, Tls) {
     let mut tls = Tls::new(&["localhost"]);
     let open = Arc::new(Open::default());
     tls.server.challenges = Some(Arc::clone(&open) as Arc<dyn Challenges>);
-    (tls.start(Limits::default()), open, tls)
+    (tls.start(usual()), open, tls)
 }
 
 async fn ask(running: &Running, request: Request<Empty<Bytes>>) -> Response<Incoming> {

@@ -66,6 +66,9 @@ fn services_are_told_by_name_and_what_changed_by_key() {
         ("forward_email: true, user_id: numeric", "forward_email, user_id"),
         ("origins: [https://app.example.com]", "origins"),
         ("connect_timeout: 1s", "connect_timeout"),
+        ("first_byte_timeout: off, max_body_bytes: 1", "first_byte_timeout, max_body_bytes"),
+        ("max_requests: 1, max_requests_per_user: 2", "max_requests, max_requests_per_user"),
+        ("max_streams: 1, max_streams_per_user: 2", "max_streams, max_streams_per_user"),
     ] {
         let (changes, waiting) =
             told("http://fetch:3000/mcp }", &format!("http://fetch:3000/mcp, {more} }}"));
@@ -90,6 +93,7 @@ fn everything_that_requests_look_up_is_put_to_work() {
         ("session: 1h", "session"),
         ("revocation_staleness: 1m", "revocation_staleness"),
         ("limits: { token: 1/m }", "limits"),
+        ("limits: { connections: 9, head: 9s, body_pause: 9s }", "limits"),
         ("keys: { rotate: never }", "keys.rotate"),
         ("log: { filter: debug }", "log.filter"),
     ] {
