@@ -206,6 +206,8 @@ impl Acme {
         let keys = hosts.values().filter_map(Host::shown).map(|(_, key)| Arc::clone(key));
         self.certificates.issued(keys.collect());
         let mut view = self.view();
+        view.elsewhere.retain(|host, _| hosts.contains_key(host));
+        view.complained.retain(|host, _| hosts.contains_key(host));
         (view.hosts, view.mark, view.read) = (hosts, mark, Some(now));
         Ok(())
     }

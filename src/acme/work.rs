@@ -32,6 +32,7 @@ const ATTEMPTS: usize = 5;
 impl Acme {
     /// Does what is due for a host, unless another process does.
     pub(super) async fn work(&self, host: &str, stop: &CancellationToken) {
+        let _at_work = AtWork { acme: self, host };
         let _place = tokio::select! {
             place = self.room.acquire() => place,
             () = stop.cancelled() => return,
@@ -42,8 +43,6 @@ impl Acme {
             tracing::debug!(host, %error, "the store is away");
             self.view().elsewhere.insert(host.to_owned(), now.after(ELSEWHERE));
         }
-        self.view().at_work.remove(host);
-        self.wake.notify_one();
     }
 
     async fn with_lease(&self, host: &str, stop: &CancellationToken) -> Result<(), StoreError> {
@@ -316,6 +315,23 @@ impl Acme {
             }
         }
         Err(StoreError::Contended)
+    }
+}
+
+/// A host that is at work until this is dropped, even by a panic: then it is left alone for a while.
+struct AtWork<'a> {
+    acme: &'a Acme,
+    host: &'a str,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        let mut view = self.acme.view();
+        view.at_work.remove(self.host);
+        if std::thread::panicking() {
+            view.elsewhere.insert(self.host.to_owned(), self.acme.clock.now().after(SOON));
+        }
+        self.acme.wake.notify_one();
     }
 }
 
