@@ -15,7 +15,7 @@ use super::in_flight::{Full, Permit};
 use super::origin::{self, Origin};
 use super::{Body, Service, Shared, home, keys, reply};
 use crate::mcp;
-use crate::oauth::{AttemptId, GrantId, Subject, TokenLives};
+use crate::oauth::{AttemptId, GrantId, TokenLives};
 use crate::secret;
 use crate::store::RingKind;
 use crate::telemetry::Note;
@@ -121,7 +121,7 @@ fn open(
     let life = forward::life(request.method(), request.headers());
     let in_flight = &exchange.shared.in_flight;
     match admission.claims().map(|claims| &claims.subject) {
-        Some(subject) => in_flight.enter(&service.settings, Subject::as_str(subject), life),
+        Some(subject) => in_flight.enter(&service.settings, subject.as_str(), life),
         None => in_flight.enter(&service.settings, &exchange.network(), life),
     }
 }

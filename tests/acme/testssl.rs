@@ -45,8 +45,8 @@ const OFFERED: [(&str, &str); 12] = [
 ];
 
 #[test]
-fn testssl_finds_nothing_that_is_not_a_test_ca_s() {
-    in_a_network_of_its_own("testssl::testssl_finds_nothing_that_is_not_a_test_ca_s", async {
+fn testssl_finds_nothing_but_what_is_excused() {
+    in_a_network_of_its_own("testssl::testssl_finds_nothing_but_what_is_excused", async {
         let world = World::start().await;
         world.pebble.visitor().await.gets(world.gateway.https, "auth.gw.test").await;
         let folder = network::folder();
