@@ -60,8 +60,9 @@ use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::mcp::SessionSealer;
 use crate::seal::Sealer;
+use crate::secret;
 use crate::store::Store;
-use crate::telemetry::{Note, Refusals};
+use crate::telemetry::{Note, Refusals, RequestIds};
 use crate::token::{RefreshKeys, SigningKeys, TokenCache};
 use crate::upstream::{self, RequestBody};
 
@@ -128,6 +129,8 @@ pub struct Worker {
     pub pool: upstream::Pool,
     /// Tokens this worker has verified.
     pub tokens: TokenCache,
+    /// Names its requests.
+    pub request_ids: RequestIds,
 }
 
 /// Verified tokens that a worker remembers: about 1 KB each.
@@ -137,7 +140,11 @@ impl Worker {
     /// A worker without connections that has seen no token yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { pool: upstream::Pool::new(), tokens: TokenCache::new(REMEMBERED_TOKENS) }
+        Self {
+            pool: upstream::Pool::new(),
+            tokens: TokenCache::new(REMEMBERED_TOKENS),
+            request_ids: RequestIds::new(secret::random()),
+        }
     }
 }
 
@@ -278,7 +285,9 @@ fn follow<'a>(exchange: &'a Exchange<'a>, route: Route<'a>, request: Request<Req
         Route::Token => Way::Ours(Box::pin(token_endpoint::endpoint(exchange, request))),
         Route::Register => Way::Ours(Box::pin(registration::endpoint(exchange, request))),
         Route::Registration(client) => {
-            Way::Ours(Box::pin(async move { client_configuration::endpoint(exchange, &client, request).await }))
+            Way::Ours(Box::pin(
+                async move { client_configuration::endpoint(exchange, &client, request).await },
+            ))
         }
         Route::Revoke => Way::Ours(Box::pin(revocation::endpoint(exchange, request))),
         Route::Introspect => Way::Ours(Box::pin(introspection::endpoint(exchange, request))),
