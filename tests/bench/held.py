@@ -1,18 +1,14 @@
 """The siege by streams: thousands of readers, tokens refreshed and revoked under them, and the memory before, during and after."""
 
-import json
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import figures
+from attacker import Attacker
 from harness import expect
 from stage import Signed, Stage
 
-HERE = Path(__file__).resolve().parent
 # A revoked grant's streams are cut within 2 s (R14). A reader sees it at once; the reader's own clock may be behind its work.
 CUT = 2.0
 # After how many seconds what is left of them is read.
@@ -30,39 +26,9 @@ class Plan:
     after: tuple[int, ...] = AFTER
 
 
-class Crowd:
-    """The readers, in a process of their own."""
-
-    def __init__(self, stage: Stage, plan: Plan, users: list[Signed]) -> None:
-        asked = {
-            "port": stage.subject.port,
-            "authority": stage.authority,
-            "path": "/events",
-            "ca": str(stage.rig.certificate),
-            "streams": plan.streams,
-            "tokens": [user.access for user in users],
-        }
-        self._path, self._log = stage.rig.folder / "crowd.json", (stage.rig.folder / "crowd.log").open("ab")
-        self._path.write_text(json.dumps(asked))
-        command = [sys.executable, "-B", str(HERE / "crowd.py"), str(self._path)]
-        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True)
-
-    def opened(self) -> None:
-        """Until every stream has had its first event."""
-        line = self.child.stdout.readline()
-        expect(line == "open\n", f"the readers are not there: {line!r} {Path(self._log.name).read_text()[-2000:]}")
-
-    def report(self) -> list[dict[str, Any]]:
-        """What each stream got; their connections end with the process that is asked."""
-        output, _ = self.child.communicate("end\n", timeout=60)
-        return json.loads(output)
-
-    def close(self) -> None:
-        """Ends it, if it has not ended."""
-        if self.child.poll() is None:
-            self.child.kill()
-            self.child.wait()
-        self._log.close()
+def _plan(stage: Stage, plan: Plan, users: list[Signed]) -> dict[str, Any]:
+    where = {"port": stage.subject.port, "authority": stage.authority, "path": "/events", "ca": str(stage.rig.certificate)}
+    return {**where, "streams": plan.streams, "tokens": [user.access for user in users]}
 
 
 def streams(stage: Stage, plan: Plan) -> dict[str, Any]:
@@ -72,10 +38,10 @@ def streams(stage: Stage, plan: Plan) -> dict[str, Any]:
     time.sleep(1)
     before = (stage.rss(), stage.anonymous(), stage.descriptors())
     found: dict[str, Any] = {"rss before, MB": before[0] / 1024}
-    crowd = Crowd(stage, plan, users)
+    crowd = Attacker(stage, "crowd.py", _plan(stage, plan, users))
     try:
         began = time.monotonic()
-        crowd.opened()
+        crowd.line("open", 90)
         found |= {"streams": plan.streams, "opened in, s": time.monotonic() - began}
         time.sleep(2)
         held = (stage.rss(), stage.anonymous(), stage.descriptors())
@@ -89,7 +55,7 @@ def streams(stage: Stage, plan: Plan) -> dict[str, Any]:
         sent = stage.end_streams()
         # The last event is on its way to each.
         time.sleep(2)
-        found |= _judge(crowd.report(), plan, moments, sent)
+        found |= _judge(crowd.report(60, "end\n"), plan, moments, sent)
     finally:
         crowd.close()
     return found | _aftermath(stage, plan, before)

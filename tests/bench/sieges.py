@@ -7,11 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import held
+import hostilely
 import report
+import slowly
 import system
 from stage import Stage
 
 HERE = Path(__file__).resolve().parent
+
+
+def slow(stage: Stage, quick: bool, found: dict[str, Any]) -> None:
+    """2,000 slow heads and 2,000 slow bodies at once, by TLS, from many addresses, while normal requests go on."""
+    each, rounds, seconds = (100, 1, 2.0) if quick else (2000, 3, 8.0)
+    slowly.slow(stage, each, rounds, seconds, found)
+
+
+def slowhttptest(stage: Stage, quick: bool, found: dict[str, Any]) -> None:
+    """Debian's slowhttptest by TLS, 1,000 connections for 30 seconds in each mode; available is what its own probe says."""
+    connections, seconds = (100, 5) if quick else (1000, 30)
+    slowly.slowhttptest(stage, connections, seconds, found)
+
+
+def resets(stage: Stage, quick: bool, found: dict[str, Any]) -> None:
+    """HTTP/2 by the frame: streams that are reset, heads without an end, floods of frames, answers that nobody reads."""
+    operations, seconds = (1000, 1.0) if quick else (10_000, 3.0)
+    hostilely.resets(stage, operations, seconds, found)
 
 
 def streams(stage: Stage, quick: bool, found: dict[str, Any]) -> None:
@@ -22,6 +42,9 @@ def streams(stage: Stage, quick: bool, found: dict[str, Any]) -> None:
 
 # In this order; the name is what `--only` takes.
 SIEGES: dict[str, Callable[[Stage, bool, dict[str, Any]], None]] = {
+    "slow": slow,
+    "slowhttptest": slowhttptest,
+    "resets": resets,
     "streams": streams,
 }
 
