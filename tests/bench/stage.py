@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 import figures
 import load
-
 from configs import HOST, Place
 from harness import Process, expect, free_port, until
 from rig import Rig, Subject

@@ -46,8 +46,8 @@ class Slow:
                 async with asyncio.timeout(pause):
                     self.answer += await self._all()
                     break
-            with contextlib.suppress(OSError):
-                self.writer.write(b"\r\nx-slow: 1" if self.kind == "head" else b"")
+            if self.kind == "head":
+                self.writer.write(b"\r\nx-slow: 1")
         else:
             return
         self.closed = time.monotonic()
