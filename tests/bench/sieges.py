@@ -58,6 +58,8 @@ def about(binary: Path, seconds: float) -> dict[str, Any]:
         "commit": commit.stdout.strip() or "unknown",
         "machine": system.machine(),
         "portcullis": versions["portcullis"],
+        # Which need not be of that commit.
+        "binary": f"{binary}, built {datetime.datetime.fromtimestamp(binary.stat().st_mtime, datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "took": round(seconds),
     }
 
@@ -67,8 +69,8 @@ def page(found: dict[str, dict[str, Any]], known: dict[str, Any]) -> str:
     machine = known["machine"]
     parts = [
         "# Portcullis under siege",
-        f"{known['date']}, commit {known['commit']} (portcullis {known['portcullis']}), {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory']}, {machine['system']}, kernel {machine['kernel']}.",
+        f"{known['date']}, scripts of commit {known['commit']}, portcullis {known['portcullis']} ({known['binary']}), "
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory']}, {machine['system']}, kernel {machine['kernel']}.",
         f"Written by `tests/bench/siege` in {known['took']} s. What must hold is checked by it, and ends it where it does not; "
         "the figures are this machine's.",
     ]
