@@ -197,3 +197,6 @@ fn log(ended: hyper::Result<()>) {
         tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke off");
     }
 }
+
+#[cfg(test)]
+mod tests;
