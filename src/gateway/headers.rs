@@ -96,7 +96,14 @@ fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
-        "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "expect"
+        "connection"
+            | "keep-alive"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+            | "expect"
     ) || name.starts_with("proxy-")
 }
 

@@ -64,6 +64,10 @@ pub(super) enum TargetError {
     /// `..`, `//`, encoded slashes and the like.
     #[error("the path must be plain: no empty or dot segments, no encoded slashes")]
     Path,
+    /// `TRACE`, whose answer repeats a request as a server behind got it: with what only that may know of the user (RFC 9110
+    /// §9.3.8).
+    #[error("TRACE is not answered")]
+    Trace,
     /// A host that is none of ours (P15).
     #[error("this gateway does not serve the host {0}")]
     UnknownHost(String),
@@ -89,6 +93,9 @@ pub(super) fn target<'a>(
     server_name: Option<&str>,
 ) -> Result<Target<'a>, TargetError> {
     let named = named_host(parts)?;
+    if parts.method == Method::TRACE {
+        return Err(TargetError::Trace);
+    }
     if !is_plain(parts.uri.path()) {
         return Err(TargetError::Path);
     }
@@ -150,7 +157,9 @@ fn named_host(parts: &Parts) -> Result<String, TargetError> {
     }
     let host = host.map(|host| host.to_str().map_err(|_| TargetError::Host)).transpose()?;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    if parts.method == Method::CONNECT || (authority.is_some() && parts.version < http::Version::HTTP_2) {
+    let is_http2 = parts.version >= http::Version::HTTP_2;
+    let is_web = matches!(parts.uri.scheme_str(), None | Some("http" | "https"));
+    if parts.method == Method::CONNECT || (authority.is_some() && !is_http2) || !is_web {
         return Err(TargetError::Form);
     }
     match (authority, host) {
@@ -172,11 +181,20 @@ fn is_plain(path: &str) -> bool {
 /// The same of a path with escapes, dots or the like in it.
 fn has_plain_segments(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
-    let hidden = ["//", "\\", "%2e", "%2f", "%5c", "%00"].iter().any(|part| lower.contains(part));
+    let hidden = ["//", "\\", "%2e", "%2f", "%5c", "%7f"].iter().any(|part| lower.contains(part));
     // Servers of the Java world read `..;x` as `..` (a parameter of the segment).
     let lower = lower.replace("%3b", ";");
     let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
-    !hidden && !lower.split('/').any(dots)
+    !hidden && are_escapes_plain(&lower) && !lower.split('/').any(dots)
+}
+
+/// Whether every `%` begins an escape that is whole, and is none of a control character: what decodes it leniently, or writes
+/// it into a line of its own, would see another path.
+fn are_escapes_plain(lower: &str) -> bool {
+    lower.split('%').skip(1).all(|escape| {
+        let [high, low, ..] = escape.as_bytes() else { return false };
+        (b'2'..=b'f').contains(high) && high.is_ascii_hexdigit() && low.is_ascii_hexdigit()
+    })
 }
 
 #[cfg(test)]
@@ -207,6 +225,13 @@ mod tests {
             "/a%5cb",
             "/a\\b",
             "/a%00",
+            "/a%0d%0aX-A:%20b",
+            "/a%1F",
+            "/a%7F",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a%u002e%u002e",
         ] {
             assert!(!is_plain(odd), "{odd}");
         }
