@@ -68,6 +68,7 @@ impl ForwardError {
             Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Upstream(UpstreamError::Body(BodyFault::TooLarge(_))) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Upstream(UpstreamError::Body(BodyFault::TooSlow)) => StatusCode::REQUEST_TIMEOUT,
+            Self::Upstream(UpstreamError::Body(BodyFault::Unreadable)) => StatusCode::BAD_REQUEST,
             Self::Upstream(UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -105,7 +106,11 @@ impl ForwardError {
             Self::Upstream(UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout) => {
                 Some(RequestRefusal::UpstreamSlow)
             }
-            Self::Upstream(UpstreamError::Unreachable(_) | UpstreamError::BrokeOff(_))
+            Self::Upstream(
+                UpstreamError::Unreachable(_)
+                | UpstreamError::BrokeOff(_)
+                | UpstreamError::Body(BodyFault::Unreadable),
+            )
             | Self::UpstreamAuth(_)
             | Self::Upgrade
             | Self::Refused(_)

@@ -280,7 +280,9 @@ fn follow<'a>(exchange: &'a Exchange<'a>, route: Route<'a>, request: Request<Req
         Route::Token => Way::Ours(Box::pin(token_endpoint::endpoint(exchange, request))),
         Route::Register => Way::Ours(Box::pin(registration::endpoint(exchange, request))),
         Route::Registration(client) => {
-            Way::Ours(Box::pin(async move { client_configuration::endpoint(exchange, &client, request).await }))
+            Way::Ours(Box::pin(
+                async move { client_configuration::endpoint(exchange, &client, request).await },
+            ))
         }
         Route::Revoke => Way::Ours(Box::pin(revocation::endpoint(exchange, request))),
         Route::Introspect => Way::Ours(Box::pin(introspection::endpoint(exchange, request))),
@@ -299,6 +301,7 @@ fn refuse_target(site: &Site, error: &TargetError) -> Response<Body> {
             let answer = reply::not_allowed("GET, HEAD, POST, DELETE, OPTIONS");
             return noted(answer, Note { reason: Some("invalid_request"), ..Note::default() });
         }
+        TargetError::Coding => (StatusCode::NOT_IMPLEMENTED, "invalid_request", error.to_string()),
         TargetError::Host | TargetError::Form | TargetError::Path => {
             (StatusCode::BAD_REQUEST, "invalid_request", error.to_string())
         }

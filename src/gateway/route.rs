@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::header::TRANSFER_ENCODING;
 use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 
 use super::connections::Action;
@@ -68,6 +70,10 @@ pub(super) enum TargetError {
     /// §9.3.8).
     #[error("TRACE is not answered")]
     Trace,
+    /// A transfer coding other than `chunked` alone: the server behind would get a coded body and not know of it (RFC 9112
+    /// §6.1).
+    #[error("the only transfer coding understood is chunked, once")]
+    Coding,
     /// A host that is none of ours (P15).
     #[error("this gateway does not serve the host {0}")]
     UnknownHost(String),
@@ -93,8 +99,12 @@ pub(super) fn target<'a>(
     server_name: Option<&str>,
 ) -> Result<Target<'a>, TargetError> {
     let named = named_host(parts)?;
-    if parts.method == Method::TRACE {
+    // Methods are case-sensitive, and some servers do not know.
+    if parts.method.as_str().eq_ignore_ascii_case("TRACE") {
         return Err(TargetError::Trace);
+    }
+    if !is_coding_plain(parts) {
+        return Err(TargetError::Coding);
     }
     if !is_plain(parts.uri.path()) {
         return Err(TargetError::Path);
@@ -102,7 +112,11 @@ pub(super) fn target<'a>(
     if server_name.is_some_and(|name| !name.eq_ignore_ascii_case(without_port(&named))) {
         return Err(TargetError::Misdirected);
     }
-    let (host_name, host) = site.host(&named).ok_or(TargetError::UnknownHost(named))?;
+    let unknown = |named: String| match Authority::try_from(named.as_str()) {
+        Ok(_) => TargetError::UnknownHost(named),
+        Err(_) => TargetError::Host,
+    };
+    let (host_name, host) = site.host(&named).ok_or_else(|| unknown(named))?;
     Ok(Target { host_name, host })
 }
 
@@ -159,7 +173,8 @@ fn named_host(parts: &Parts) -> Result<String, TargetError> {
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let is_http2 = parts.version >= http::Version::HTTP_2;
     let is_web = matches!(parts.uri.scheme_str(), None | Some("http" | "https"));
-    if parts.method == Method::CONNECT || (authority.is_some() && !is_http2) || !is_web {
+    if parts.method.as_str().eq_ignore_ascii_case("CONNECT") || (authority.is_some() && !is_http2) || !is_web
+    {
         return Err(TargetError::Form);
     }
     match (authority, host) {
@@ -169,6 +184,13 @@ fn named_host(parts: &Parts) -> Result<String, TargetError> {
         }
         (Some(_) | None, _) => Err(TargetError::Host),
     }
+}
+
+/// Whether the body has no transfer coding but `chunked`, which hyper has taken off.
+fn is_coding_plain(parts: &Parts) -> bool {
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    codings.next().is_none_or(is_chunked) && codings.next().is_none()
 }
 
 /// Whether every reader of `path` sees the same segments in it.

@@ -45,6 +45,9 @@ pub enum BodyFault {
     /// The client has paused for too long.
     #[error("the request body did not come in time")]
     TooSlow,
+    /// It is not framed as it should be, or has no end.
+    #[error("the request body cannot be read")]
+    Unreadable,
 }
 
 /// Why a client's body has no end.

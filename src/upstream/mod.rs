@@ -140,8 +140,10 @@ async fn late(end: Option<BodyEnd>, limit: Option<Duration>) {
 fn broken_off(error: hyper::Error) -> UpstreamError {
     let mut cause = error.source();
     while let Some(inner) = cause {
-        if let Some(RequestBodyError::Fault(fault)) = inner.downcast_ref() {
-            return UpstreamError::Body(*fault);
+        match inner.downcast_ref() {
+            Some(RequestBodyError::Fault(fault)) => return UpstreamError::Body(*fault),
+            Some(RequestBodyError::BrokeOff(_)) => return UpstreamError::Body(BodyFault::Unreadable),
+            None => {}
         }
         cause = inner.source();
     }
