@@ -15,6 +15,10 @@ mod certs;
 mod client;
 #[path = "wire/clients.rs"]
 mod clients;
+#[path = "wire/confusion.rs"]
+mod confusion;
+#[path = "wire/differential.rs"]
+mod differential;
 #[path = "wire/drain.rs"]
 mod drain;
 #[path = "wire/evicted.rs"]
@@ -29,6 +33,8 @@ mod keys;
 mod limits;
 #[path = "wire/log.rs"]
 mod log;
+#[path = "wire/oracle.rs"]
+mod oracle;
 #[path = "wire/process.rs"]
 mod process;
 #[path = "wire/proxies.rs"]

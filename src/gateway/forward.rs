@@ -9,8 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 
 use super::guard::Refusal;
 use super::headers::{self, MCP_SESSION_ID, Told};
+use super::keep_alive::KeepAlive;
 use super::streams::{Cutter, Life};
-use super::{Body, Revocations, ServiceSettings, paths};
+use super::{Body, Revocations, ServiceSettings, caching, paths};
 use crate::mcp::{Era, SessionOwner, SessionSealer, UpstreamSession};
 use crate::telemetry::RequestRefusal;
 use crate::time::Timestamp;
@@ -66,6 +67,7 @@ impl ForwardError {
             Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Upstream(UpstreamError::Body(BodyFault::TooLarge(_))) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Upstream(UpstreamError::Body(BodyFault::TooSlow)) => StatusCode::REQUEST_TIMEOUT,
+            Self::Upstream(UpstreamError::Body(BodyFault::Unreadable)) => StatusCode::BAD_REQUEST,
             Self::Upstream(UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -103,7 +105,11 @@ impl ForwardError {
             Self::Upstream(UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout) => {
                 Some(RequestRefusal::UpstreamSlow)
             }
-            Self::Upstream(UpstreamError::Unreachable(_) | UpstreamError::BrokeOff(_))
+            Self::Upstream(
+                UpstreamError::Unreachable(_)
+                | UpstreamError::BrokeOff(_)
+                | UpstreamError::Body(BodyFault::Unreadable),
+            )
             | Self::UpstreamAuth(_)
             | Self::Upgrade
             | Self::Refused(_)
@@ -135,10 +141,14 @@ pub(super) async fn forward(
     way.homeward(answer, &requested, cutter)
 }
 
-/// A GET stream and `subscriptions/listen` have no end of their own. The header is believed: who leaves it out is
-/// refused by the server (S26-http:582), and a token's holder may hold a stream either way.
+/// A GET stream and `subscriptions/listen` have no end of their own. This is all that is decided by an `Mcp-*` header, and only
+/// where the version is one whose servers compare it with the body and refuse what differs (P10, S26-http:582,643-647): in an
+/// older one it would let a tool call take a stream's place, of which a user may have more.
 pub(super) fn life(method: &Method, headers: &HeaderMap) -> Life {
-    let listens = headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen");
+    let mut methods = headers.get_all("mcp-method").iter();
+    let listens = methods.next().is_some_and(|method| method == "subscriptions/listen")
+        && methods.next().is_none()
+        && matches!(Era::of(headers), Era::Modern);
     if method == Method::GET || listens { Life::Token } else { Life::Answer }
 }
 
@@ -208,12 +218,16 @@ impl Forwarding<'_> {
             return Err(ForwardError::Refused(cut.into()));
         }
         headers::clean_response(&mut parts.headers);
+        if self.told.admission.claims().is_some() {
+            caching::keep_private(&mut parts.headers);
+        }
         self.seal_session(&mut parts.headers);
         for name in [LOCATION, CONTENT_LOCATION] {
             self.publish(&mut parts.headers, name, requested);
         }
         parts.extensions.clear();
-        Ok(Response::from_parts(parts, Body::stream(body, cutter)))
+        let keep_alive = KeepAlive::of(self.settings().sse_keep_alive, &parts);
+        Ok(Response::from_parts(parts, Body::stream(body, cutter).kept_alive(keep_alive)))
     }
 
     /// Rewrites a URL on the upstream's origin; leaves another server's alone.

@@ -107,7 +107,14 @@ fn is_named_by_connection(headers: &HeaderMap) -> impl Fn(&HeaderName) -> bool {
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
-        "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "expect"
+        "connection"
+            | "keep-alive"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+            | "expect"
     ) || name.starts_with("proxy-")
 }
 

@@ -5,6 +5,7 @@ mod address;
 mod authorize;
 mod bearer;
 mod body;
+mod caching;
 mod callback;
 mod client_auth;
 mod client_configuration;
@@ -26,6 +27,7 @@ mod headers;
 mod home;
 mod in_flight;
 mod introspection;
+mod keep_alive;
 mod key_rings;
 mod keys;
 mod limits;
@@ -302,6 +304,11 @@ fn follow<'a>(exchange: &'a Exchange<'a>, route: Route<'a>, request: Request<Req
 
 fn refuse_target(site: &Site, error: &TargetError) -> Response<Body> {
     let (status, code, text) = match error {
+        TargetError::Trace => {
+            let answer = reply::not_allowed("GET, HEAD, POST, DELETE, OPTIONS");
+            return noted(answer, Note { reason: Some("invalid_request"), ..Note::default() });
+        }
+        TargetError::Coding => (StatusCode::NOT_IMPLEMENTED, "invalid_request", error.to_string()),
         TargetError::Host | TargetError::Form | TargetError::Path => {
             (StatusCode::BAD_REQUEST, "invalid_request", error.to_string())
         }

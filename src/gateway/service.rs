@@ -1,6 +1,7 @@
 //! A service: one MCP server as the public sees it, and where it really is.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::HeaderValue;
 use http::uri::PathAndQuery;
@@ -41,6 +42,8 @@ pub struct ServiceSettings {
     pub user_id: UserIdForm,
     /// Further origins whose browsers may call it.
     pub origins: Vec<String>,
+    /// After how long a pause a comment is written into an event stream; `None` is never.
+    pub sse_keep_alive: Option<Duration>,
     /// How much may be sent to it, and be open at it.
     pub limits: ServiceLimits,
 }

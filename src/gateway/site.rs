@@ -151,6 +151,8 @@ impl Site {
             named
         };
         let bare = named.strip_suffix(":443").or_else(|| named.strip_suffix(":80"));
+        // With two ports it is no host.
+        let bare = bare.filter(|bare| without_port(bare) == *bare);
         let found = self.hosts.get_key_value(named).or_else(|| self.hosts.get_key_value(bare?));
         found.map(|(name, host)| (name.as_str(), host))
     }

@@ -47,6 +47,9 @@ pub enum BodyFault {
     /// The client has paused for too long.
     #[error("the request body did not come in time")]
     TooSlow,
+    /// It is not framed as it should be, or has no end.
+    #[error("the request body cannot be read")]
+    Unreadable,
 }
 
 /// Why a client's body has no end.
@@ -67,7 +70,7 @@ impl From<RequestBodyError> for UpstreamError {
     fn from(error: RequestBodyError) -> Self {
         match error {
             RequestBodyError::Fault(fault) => Self::Body(fault),
-            RequestBodyError::BrokeOff(_) | RequestBodyError::Length => Self::BrokeOff(error.into()),
+            RequestBodyError::BrokeOff(_) | RequestBodyError::Length => Self::Body(BodyFault::Unreadable),
         }
     }
 }

@@ -23,6 +23,8 @@ use crate::store::Revocation;
 use crate::token::Claims;
 use crate::upstream::testing::{incoming, read_request};
 
+mod standing;
+
 /// A front that forwards whatever comes, under one admission.
 struct Front {
     service: Service,
@@ -674,7 +676,7 @@ async fn a_grant_revoked_while_the_upstream_works_gets_no_answer() {
 async fn a_standing_stream_ends_a_minute_after_its_token_and_a_running_answer_does_not() {
     for (request, standing) in [
         (get(""), true),
-        (post("Mcp-Method: subscriptions/listen\r\n"), true),
+        (post("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n"), true),
         (post("Mcp-Method: tools/call\r\n"), false),
     ] {
         let (listener, address) = listener().await;
