@@ -218,7 +218,7 @@ impl Customer {
         }
     }
 
-    /// Asks, and hands back what has not left: of such a request the other end knows nothing.
+    /// Asks, and hands back what the other end has not taken up.
     async fn ask(&self, mut sender: http2::SendRequest<Body>, id: u64, since: Instant) -> Option<u64> {
         let request = Request::post(format!("{}/mcp", self.client.issuer))
             .header("authorization", &self.bearer)
@@ -230,7 +230,11 @@ impl Customer {
             Ok(Ok(response)) => Ok(response.status().as_u16()),
             Ok(Err(mut refused)) => match refused.take_message() {
                 Some(_) => return Some(id),
-                None => Err(format!("{:?}", refused.into_error())),
+                None => match format!("{:?}", refused.into_error()) {
+                    // RFC 9113 §6.8: not processed. If it was after all, it is seen twice.
+                    gone if gone.contains("GoAway") && gone.contains("NO_ERROR, Remote") => return Some(id),
+                    failure => Err(failure),
+                },
             },
         };
         self.tally.outcome(id, since, status);
