@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,15 +16,22 @@ pub(super) struct Activity {
     begun: AtomicU64,
     open: AtomicUsize,
     first: Notify,
+    ending: AtomicBool,
 }
 
 impl Activity {
     /// Counts a request in; it is over when the returned value is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Open {
-        self.begun.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
-        self.first.notify_one();
+        if self.begun.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.first.notify_one();
+        }
         Open(Arc::clone(self))
+    }
+
+    /// From here on each answer says that it is the connection's last: HTTP/1.1's way to end one.
+    pub(super) fn say_the_end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
     }
 
     /// Whether there was a request.
@@ -56,6 +63,13 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct Open(Arc<Activity>);
 
+impl Open {
+    /// Whether this request is to be the connection's last.
+    pub(super) fn is_last(&self) -> bool {
+        self.0.ending.load(Ordering::Relaxed)
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
@@ -67,17 +81,17 @@ pin_project! {
     pub(super) struct Counted<B> {
         #[pin]
         body: Option<B>,
-        open: Open,
+        open: Option<Open>,
     }
 }
 
 impl<B> Counted<B> {
-    pub(super) const fn new(body: B, open: Open) -> Self {
+    pub(super) const fn new(body: B, open: Option<Open>) -> Self {
         Self { body: Some(body), open }
     }
 
     /// An answer without a body.
-    pub(super) const fn nothing(open: Open) -> Self {
+    pub(super) const fn nothing(open: Option<Open>) -> Self {
         Self { body: None, open }
     }
 }
