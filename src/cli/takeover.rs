@@ -16,6 +16,8 @@ use crate::store::{OpenError, Store};
 
 /// How often it is tried.
 const PAUSE: Duration = Duration::from_millis(20);
+/// What is told meanwhile.
+const WAITING: &str = "another process has the store open; waiting until it lets go of it";
 /// What a process may take to end once its requests have.
 const LAST: Duration = Duration::from_secs(10);
 
@@ -65,9 +67,8 @@ impl Predecessor {
             }
             if !told {
                 told = true;
-                const WHY: &str = "another process has the store open; waiting until it lets go of it";
-                tracing::info!("{WHY}");
-                manager.waiting(WHY);
+                tracing::info!("{WAITING}");
+                manager.waiting(WAITING);
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -164,13 +164,12 @@ where
         };
         let open = this.open.take();
         let is_last = open.as_ref().is_some_and(Open::is_last);
-        let mut response = match answer {
-            Some(answer) => answer.map(|body| Counted::new(body, open)),
-            None => {
-                let mut refused = Response::new(Counted::nothing(open));
-                *refused.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                refused
-            }
+        let mut response = if let Some(answer) = answer {
+            answer.map(|body| Counted::new(body, open))
+        } else {
+            let mut refused = Response::new(Counted::nothing(open));
+            *refused.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            refused
         };
         if is_last {
             // hyper closes the connection after it.
