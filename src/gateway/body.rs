@@ -50,7 +50,7 @@ enum Outcome {
 pub enum BodyError {
     /// The upstream broke off.
     #[error("the response was broken off")]
-    BrokeOff(#[source] hyper::Error),
+    BrokeOff(#[source] std::io::Error),
     /// The stream's grant was revoked.
     #[error("the stream's grant was revoked")]
     Revoked,

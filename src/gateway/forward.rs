@@ -4,19 +4,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::{CONTENT_LOCATION, LOCATION};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use super::guard::Refusal;
-use super::headers::{self, Told, Unspeakable};
+use super::headers::{self, MCP_SESSION_ID, Told};
 use super::keep_alive::KeepAlive;
 use super::streams::{Cutter, Life};
 use super::{Body, Revocations, ServiceSettings, caching, paths};
 use crate::mcp::{Era, SessionOwner, SessionSealer, UpstreamSession};
 use crate::telemetry::RequestRefusal;
 use crate::time::Timestamp;
-use crate::upstream::{BodyFault, Pool, RequestBody, ResponseBody, UpstreamError};
-
-const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+use crate::upstream::{BodyFault, Outgoing, Pool, RequestBody, ResponseBody, Unspeakable, UpstreamError};
 
 /// A request that may go to its service, and what its way there needs.
 pub(super) struct Forwarding<'a> {
@@ -137,9 +136,8 @@ pub(super) async fn forward(
     request: Request<RequestBody>,
 ) -> Result<Response<Body>, ForwardError> {
     let cutter = way.cutter(life(request.method(), request.headers()));
-    let request = way.outward(request)?;
-    let requested = request.uri().clone();
-    let answer = way.pool.send(&way.settings().upstream, request).await?;
+    let (outgoing, requested) = way.outward(request)?;
+    let answer = way.pool.send(&way.settings().upstream, outgoing).await?;
     way.homeward(answer, &requested, cutter)
 }
 
@@ -172,33 +170,40 @@ impl Forwarding<'_> {
         Some(Cutter::new(claims, life, self.revocations, self.now))
     }
 
-    /// The request as the upstream is to see it.
-    fn outward(&self, request: Request<RequestBody>) -> Result<Request<RequestBody>, ForwardError> {
-        let (mut parts, body) = request.into_parts();
+    /// The request as the upstream is to see it, and its path there.
+    fn outward(&self, request: Request<RequestBody>) -> Result<(Outgoing, PathAndQuery), ForwardError> {
+        let (parts, body) = request.into_parts();
         let body = body.bounded(self.settings().limits.body, self.body_pause);
         body.check_length().map_err(UpstreamError::Body)?;
-        parts.uri = self.uri(&parts.uri)?;
-        headers::clean_request(&mut parts.headers);
-        self.open_session(&mut parts.headers)?;
-        self.told.write(&mut parts.headers)?;
-        parts.extensions.clear();
-        Ok(Request::from_parts(parts, body))
+        let target = self.target(&parts.uri)?;
+        let session = self.open_session(&parts.headers)?;
+        let mut outgoing = Outgoing::new(parts.method, target.clone(), body);
+        headers::pass_request(&parts.headers, |name, value| outgoing.add(name, value));
+        if let Some(session) = session {
+            outgoing.add(&MCP_SESSION_ID, &session);
+        }
+        self.told.write(&mut outgoing)?;
+        Ok((outgoing, target))
     }
 
-    fn uri(&self, public: &Uri) -> Result<Uri, ForwardError> {
-        let path = paths::to_upstream(self.told.service, public.path()).ok_or(ForwardError::Path)?;
+    fn target(&self, public: &Uri) -> Result<PathAndQuery, ForwardError> {
+        let service = self.told.service;
+        if public.query().is_none() && public.path() == service.settings.url.path() {
+            return Ok(service.target.clone());
+        }
+        let path = paths::to_upstream(&service.settings, public.path()).ok_or(ForwardError::Path)?;
         let target = match public.query() {
             Some(query) => format!("{path}?{query}"),
             None => path,
         };
-        Uri::try_from(target).map_err(|_| ForwardError::Path)
+        PathAndQuery::try_from(target).map_err(|_| ForwardError::Path)
     }
 
     /// The answer as the client is to see it. A 3xx passes, with its `Location` made public; nothing is followed.
     fn homeward(
         &self,
         answer: Response<ResponseBody>,
-        requested: &Uri,
+        requested: &PathAndQuery,
         cutter: Option<Cutter>,
     ) -> Result<Response<Body>, ForwardError> {
         let (mut parts, body) = answer.into_parts();
@@ -226,11 +231,11 @@ impl Forwarding<'_> {
     }
 
     /// Rewrites a URL on the upstream's origin; leaves another server's alone.
-    fn publish(&self, headers: &mut HeaderMap, name: HeaderName, requested: &Uri) {
+    fn publish(&self, headers: &mut HeaderMap, name: HeaderName, requested: &PathAndQuery) {
         let public = headers
             .get(&name)
             .and_then(|location| location.to_str().ok())
-            .and_then(|location| paths::to_public(self.told.service, &requested.to_string(), location))
+            .and_then(|location| paths::to_public(self.told.service, requested.as_str(), location))
             .and_then(|location| HeaderValue::try_from(location).ok());
         if let Some(public) = public {
             headers.insert(name, public);
@@ -242,12 +247,12 @@ impl Forwarding<'_> {
         SessionOwner { service: &self.settings().name, subject }
     }
 
-    /// Replaces our session id by the upstream's own. One that does not open is a session that has ended; but a
-    /// request of the era without sessions is not answered 404, which would send its client back to the old era (P9):
-    /// there the header means nothing, and is left out.
-    fn open_session(&self, headers: &mut HeaderMap) -> Result<(), ForwardError> {
+    /// The upstream's own session id for ours. One that does not open is a session that has ended; but a request of the era
+    /// without sessions is not answered 404, which would send its client back to the old era (P9): there the header means
+    /// nothing, and is left out.
+    fn open_session(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, ForwardError> {
         let mut ids = headers.get_all(MCP_SESSION_ID).iter();
-        let (Some(id), more) = (ids.next(), ids.next()) else { return Ok(()) };
+        let (Some(id), more) = (ids.next(), ids.next()) else { return Ok(None) };
         let opened = match (id.to_str(), more) {
             (Ok(id), None) => self.sessions.load().open(id, self.owner()),
             (Ok(_) | Err(_), _) => None,
@@ -256,11 +261,10 @@ impl Forwarding<'_> {
             .filter(|session| session.replica == self.settings().upstream.authority())
             .and_then(|session| HeaderValue::try_from(session.id).ok());
         match (id, Era::of(headers)) {
-            (Some(id), _) => headers.insert(MCP_SESSION_ID, id),
-            (None, Era::Modern) => headers.remove(MCP_SESSION_ID),
-            (None, Era::Legacy) => return Err(ForwardError::Session),
-        };
-        Ok(())
+            (Some(id), _) => Ok(Some(id)),
+            (None, Era::Modern) => Ok(None),
+            (None, Era::Legacy) => Err(ForwardError::Session),
+        }
     }
 
     /// Replaces the upstream's session id by ours. What is no visible ASCII is no session id, and is left out.

@@ -62,8 +62,9 @@ use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::mcp::SessionSealer;
 use crate::seal::Sealer;
+use crate::secret;
 use crate::store::Store;
-use crate::telemetry::{Note, Refusals};
+use crate::telemetry::{Note, Refusals, RequestIds};
 use crate::token::{RefreshKeys, SigningKeys, TokenCache};
 use crate::upstream::{self, RequestBody};
 
@@ -130,6 +131,8 @@ pub struct Worker {
     pub pool: upstream::Pool,
     /// Tokens this worker has verified.
     pub tokens: TokenCache,
+    /// Names its requests.
+    pub request_ids: RequestIds,
 }
 
 /// Verified tokens that a worker remembers: about 1 KB each.
@@ -139,7 +142,11 @@ impl Worker {
     /// A worker without connections that has seen no token yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { pool: upstream::Pool::new(), tokens: TokenCache::new(REMEMBERED_TOKENS) }
+        Self {
+            pool: upstream::Pool::new(),
+            tokens: TokenCache::new(REMEMBERED_TOKENS),
+            request_ids: RequestIds::new(secret::random()),
+        }
     }
 }
 

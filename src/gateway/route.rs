@@ -109,14 +109,14 @@ pub(super) fn target<'a>(
     if !is_plain(parts.uri.path()) {
         return Err(TargetError::Path);
     }
-    if server_name.is_some_and(|name| !name.eq_ignore_ascii_case(without_port(&named))) {
+    if server_name.is_some_and(|name| !name.eq_ignore_ascii_case(without_port(named))) {
         return Err(TargetError::Misdirected);
     }
-    let unknown = |named: String| match Authority::try_from(named.as_str()) {
-        Ok(_) => TargetError::UnknownHost(named),
+    let unknown = || match Authority::try_from(named) {
+        Ok(_) => TargetError::UnknownHost(named.to_owned()),
         Err(_) => TargetError::Host,
     };
-    let (host_name, host) = site.host(&named).ok_or_else(|| unknown(named))?;
+    let (host_name, host) = site.host(named).ok_or_else(unknown)?;
     Ok(Target { host_name, host })
 }
 
@@ -124,7 +124,7 @@ pub(super) fn target<'a>(
 pub(super) fn route<'a>(site: &'a Site, target: &Target<'a>, parts: &Parts) -> Route<'a> {
     let path = parts.uri.path();
     let host = target.host;
-    if path.split('/').any(|segment| percent_decode_str(segment).eq(b".well-known".iter().copied())) {
+    if names_well_known(path) {
         return well_known(host, path);
     }
     let at_issuer = target.host_name == site.issuer_host;
@@ -152,6 +152,12 @@ pub(super) fn route<'a>(site: &'a Site, target: &Target<'a>, parts: &Parts) -> R
     host.service_at(path).map_or(Route::Nothing(host), Route::Service)
 }
 
+/// Whether a segment is `.well-known`, however it is written.
+fn names_well_known(path: &str) -> bool {
+    let decoded = |segment| percent_decode_str(segment).eq(b".well-known".iter().copied());
+    path.contains(['.', '%']) && path.split('/').any(decoded)
+}
+
 fn well_known<'a>(host: &'a Host, path: &str) -> Route<'a> {
     const SERVER: &str = "/.well-known/oauth-authorization-server";
     match path.strip_prefix(SERVER) {
@@ -163,7 +169,7 @@ fn well_known<'a>(host: &'a Host, path: &str) -> Route<'a> {
 }
 
 /// The one host a request names (RFC 9112 §3.2, RFC 9113 §8.3.1).
-fn named_host(parts: &Parts) -> Result<String, TargetError> {
+fn named_host(parts: &Parts) -> Result<&str, TargetError> {
     let mut hosts = parts.headers.get_all(http::header::HOST).iter();
     let (host, more) = (hosts.next(), hosts.next());
     if more.is_some() {
@@ -179,9 +185,7 @@ fn named_host(parts: &Parts) -> Result<String, TargetError> {
     }
     match (authority, host) {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => Err(TargetError::Host),
-        (Some(named), _) | (None, Some(named)) if !named.is_empty() && !named.contains('@') => {
-            Ok(named.to_owned())
-        }
+        (Some(named), _) | (None, Some(named)) if !named.is_empty() && !named.contains('@') => Ok(named),
         (Some(_) | None, _) => Err(TargetError::Host),
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::uri::PathAndQuery;
 use url::{Position, Url};
 
-use super::ServiceLimits;
+use super::{ServiceLimits, paths};
 use crate::oauth::{Hierarchy, ProtectedResourceMetadata, Resource, Scopes, Subject};
 use crate::policy::AccessRules;
 use crate::token::Claims;
@@ -68,6 +69,8 @@ pub struct Service {
     pub access: String,
     /// The URL of its protected resource metadata (D20).
     pub metadata_url: String,
+    /// The upstream's path for a request to exactly the service's URL, which most are.
+    pub(super) target: PathAndQuery,
     /// `X-Forwarded-Proto` for the upstream.
     pub(super) scheme: HeaderValue,
     /// `X-Forwarded-Host` for the upstream: `host[:port]`.
@@ -81,7 +84,9 @@ impl Service {
     pub(super) fn new(settings: ServiceSettings) -> Self {
         let origin = settings.url.origin().ascii_serialization();
         let spoken = |part: &str| HeaderValue::from_str(part).expect("a URL is visible ASCII");
+        let target = paths::to_upstream(&settings, settings.url.path()).unwrap_or_default();
         Self {
+            target: PathAndQuery::try_from(target).expect("a URL's path is one"),
             access: settings.access.fingerprint(),
             metadata_url: format!("{origin}{}", ProtectedResourceMetadata::path(&settings.resource)),
             origin,

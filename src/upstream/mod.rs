@@ -3,20 +3,21 @@
 
 mod body;
 mod connect;
+mod http1;
+mod outgoing;
 mod pool;
 
-use std::error::Error;
 use std::time::Duration;
 
-use http::header::HOST;
-use http::{HeaderValue, Request, Response, Version};
+use http::Response;
 use url::{Position, Url};
 
 pub use body::{BodyFault, RequestBody, RequestBodyError, ResponseBody};
+pub use outgoing::{Outgoing, Unspeakable};
 
-use body::BodyEnd;
 use connect::Connector;
-use pool::{Connection, Idle};
+use http1::{Failed, Reading, converse};
+use pool::Idle;
 
 /// One service's upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,82 +73,40 @@ impl Pool {
         Self { idle: Idle::default(), connector: Connector::default() }
     }
 
-    /// Sends a request to `upstream`. The request's URI has path and query only; scheme and authority come from `upstream`,
-    /// `Host` too. Dropping the future, or the response's body, closes the upstream request at once (P6).
+    /// Sends a request to `upstream`, whose authority `Host` names. Dropping the future, or the response's body, closes the upstream
+    /// request at once (P6).
     ///
     /// # Errors
     /// [`UpstreamError`].
     pub async fn send(
         &self,
         upstream: &Settings,
-        mut request: Request<RequestBody>,
+        mut outgoing: Outgoing,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
-        let host =
-            HeaderValue::from_str(upstream.authority()).map_err(|e| UpstreamError::Unreachable(e.into()))?;
-        request.headers_mut().insert(HOST, host);
-        *request.version_mut() = Version::HTTP_11;
         let limit = upstream.first_byte_timeout;
-        let end = if limit.is_some() { request.body_mut().watch_end() } else { None };
-        tokio::select! {
-            answer = self.exchange(upstream, request) => answer,
-            () = late(end, limit) => Err(UpstreamError::AnswerTimeout),
-        }
-    }
-
-    /// Tries idle connections while they give the request back unsent, then a fresh one.
-    async fn exchange(
-        &self,
-        upstream: &Settings,
-        mut request: Request<RequestBody>,
-    ) -> Result<Response<ResponseBody>, UpstreamError> {
-        while let Some(mut connection) = self.idle.take(&upstream.url[..Position::BeforePath]) {
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.answer(connection, response)),
-                Err(mut failure) => match failure.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(broken_off(failure.into_error())),
-                },
+        // Idle ones are tried while they give the request back unsent.
+        while let Some(connection) = self.idle.take(&upstream.url[..Position::BeforePath]) {
+            match converse(connection, outgoing, limit).await {
+                Err(Failed::Unsent(unsent, _)) => outgoing = *unsent,
+                ended => return self.answer(ended),
             }
         }
         // Boxed, for most requests find a connection that is idle.
-        let mut connection = Box::pin(self.connector.connect(upstream)).await?;
-        match connection.sender.try_send_request(request).await {
-            Ok(response) => Ok(self.answer(connection, response)),
-            Err(failure) => Err(broken_off(failure.into_error())),
-        }
+        let connection = Box::pin(self.connector.connect(upstream)).await?;
+        self.answer(Box::pin(converse(connection, outgoing, limit)).await)
     }
 
     /// The answer, which gives the connection back to the pool when its body has ended.
     fn answer(
         &self,
-        connection: Connection,
-        response: Response<hyper::body::Incoming>,
-    ) -> Response<ResponseBody> {
-        response.map(|incoming| ResponseBody::new(incoming, self.idle.lease(connection)))
-    }
-}
-
-/// Done `limit` after the request's body has ended; never without a limit.
-async fn late(end: Option<BodyEnd>, limit: Option<Duration>) {
-    let Some(limit) = limit else { return std::future::pending().await };
-    if let Some(end) = end {
-        end.await;
-    }
-    tokio::time::sleep(limit).await;
-}
-
-/// Why there is no answer: our own fault with the body comes back through hyper.
-fn broken_off(error: hyper::Error) -> UpstreamError {
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        match inner.downcast_ref() {
-            Some(RequestBodyError::Fault(fault)) => return UpstreamError::Body(*fault),
-            Some(RequestBodyError::BrokeOff(_)) => return UpstreamError::Body(BodyFault::Unreadable),
-            None => {}
+        ended: Result<(Response<()>, Reading), Failed>,
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
+        match ended {
+            Ok((response, reading)) => Ok(response.map(|()| ResponseBody::new(reading, &self.idle))),
+            Err(Failed::Unsent(_, error)) => Err(UpstreamError::BrokeOff(error.into())),
+            Err(Failed::Finally(error)) => Err(error),
         }
-        cause = inner.source();
     }
-    UpstreamError::BrokeOff(error.into())
 }
 
 impl Default for Pool {

@@ -2,6 +2,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
+use http::Method;
+use http::uri::PathAndQuery;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,8 +23,8 @@ fn settings(listener: &TcpListener) -> Settings {
     }
 }
 
-async fn post(body: &str) -> Request<RequestBody> {
-    Request::post("/mcp").body(incoming(body).await).unwrap()
+async fn post(body: &str) -> Outgoing {
+    Outgoing::new(Method::POST, PathAndQuery::from_static("/mcp"), incoming(body).await)
 }
 
 async fn text(response: Response<ResponseBody>) -> Bytes {

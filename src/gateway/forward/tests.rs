@@ -49,6 +49,7 @@ impl Front {
         let (mut service, mut claims) = (testing::service(), testing::claims());
         service.settings.upstream.url = format!("http://{upstream}/inner").parse().unwrap();
         change(&mut service, &mut claims);
+        service.target = Service::new(service.settings.clone()).target;
         let admission = if service.settings.public {
             guard::tests::public()
         } else {
@@ -72,7 +73,7 @@ impl Front {
                 service: &self.service,
                 admission: &self.admission,
                 client: Ipv4Addr::new(192, 0, 2, 7).into(),
-                request_id: "r-1",
+                request_id: &HeaderValue::from_static("r-1"),
             },
             pool: &self.pool,
             sessions: &self.sessions,
@@ -641,7 +642,7 @@ async fn a_frame_that_is_ready_does_not_pass_once_the_grant_is_revoked() {
     let (address, _requests) = upstream(OK).await;
     let front = Front::new(address, |_, _| {});
     for revoked in [false, true] {
-        let request = Request::get("/inner").body(incoming("").await).unwrap();
+        let request = Outgoing::new(Method::GET, PathAndQuery::from_static("/inner"), incoming("").await);
         let answer = front.pool.send(&front.service.settings.upstream, request).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         let cutter = Cutter::new(&testing::claims(), Life::Answer, &front.revocations, NOW);
