@@ -13,7 +13,7 @@ use super::{Body, Revocations, ServiceSettings, paths};
 use crate::mcp::{Era, SessionOwner, SessionSealer, UpstreamSession};
 use crate::telemetry::RequestRefusal;
 use crate::time::Timestamp;
-use crate::upstream::{BodyFault, Pool, RequestBody, ResponseBody, UpstreamError};
+use crate::upstream::{Answer, BodyFault, Pool, Replica, RequestBody, UpstreamError};
 
 const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -42,6 +42,10 @@ pub(super) enum ForwardError {
     /// The session id is another user's, another service's, or invented: 404, as for a session that has ended (P11).
     #[error("the session is not this user's")]
     Session,
+    /// The session's replica has been away for so long that it cannot be expected to come back with it: 404 likewise, so that the
+    /// client begins another one elsewhere.
+    #[error("the session's replica has been away for long")]
+    Lost,
     /// The user's name or id cannot stand in a header: 500.
     #[error("the user cannot be told to the upstream")]
     Unspeakable,
@@ -63,7 +67,7 @@ impl ForwardError {
     /// The answer's status.
     pub(super) const fn status(&self) -> StatusCode {
         match self {
-            Self::Path | Self::Session => StatusCode::NOT_FOUND,
+            Self::Path | Self::Session | Self::Lost => StatusCode::NOT_FOUND,
             Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Upstream(UpstreamError::Body(BodyFault::TooLarge(_))) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Upstream(UpstreamError::Body(BodyFault::TooSlow)) => StatusCode::REQUEST_TIMEOUT,
@@ -90,7 +94,7 @@ impl ForwardError {
             Self::Upgrade => Some("upstream-transport"),
             Self::Refused(_) => Some("token-401"),
             Self::Path => Some("wrong-url"),
-            Self::Session | Self::Unspeakable => None,
+            Self::Session | Self::Lost | Self::Unspeakable => None,
         }
     }
 }
@@ -110,6 +114,7 @@ impl ForwardError {
             | Self::Refused(_)
             | Self::Path
             | Self::Session
+            | Self::Lost
             | Self::Unspeakable => None,
         }
     }
@@ -131,10 +136,23 @@ pub(super) async fn forward(
     request: Request<RequestBody>,
 ) -> Result<Response<Body>, ForwardError> {
     let cutter = way.cutter(life(request.method(), request.headers()));
-    let request = way.outward(request)?;
+    let (request, bound) = way.outward(request)?;
     let requested = request.uri().clone();
-    let answer = way.pool.send(&way.settings().upstream, request).await?;
+    let answer = match way.pool.send(&way.told.service.upstream, bound, request).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(no_answer(error, bound)),
+    };
     way.homeward(answer, &requested, cutter)
+}
+
+/// A session lives on one replica: without that, there is nowhere else to go.
+fn no_answer(error: UpstreamError, bound: Option<&Replica>) -> ForwardError {
+    let cannot_be_reached = matches!(error, UpstreamError::Unreachable(_) | UpstreamError::ConnectTimeout);
+    if cannot_be_reached && bound.is_some_and(Replica::is_lost) {
+        ForwardError::Lost
+    } else {
+        error.into()
+    }
 }
 
 /// A GET stream and `subscriptions/listen` have no end of their own. The header is believed: who leaves it out is
@@ -144,7 +162,7 @@ pub(super) fn life(method: &Method, headers: &HeaderMap) -> Life {
     if method == Method::GET || listens { Life::Token } else { Life::Answer }
 }
 
-impl Forwarding<'_> {
+impl<'a> Forwarding<'a> {
     /// Whether a request names a session that no key here opens: another process may have sealed it with a newer one.
     pub(super) fn is_strange_session(&self, headers: &HeaderMap) -> bool {
         let id = headers.get(MCP_SESSION_ID).and_then(|id| id.to_str().ok());
@@ -162,17 +180,20 @@ impl Forwarding<'_> {
         Some(Cutter::new(claims, life, self.revocations, self.now))
     }
 
-    /// The request as the upstream is to see it.
-    fn outward(&self, request: Request<RequestBody>) -> Result<Request<RequestBody>, ForwardError> {
+    /// The request as the upstream is to see it, and the replica that it is bound to, if it is one of a session.
+    fn outward(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<(Request<RequestBody>, Option<&'a Replica>), ForwardError> {
         let (mut parts, body) = request.into_parts();
         let body = body.bounded(self.settings().limits.body, self.body_pause);
         body.check_length().map_err(UpstreamError::Body)?;
         parts.uri = self.uri(&parts.uri)?;
         headers::clean_request(&mut parts.headers);
-        self.open_session(&mut parts.headers)?;
+        let bound = self.open_session(&mut parts.headers)?;
         self.told.write(&mut parts.headers)?;
         parts.extensions.clear();
-        Ok(Request::from_parts(parts, body))
+        Ok((Request::from_parts(parts, body), bound))
     }
 
     fn uri(&self, public: &Uri) -> Result<Uri, ForwardError> {
@@ -187,11 +208,12 @@ impl Forwarding<'_> {
     /// The answer as the client is to see it. A 3xx passes, with its `Location` made public; nothing is followed.
     fn homeward(
         &self,
-        answer: Response<ResponseBody>,
+        answer: Answer<'_>,
         requested: &Uri,
         cutter: Option<Cutter>,
     ) -> Result<Response<Body>, ForwardError> {
-        let (mut parts, body) = answer.into_parts();
+        let Answer { response, replica } = answer;
+        let (mut parts, body) = response.into_parts();
         match parts.status {
             StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
                 return Err(ForwardError::UpstreamAuth(parts.status));
@@ -203,7 +225,7 @@ impl Forwarding<'_> {
             return Err(ForwardError::Refused(cut.into()));
         }
         headers::clean_response(&mut parts.headers);
-        self.seal_session(&mut parts.headers);
+        self.seal_session(&mut parts.headers, replica);
         for name in [LOCATION, CONTENT_LOCATION] {
             self.publish(&mut parts.headers, name, requested);
         }
@@ -228,33 +250,39 @@ impl Forwarding<'_> {
         SessionOwner { service: &self.settings().name, subject }
     }
 
-    /// Replaces our session id by the upstream's own. One that does not open is a session that has ended; but a
-    /// request of the era without sessions is not answered 404, which would send its client back to the old era (P9):
-    /// there the header means nothing, and is left out.
-    fn open_session(&self, headers: &mut HeaderMap) -> Result<(), ForwardError> {
+    /// Replaces our session id by the upstream's own, and finds the replica that it lives on. One that does not open is a session
+    /// that has ended, and so is one whose replica is configured no more; but a request of the era without sessions is not
+    /// answered 404, which would send its client back to the old era (P9): there the header means nothing, and is left out.
+    fn open_session(&self, headers: &mut HeaderMap) -> Result<Option<&'a Replica>, ForwardError> {
         let mut ids = headers.get_all(MCP_SESSION_ID).iter();
-        let (Some(id), more) = (ids.next(), ids.next()) else { return Ok(()) };
+        let (Some(id), more) = (ids.next(), ids.next()) else { return Ok(None) };
         let opened = match (id.to_str(), more) {
             (Ok(id), None) => self.sessions.load().open(id, self.owner()),
             (Ok(_) | Err(_), _) => None,
         };
-        let id = opened
-            .filter(|session| session.replica == self.settings().upstream.authority())
-            .and_then(|session| HeaderValue::try_from(session.id).ok());
-        match (id, Era::of(headers)) {
-            (Some(id), _) => headers.insert(MCP_SESSION_ID, id),
-            (None, Era::Modern) => headers.remove(MCP_SESSION_ID),
-            (None, Era::Legacy) => return Err(ForwardError::Session),
-        };
-        Ok(())
+        let found = opened.and_then(|session| {
+            let replica = self.told.service.upstream.replica(&session.replica)?;
+            Some((HeaderValue::try_from(session.id).ok()?, replica))
+        });
+        match (found, Era::of(headers)) {
+            (Some((id, replica)), era) => {
+                headers.insert(MCP_SESSION_ID, id);
+                Ok((era == Era::Legacy).then_some(replica))
+            }
+            (None, Era::Modern) => {
+                headers.remove(MCP_SESSION_ID);
+                Ok(None)
+            }
+            (None, Era::Legacy) => Err(ForwardError::Session),
+        }
     }
 
     /// Replaces the upstream's session id by ours. What is no visible ASCII is no session id, and is left out.
-    fn seal_session(&self, headers: &mut HeaderMap) {
+    fn seal_session(&self, headers: &mut HeaderMap, replica: &Replica) {
         let Some(id) = headers.remove(MCP_SESSION_ID) else { return };
         let Ok(id) = id.to_str() else { return };
-        let replica = self.settings().upstream.authority().to_owned();
-        let sealed = self.sessions.load().seal(&UpstreamSession { id: id.to_owned(), replica }, self.owner());
+        let session = UpstreamSession { id: id.to_owned(), replica: replica.name().to_owned() };
+        let sealed = self.sessions.load().seal(&session, self.owner());
         if let Ok(sealed) = HeaderValue::try_from(sealed) {
             headers.insert(MCP_SESSION_ID, sealed);
         }

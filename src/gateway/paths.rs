@@ -9,7 +9,7 @@ use super::Service;
 pub(super) fn to_upstream(service: &Service, path: &str) -> Option<String> {
     let settings = &service.settings;
     let public = settings.url.path();
-    let upstream = settings.upstream.url.path();
+    let upstream = settings.upstream.path();
     let further =
         settings.paths.iter().filter(|further| below(path, further).is_some()).map(String::len).max();
     match below(path, public) {
@@ -25,11 +25,13 @@ pub(super) fn to_upstream(service: &Service, path: &str) -> Option<String> {
 /// query); `None` if it points to another server, or is no URL.
 pub(super) fn to_public(service: &Service, requested: &str, location: &str) -> Option<String> {
     let settings = &service.settings;
-    let target = settings.upstream.url.join(requested).ok()?.join(location).ok()?;
-    if !same_server(&target, &settings.upstream.url) {
+    let replicas = &settings.upstream.replicas;
+    // Whichever it was: a `Location` without a host is on the one that said it, and all have the same paths.
+    let target = replicas.first()?.join(requested).ok()?.join(location).ok()?;
+    if !replicas.iter().any(|replica| same_server(&target, replica)) {
         return None;
     }
-    let upstream = settings.upstream.url.path();
+    let upstream = settings.upstream.path();
     let path = match below(target.path(), upstream) {
         Some(rest) if upstream != "/" => put_below(settings.url.path(), rest),
         Some(_) | None => target.path().to_owned(),
@@ -65,7 +67,7 @@ mod tests {
     fn service(public: &str, upstream: &str, paths: &[&str]) -> Service {
         let mut service = testing::service();
         service.settings.url = public.parse().unwrap();
-        service.settings.upstream.url = upstream.parse().unwrap();
+        service.settings.upstream.replicas = vec![upstream.parse().unwrap()];
         service.settings.paths = paths.iter().map(|path| (*path).to_owned()).collect();
         service.origin = service.settings.url.origin().ascii_serialization();
         service
@@ -126,6 +128,19 @@ mod tests {
         ] {
             let mapped = to_public(&inner, "/inner/a?page=1", location);
             assert_eq!(mapped.as_deref(), expected, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_location_on_any_replica_becomes_public() {
+        let mut inner = service("https://a.example/mcp", "http://up-1:3000/inner", &[]);
+        inner.settings.upstream.replicas.push("http://up-2:3000/inner".parse().unwrap());
+        for (location, expected) in [
+            ("http://up-1:3000/inner/x", Some("https://a.example/mcp/x")),
+            ("http://up-2:3000/inner/x", Some("https://a.example/mcp/x")),
+            ("http://up-3:3000/inner/x", None),
+        ] {
+            assert_eq!(to_public(&inner, "/inner/a", location).as_deref(), expected, "{location}");
         }
     }
 

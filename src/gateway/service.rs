@@ -9,7 +9,7 @@ use super::ServiceLimits;
 use crate::oauth::{Hierarchy, ProtectedResourceMetadata, Resource, Scopes, Subject};
 use crate::policy::AccessRules;
 use crate::token::Claims;
-use crate::upstream;
+use crate::upstream::{self, Upstream};
 
 /// What the configuration says of a service, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub enum UserIdForm {
 pub struct Service {
     /// As configured.
     pub settings: ServiceSettings,
+    /// Its replicas, and how they stand.
+    pub upstream: Upstream,
     /// `https://host[:port]` of its URL.
     pub origin: String,
     /// The token's `acc`.
@@ -79,6 +81,7 @@ impl Service {
         let origin = settings.url.origin().ascii_serialization();
         let spoken = |part: &str| HeaderValue::from_str(part).expect("a URL is visible ASCII");
         Self {
+            upstream: Upstream::new(&settings.name, &settings.upstream, None),
             access: settings.access.fingerprint(),
             metadata_url: format!("{origin}{}", ProtectedResourceMetadata::path(&settings.resource)),
             origin,
@@ -87,6 +90,12 @@ impl Service {
             clients: BTreeMap::new(),
             settings,
         }
+    }
+
+    /// The same, and its replicas stand as they stood in the service `before`.
+    pub(super) fn following(self, before: Option<&Self>) -> Self {
+        let before = before.map(|before| &before.upstream);
+        Self { upstream: Upstream::new(&self.settings.name, &self.settings.upstream, before), ..self }
     }
 
     /// Whether a client that acts on its own still may, with these scopes. Of people the access rules decide, which `acc` stands

@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::{CertificateFact, Status};
+use super::{CertificateFact, ReplicaFact, Status};
 
 /// Everything that is measured.
 pub(super) struct Metrics(Registry);
@@ -54,6 +54,7 @@ impl Collector for Standing {
             gauge(out, "revocation_feed_age_seconds", FEED, number(age.as_secs()))?;
         }
         certificates(out, &facts.certificates())?;
+        replicas(out, &facts.replicas())?;
         counters(out, "requests_refused", REQUESTS, facts.refused_requests())?;
         counters(out, "connections_refused", CONNECTIONS, facts.refused_connections())
     }
@@ -68,6 +69,10 @@ const END: &str = "When the certificate that is shown for a host ends; absent wh
 const EXPIRED: &str = "Whether the certificate that is shown for a host has ended.";
 const FAILURES: &str = "How often getting a certificate for a host has failed since it last went well.";
 
+const UP: &str = "Whether a replica gets new requests; 0 while it is ejected.";
+const OPEN: &str = "Requests that are open at a replica.";
+const EJECTIONS: &str = "How often a replica was ejected.";
+const PROBES: &str = "How many probes of a replica went wrong.";
 const REQUESTS: &str = "How many requests a limit has refused, by the reason in their access lines.";
 const CONNECTIONS: &str = "How many connections were refused or given up before they brought a request.";
 
@@ -78,6 +83,38 @@ fn certificates(out: &mut DescriptorEncoder<'_>, facts: &[CertificateFact]) -> f
     gauges(out, "certificate_expired", EXPIRED, "host", expired)?;
     let failures = facts.iter().map(|fact| (fact.host.as_str(), fact.failures.into()));
     gauges(out, "certificate_renewal_failures", FAILURES, "host", failures)
+}
+
+fn replicas(out: &mut DescriptorEncoder<'_>, facts: &[ReplicaFact]) -> fmt::Result {
+    by_replica(out, "replica_up", UP, MetricType::Gauge, facts, |fact| fact.ejected.is_none().into())?;
+    by_replica(out, "replica_requests_in_flight", OPEN, MetricType::Gauge, facts, |fact| fact.open)?;
+    by_replica(out, "replica_ejections", EJECTIONS, MetricType::Counter, facts, |fact| fact.ejections)?;
+    let failures = |fact: &ReplicaFact| fact.probe_failures;
+    by_replica(out, "replica_probe_failures", PROBES, MetricType::Counter, facts, failures)
+}
+
+/// One figure for each replica; nothing where there is none.
+fn by_replica(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    facts: &[ReplicaFact],
+    figure: impl Fn(&ReplicaFact) -> u64,
+) -> fmt::Result {
+    if facts.is_empty() {
+        return Ok(());
+    }
+    let mut family = out.encode_descriptor(name, help, None, kind)?;
+    for fact in facts {
+        let labels = [("service", fact.service.as_str()), ("replica", fact.replica.as_str())];
+        let encoder = family.encode_family(&labels)?;
+        match kind {
+            MetricType::Counter => ConstCounter::new(figure(fact)).encode(encoder)?,
+            _ => ConstGauge::new(number(figure(fact))).encode(encoder)?,
+        }
+    }
+    Ok(())
 }
 
 /// One figure.
@@ -122,13 +159,16 @@ fn number(count: u64) -> i64 {
 mod tests {
     use std::time::Duration;
 
-    use super::super::testing::{Known, expired, failed, good, none, up};
+    use super::super::testing::{Known, expired, failed, good, none, replica, up};
     use super::*;
 
     #[test]
     fn every_figure_has_its_help_its_type_and_its_value() {
         let certificates = vec![good("a.example"), expired("b.example"), failed(3, none("c.example"))];
-        let known = Known { age: Some(Duration::from_secs(7)), certificates, ..Known::default() };
+        let why = Some("it cannot be reached");
+        let gone = ReplicaFact { ejected: why, open: 0, ejections: 3, probe_failures: 7, ..replica("todo-2") };
+        let replicas = vec![replica("todo-1:3002"), gone];
+        let known = Known { age: Some(Duration::from_secs(7)), certificates, replicas, ..Known::default() };
         let told = Metrics::new(up(known)).text();
         let expected = format!(
             "# HELP portcullis_build_info What runs here; always 1.
@@ -157,6 +197,22 @@ portcullis_certificate_expired{{host=\"c.example\"}} 0
 portcullis_certificate_renewal_failures{{host=\"a.example\"}} 0
 portcullis_certificate_renewal_failures{{host=\"b.example\"}} 0
 portcullis_certificate_renewal_failures{{host=\"c.example\"}} 3
+# HELP portcullis_replica_up Whether a replica gets new requests; 0 while it is ejected.
+# TYPE portcullis_replica_up gauge
+portcullis_replica_up{{service=\"todo\",replica=\"todo-1:3002\"}} 1
+portcullis_replica_up{{service=\"todo\",replica=\"todo-2\"}} 0
+# HELP portcullis_replica_requests_in_flight Requests that are open at a replica.
+# TYPE portcullis_replica_requests_in_flight gauge
+portcullis_replica_requests_in_flight{{service=\"todo\",replica=\"todo-1:3002\"}} 2
+portcullis_replica_requests_in_flight{{service=\"todo\",replica=\"todo-2\"}} 0
+# HELP portcullis_replica_ejections How often a replica was ejected.
+# TYPE portcullis_replica_ejections counter
+portcullis_replica_ejections_total{{service=\"todo\",replica=\"todo-1:3002\"}} 0
+portcullis_replica_ejections_total{{service=\"todo\",replica=\"todo-2\"}} 3
+# HELP portcullis_replica_probe_failures How many probes of a replica went wrong.
+# TYPE portcullis_replica_probe_failures counter
+portcullis_replica_probe_failures_total{{service=\"todo\",replica=\"todo-1:3002\"}} 0
+portcullis_replica_probe_failures_total{{service=\"todo\",replica=\"todo-2\"}} 7
 # HELP portcullis_requests_refused How many requests a limit has refused, by the reason in their access lines.
 # TYPE portcullis_requests_refused counter
 portcullis_requests_refused_total{{reason=\"body-too-large\"}} 2

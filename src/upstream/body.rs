@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::pool::Lease;
+use super::standing::Open;
 
 /// Most bytes, and the longest time, that are spent on a body which nobody wants.
 const UNWANTED: (usize, Duration) = (1024 * 1024, Duration::from_secs(5));
@@ -190,11 +191,19 @@ pub struct ResponseBody {
     incoming: Incoming,
     lease: Option<Lease>,
     ended: bool,
+    /// Counted at its replica.
+    open: Option<Open>,
 }
 
 impl ResponseBody {
     pub(super) const fn new(incoming: Incoming, lease: Lease) -> Self {
-        Self { incoming, lease: Some(lease), ended: false }
+        Self { incoming, lease: Some(lease), ended: false, open: None }
+    }
+
+    /// Counts as open at its replica until it has ended.
+    pub(super) fn holding(mut self, open: Option<Open>) -> Self {
+        self.open = open;
+        self
     }
 }
 
@@ -209,6 +218,9 @@ impl Body for ResponseBody {
         let this = self.get_mut();
         let frame = ready!(poll_data(&mut this.incoming, cx));
         this.ended = frame.is_none();
+        if this.ended {
+            this.open = None;
+        }
         Poll::Ready(frame)
     }
 

@@ -7,7 +7,9 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use http_body::Body;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_rustls::ConfigBuilderExt;
 use hyper_util::rt::TokioIo;
@@ -20,9 +22,9 @@ use tokio_rustls::TlsConnector;
 use url::{Host, Position, Url};
 
 use super::pool::Connection;
-use super::{RequestBody, Settings, UpstreamError};
+use super::UpstreamError;
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Makes connections to upstreams.
 #[derive(Default)]
@@ -38,24 +40,39 @@ impl Connector {
     }
 
     /// A fresh connection, ready for a request.
-    pub(super) async fn connect(&self, upstream: &Settings) -> Result<Connection, UpstreamError> {
-        match tokio::time::timeout(upstream.connect_timeout, self.open(upstream)).await {
+    pub(super) async fn connect(&self, url: &Url, patience: Duration) -> Result<Connection, UpstreamError> {
+        let (sender, suspect) = self.open(url, patience).await?;
+        Ok(Connection { upstream: url[..Position::BeforePath].into(), sender, suspect })
+    }
+
+    /// A fresh connection for requests of any body, and what makes its socket ask whether it is still open.
+    pub(super) async fn open<B>(
+        &self,
+        url: &Url,
+        patience: Duration,
+    ) -> Result<(SendRequest<B>, Arc<AtomicBool>), UpstreamError>
+    where
+        B: Body<Data: Send, Error: Into<Cause>> + Send + 'static,
+    {
+        match tokio::time::timeout(patience, self.make(url, patience)).await {
             Ok(connection) => connection.map_err(UpstreamError::Unreachable),
             Err(_) => Err(UpstreamError::ConnectTimeout),
         }
     }
 
-    async fn open(&self, upstream: &Settings) -> Result<Connection, Cause> {
-        let url = &upstream.url;
+    async fn make<B>(&self, url: &Url, patience: Duration) -> Result<(SendRequest<B>, Arc<AtomicBool>), Cause>
+    where
+        B: Body<Data: Send, Error: Into<Cause>> + Send + 'static,
+    {
         let suspect = Arc::new(AtomicBool::new(false));
-        let socket = Socket { tcp: dial(upstream).await?, suspect: Arc::clone(&suspect) };
+        let socket = Socket { tcp: dial(url, patience).await?, suspect: Arc::clone(&suspect) };
         let sender = if url.scheme() == "https" {
             let name = server_name(url)?;
             speak(self.tls()?.connect(name, socket).await?).await?
         } else {
             speak(socket).await?
         };
-        Ok(Connection { upstream: url[..Position::BeforePath].into(), sender, suspect })
+        Ok((sender, suspect))
     }
 
     fn tls(&self) -> Result<&TlsConnector, Cause> {
@@ -74,9 +91,9 @@ impl Connector {
 
 /// Connects to the first of the host's addresses that answers. Each has its share of the time, so that a dead one leaves some
 /// to those after it.
-async fn dial(upstream: &Settings) -> Result<TcpStream, Cause> {
-    let addresses = addresses(&upstream.url).await?;
-    let share = upstream.connect_timeout / u32::try_from(addresses.len())?.max(1);
+pub(super) async fn dial(url: &Url, patience: Duration) -> Result<TcpStream, Cause> {
+    let addresses = addresses(url).await?;
+    let share = patience / u32::try_from(addresses.len())?.max(1);
     let (last, others) = addresses.split_last().ok_or("the name has no address")?;
     for address in others {
         if let Ok(Ok(tcp)) = tokio::time::timeout(share, TcpStream::connect(address)).await {
@@ -107,9 +124,10 @@ fn server_name(url: &Url) -> Result<ServerName<'static>, Cause> {
 }
 
 /// Starts HTTP/1.1 on a connection; its task ends when the sender and the last body are gone.
-async fn speak<T>(io: T) -> Result<SendRequest<RequestBody>, Cause>
+async fn speak<T, B>(io: T) -> Result<SendRequest<B>, Cause>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: Body<Data: Send, Error: Into<Cause>> + Send + 'static,
 {
     let (mut sender, connection) = http1::Builder::new().handshake(TokioIo::new(io)).await?;
     tokio::spawn(async move {

@@ -45,8 +45,9 @@ impl Finish for Finished {
 impl Front {
     fn new(upstream: SocketAddr, change: impl FnOnce(&mut Service, &mut Claims)) -> Self {
         let (mut service, mut claims) = (testing::service(), testing::claims());
-        service.settings.upstream.url = format!("http://{upstream}/inner").parse().unwrap();
+        service.settings.upstream.replicas = vec![format!("http://{upstream}/inner").parse().unwrap()];
         change(&mut service, &mut claims);
+        let service = service.following(None);
         let admission = if service.settings.public {
             guard::tests::public()
         } else {
@@ -640,7 +641,7 @@ async fn a_frame_that_is_ready_does_not_pass_once_the_grant_is_revoked() {
     let front = Front::new(address, |_, _| {});
     for revoked in [false, true] {
         let request = Request::get("/inner").body(incoming("").await).unwrap();
-        let answer = front.pool.send(&front.service.settings.upstream, request).await.unwrap();
+        let answer = front.pool.send(&front.service.upstream, None, request).await.unwrap().response;
         tokio::time::sleep(Duration::from_millis(50)).await;
         let cutter = Cutter::new(&testing::claims(), Life::Answer, &front.revocations, NOW);
         let mut body = Body::stream(answer.into_body(), Some(cutter));
