@@ -29,12 +29,13 @@ pub(super) async fn endpoint(
     service: &Arc<Service>,
     request: Request<RequestBody>,
 ) -> Response<Body> {
-    let origin = origin_of(exchange, service, request.headers());
-    let mut answer = match origin {
-        Origin::Refused => refused_origin(service),
-        Origin::Absent | Origin::Allowed(_) => guarded(exchange, service, request).await,
+    let origin = match origin_of(exchange, service, request.headers()) {
+        Origin::Refused => return refused_origin(service),
+        Origin::Allowed(origin) => Some(origin),
+        Origin::Absent => None,
     };
-    if let Origin::Allowed(origin) = origin {
+    let mut answer = guarded(exchange, service, request).await;
+    if let Some(origin) = origin {
         origin.answer(answer.headers_mut());
     }
     answer

@@ -49,6 +49,7 @@ mod token_endpoint;
 mod watch;
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -206,9 +207,10 @@ impl Gateway {
         let request = request.map(RequestBody::from);
         let site = self.site.load_full();
         let exchange = Exchange::begin(&site, &self.shared, worker, arrival, &request);
-        let reply = match address::refuse(&exchange, &request) {
-            Some(refusal) => refusal,
-            None => answer(&exchange, arrival, request).await,
+        let reply = match lead(&exchange, arrival, request) {
+            Way::Done(reply) => reply,
+            Way::Service(service, request) => mcp_endpoint::endpoint(&exchange, service, request).await,
+            Way::Ours(answer) => answer.await,
         };
         exchange.end(reply)
     }
@@ -239,42 +241,61 @@ impl Gateway {
     }
 }
 
-/// One line a route. What is not a service's is boxed: else every request to one would carry room for the largest of them along.
-async fn answer(exchange: &Exchange<'_>, arrival: &Arrival, request: Request<RequestBody>) -> Response<Body> {
+/// Where a request goes.
+enum Way<'a> {
+    /// Nowhere: this is the answer.
+    Done(Response<Body>),
+    /// To a server behind.
+    Service(&'a Arc<Service>, Request<RequestBody>),
+    /// To an endpoint of ours that asks the store. Boxed: else every request to a service would carry room for the largest of
+    /// them along.
+    Ours(Pin<Box<dyn Future<Output = Response<Body>> + Send + 'a>>),
+}
+
+/// Finds a request's way; answers what needs no waiting.
+fn lead<'a>(exchange: &'a Exchange<'a>, arrival: &Arrival, request: Request<RequestBody>) -> Way<'a> {
+    if let Some(refusal) = address::refuse(exchange, &request) {
+        return Way::Done(refusal);
+    }
     let (parts, body) = request.into_parts();
     let target = match route::target(exchange.site, &parts, arrival.server_name.as_deref()) {
         Ok(target) => target,
-        Err(error) => return refuse_target(exchange.site, &error),
+        Err(error) => return Way::Done(refuse_target(exchange.site, &error)),
     };
     let route = route::route(exchange.site, &target, &parts);
     let request = Request::from_parts(parts, body);
     if *request.method() == Method::OPTIONS {
-        return discovery::preflight(exchange, &route, &request);
+        return Way::Done(discovery::preflight(exchange, &route, &request));
     }
     if let Err(hit) = limits::admit(exchange, &route) {
-        return limits::refuse(exchange, authorize::wants_json(request.headers()), hit);
+        return Way::Done(limits::refuse(exchange, authorize::wants_json(request.headers()), hit));
     }
+    follow(exchange, route, request)
+}
+
+/// One line a route.
+fn follow<'a>(exchange: &'a Exchange<'a>, route: Route<'a>, request: Request<RequestBody>) -> Way<'a> {
     match route {
-        Route::ServerMetadata => discovery::server_metadata(exchange.site, &request),
-        Route::ResourceMetadata(document) => discovery::resource_metadata(document, &request),
-        Route::NoDocument => discovery::no_document(),
-        Route::Keys => discovery::keys(exchange, &request),
-        Route::Authorize => Box::pin(authorize::endpoint(exchange, request)).await,
-        Route::AuthorizeAtIssuer(only) => authorize::at_issuer(exchange.site, only, &request),
-        Route::Callback => Box::pin(callback::endpoint(exchange, &request)).await,
-        Route::Token => Box::pin(token_endpoint::endpoint(exchange, request)).await,
-        Route::Register => Box::pin(registration::endpoint(exchange, request)).await,
+        Route::ServerMetadata => Way::Done(discovery::server_metadata(exchange.site, &request)),
+        Route::ResourceMetadata(document) => Way::Done(discovery::resource_metadata(document, &request)),
+        Route::NoDocument => Way::Done(discovery::no_document()),
+        Route::Keys => Way::Done(discovery::keys(exchange, &request)),
+        Route::Authorize => Way::Ours(Box::pin(authorize::endpoint(exchange, request))),
+        Route::AuthorizeAtIssuer(only) => Way::Done(authorize::at_issuer(exchange.site, only, &request)),
+        Route::Callback => Way::Ours(Box::pin(async move { callback::endpoint(exchange, &request).await })),
+        Route::Token => Way::Ours(Box::pin(token_endpoint::endpoint(exchange, request))),
+        Route::Register => Way::Ours(Box::pin(registration::endpoint(exchange, request))),
         Route::Registration(client) => {
-            Box::pin(client_configuration::endpoint(exchange, &client, request)).await
+            Way::Ours(Box::pin(async move { client_configuration::endpoint(exchange, &client, request).await }))
         }
-        Route::Revoke => Box::pin(revocation::endpoint(exchange, request)).await,
-        Route::Introspect => Box::pin(introspection::endpoint(exchange, request)).await,
-        Route::DevLogin => Box::pin(dev_login::endpoint(exchange, request)).await,
-        Route::Stylesheet => home::stylesheet(&request),
-        Route::Home => Box::pin(connections::page(exchange, &request)).await,
-        Route::Connections(action) => Box::pin(connections::act(exchange, action, request)).await,
-        Route::Service(service) => mcp_endpoint::endpoint(exchange, service, request).await,
-        Route::Nothing(host) => home::nothing(exchange, host, &request),
+        Route::Revoke => Way::Ours(Box::pin(revocation::endpoint(exchange, request))),
+        Route::Introspect => Way::Ours(Box::pin(introspection::endpoint(exchange, request))),
+        Route::DevLogin => Way::Ours(Box::pin(dev_login::endpoint(exchange, request))),
+        Route::Stylesheet => Way::Done(home::stylesheet(&request)),
+        Route::Home => Way::Ours(Box::pin(async move { connections::page(exchange, &request).await })),
+        Route::Connections(action) => Way::Ours(Box::pin(connections::act(exchange, action, request))),
+        Route::Service(service) => Way::Service(service, request),
+        Route::Nothing(host) => Way::Done(home::nothing(exchange, host, &request)),
     }
 }
 

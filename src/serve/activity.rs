@@ -21,9 +21,10 @@ pub(super) struct Activity {
 impl Activity {
     /// Counts a request in; it is over when the returned value is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Open {
-        self.begun.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
-        self.first.notify_one();
+        if self.begun.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.first.notify_one();
+        }
         Open(Arc::clone(self))
     }
 
@@ -67,17 +68,17 @@ pin_project! {
     pub(super) struct Counted<B> {
         #[pin]
         body: Option<B>,
-        open: Open,
+        open: Option<Open>,
     }
 }
 
 impl<B> Counted<B> {
-    pub(super) const fn new(body: B, open: Open) -> Self {
+    pub(super) const fn new(body: B, open: Option<Open>) -> Self {
         Self { body: Some(body), open }
     }
 
     /// An answer without a body.
-    pub(super) const fn nothing(open: Open) -> Self {
+    pub(super) const fn nothing(open: Option<Open>) -> Self {
         Self { body: None, open }
     }
 }

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,10 +15,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::activity::{Activity, Counted};
+use super::activity::{Activity, Counted, Open};
 use crate::gateway::ConnectionLimits;
 use crate::telemetry::{ConnectionRefusal, Refusals, RequestRefusal};
 
@@ -57,7 +59,7 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
 {
     let activity = Arc::new(Activity::default());
-    let service = service_fn(|request| counted(&activity, answer(request)));
+    let service = service_fn(|request| Answering::new(&activity, Some(answer(request))));
     let limits = terms.limits.configured;
     let head = limits.header_bytes as usize;
     let mut builder = http1::Builder::new();
@@ -93,7 +95,7 @@ where
         if answered.is_none() {
             terms.refusals.request(RequestRefusal::HeadTooLarge);
         }
-        counted_if(&activity, answered)
+        Answering::new(&activity, answered)
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -112,33 +114,46 @@ where
     drive(connection, http2::Connection::graceful_shutdown, &activity, terms).await;
 }
 
-/// The answer as hyper wants it, its request open until the body has gone.
-fn counted<A, B>(
-    activity: &Arc<Activity>,
-    answer: A,
-) -> impl Future<Output = Result<Response<Counted<B>>, Infallible>> + use<A, B>
-where
-    A: Future<Output = Response<B>>,
-{
-    counted_if(activity, Some(answer))
+pin_project! {
+    /// The answer as hyper wants it, its request open until the body has gone; 431 if there is nobody to answer.
+    ///
+    /// Written by hand: an async block would hold the answer twice, once as it was captured and once as it is awaited.
+    struct Answering<A> {
+        #[pin]
+        answer: Option<A>,
+        open: Option<Open>,
+    }
 }
 
-/// The same, or 431 if there is nobody to answer.
-fn counted_if<A, B>(
-    activity: &Arc<Activity>,
-    answer: Option<A>,
-) -> impl Future<Output = Result<Response<Counted<B>>, Infallible>> + use<A, B>
+impl<A> Answering<A> {
+    fn new(activity: &Arc<Activity>, answer: Option<A>) -> Self {
+        Self { answer, open: Some(activity.begin()) }
+    }
+}
+
+impl<A, B> Future for Answering<A>
 where
     A: Future<Output = Response<B>>,
 {
-    let open = activity.begin();
-    async move {
-        if let Some(answer) = answer {
-            return Ok(answer.await.map(|body| Counted::new(body, open)));
-        }
-        let mut refused = Response::new(Counted::nothing(open));
-        *refused.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        Ok(refused)
+    type Output = Result<Response<Counted<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = this.answer.as_pin_mut().map(|answer| answer.poll(cx));
+        let answer = match answer {
+            Some(Poll::Pending) => return Poll::Pending,
+            Some(Poll::Ready(answer)) => Some(answer),
+            None => None,
+        };
+        let open = this.open.take();
+        Poll::Ready(Ok(match answer {
+            Some(answer) => answer.map(|body| Counted::new(body, open)),
+            None => {
+                let mut refused = Response::new(Counted::nothing(open));
+                *refused.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                refused
+            }
+        }))
     }
 }
 
