@@ -29,6 +29,8 @@ mod keys;
 mod limits;
 #[path = "wire/log.rs"]
 mod log;
+#[path = "wire/member.rs"]
+mod member;
 #[path = "wire/process.rs"]
 mod process;
 #[path = "wire/proxies.rs"]
@@ -39,6 +41,8 @@ mod recorder;
 mod redirect;
 #[path = "wire/reload.rs"]
 mod reload;
+#[path = "wire/replicas.rs"]
+mod replicas;
 #[path = "wire/revocation.rs"]
 mod revocation;
 #[path = "wire/slow.rs"]

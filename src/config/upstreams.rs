@@ -98,7 +98,8 @@ fn probe(field: Option<&Given<Health>>, findings: &mut Findings) -> Option<(Opti
         return match word.value.as_deref()? {
             "off" => Some((Some(ProbeKind::Off), EVERY)),
             other => {
-                let text = format!("`{other}` is no kind of health; write off, or {{ probe: mcp, every: 10s }}");
+                let text =
+                    format!("`{other}` is no kind of health; write off, or {{ probe: mcp, every: 10s }}");
                 findings.refuse(word.at, text);
                 None
             }
@@ -107,7 +108,7 @@ fn probe(field: Option<&Given<Health>>, findings: &mut Findings) -> Option<(Opti
     let kind = probe.as_ref().map(|given| kind(given, findings));
     let time = duration(every.as_ref(), EVERY, findings)?;
     if let (Some(given), false) = (every, (LEAST..=MOST).contains(&time)) {
-        findings.refuse(given.at, "replicas are probed every 1s at most and every 1h at least; write 10s");
+        findings.refuse(given.at, "replicas are probed once in 1s to once in 1h; write 10s");
     }
     match kind {
         Some(None) => None,

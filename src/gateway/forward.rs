@@ -148,11 +148,7 @@ pub(super) async fn forward(
 /// A session lives on one replica: without that, there is nowhere else to go.
 fn no_answer(error: UpstreamError, bound: Option<&Replica>) -> ForwardError {
     let cannot_be_reached = matches!(error, UpstreamError::Unreachable(_) | UpstreamError::ConnectTimeout);
-    if cannot_be_reached && bound.is_some_and(Replica::is_lost) {
-        ForwardError::Lost
-    } else {
-        error.into()
-    }
+    if cannot_be_reached && bound.is_some_and(Replica::is_lost) { ForwardError::Lost } else { error.into() }
 }
 
 /// A GET stream and `subscriptions/listen` have no end of their own. The header is believed: who leaves it out is

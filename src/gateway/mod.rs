@@ -286,7 +286,9 @@ fn follow<'a>(exchange: &'a Exchange<'a>, route: Route<'a>, request: Request<Req
         Route::Token => Way::Ours(Box::pin(token_endpoint::endpoint(exchange, request))),
         Route::Register => Way::Ours(Box::pin(registration::endpoint(exchange, request))),
         Route::Registration(client) => {
-            Way::Ours(Box::pin(async move { client_configuration::endpoint(exchange, &client, request).await }))
+            Way::Ours(Box::pin(
+                async move { client_configuration::endpoint(exchange, &client, request).await },
+            ))
         }
         Route::Revoke => Way::Ours(Box::pin(revocation::endpoint(exchange, request))),
         Route::Introspect => Way::Ours(Box::pin(introspection::endpoint(exchange, request))),

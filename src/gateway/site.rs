@@ -107,7 +107,8 @@ impl Site {
     fn build(settings: Settings, before: Option<&Self>) -> Self {
         let configured = Configured::new(&settings.clients);
         let service = |one: &ServiceSettings| {
-            let before = before.and_then(|before| before.all.iter().find(|old| old.settings.name == one.name));
+            let before =
+                before.and_then(|before| before.all.iter().find(|old| old.settings.name == one.name));
             let service = Service { clients: configured.of_service(one), ..Service::new(one.clone()) };
             service.following(before.map(Arc::as_ref))
         };

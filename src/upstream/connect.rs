@@ -21,8 +21,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::{Host, Position, Url};
 
-use super::pool::Connection;
 use super::UpstreamError;
+use super::pool::Connection;
 
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 

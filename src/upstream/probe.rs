@@ -195,7 +195,9 @@ enum Verdict {
 impl Verdict {
     fn of(status: StatusCode) -> Self {
         match status {
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Self::Down,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                Self::Down
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => Self::Well,
             status if status.is_client_error() || status.is_server_error() => Self::Unknown,
             _ => Self::Well,

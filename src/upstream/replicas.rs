@@ -221,3 +221,6 @@ impl Turn<'_> {
 pub fn name_of(url: &Url) -> &str {
     &url[Position::BeforeHost..Position::AfterPort]
 }
+
+#[cfg(test)]
+mod tests;
