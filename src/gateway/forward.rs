@@ -13,7 +13,7 @@ use super::{Body, Revocations, ServiceSettings, paths};
 use crate::mcp::{Era, SessionOwner, SessionSealer, UpstreamSession};
 use crate::telemetry::RequestRefusal;
 use crate::time::Timestamp;
-use crate::upstream::{Answer, BodyFault, Pool, Replica, RequestBody, UpstreamError};
+use crate::upstream::{Answer, BodyFault, Moment, Pool, Replica, RequestBody, UpstreamError};
 
 const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -138,17 +138,40 @@ pub(super) async fn forward(
     let cutter = way.cutter(life(request.method(), request.headers()));
     let (request, bound) = way.outward(request)?;
     let requested = request.uri().clone();
-    let answer = match way.pool.send(&way.told.service.upstream, bound, request).await {
+    let answer = match way.pool.send(&way.told.service.upstream, bound.replica(), request).await {
         Ok(answer) => answer,
-        Err(error) => return Err(no_answer(error, bound)),
+        Err(error) => return Err(no_answer(error, bound, Moment::now())),
     };
     way.homeward(answer, &requested, cutter)
 }
 
-/// A session lives on one replica: without that, there is nowhere else to go.
-fn no_answer(error: UpstreamError, bound: Option<&Replica>) -> ForwardError {
+/// To which replica a request must go.
+#[derive(Clone, Copy, Debug)]
+enum Bound<'a> {
+    /// The one on which its session lives.
+    Session(&'a Replica),
+    /// The one to which all go that this user sends to such a path.
+    User(&'a Replica),
+    /// Any.
+    Nobody,
+}
+
+impl<'a> Bound<'a> {
+    const fn replica(self) -> Option<&'a Replica> {
+        match self {
+            Self::Session(replica) | Self::User(replica) => Some(replica),
+            Self::Nobody => None,
+        }
+    }
+}
+
+/// A session has nowhere else to go; one whose replica has been away for long is given up.
+fn no_answer(error: UpstreamError, bound: Bound<'_>, now: Moment) -> ForwardError {
     let cannot_be_reached = matches!(error, UpstreamError::Unreachable(_) | UpstreamError::ConnectTimeout);
-    if cannot_be_reached && bound.is_some_and(Replica::is_lost) { ForwardError::Lost } else { error.into() }
+    match bound {
+        Bound::Session(replica) if cannot_be_reached && replica.is_lost(now) => ForwardError::Lost,
+        Bound::Session(_) | Bound::User(_) | Bound::Nobody => error.into(),
+    }
 }
 
 /// A GET stream and `subscriptions/listen` have no end of their own. The header is believed: who leaves it out is
@@ -176,20 +199,35 @@ impl<'a> Forwarding<'a> {
         Some(Cutter::new(claims, life, self.revocations, self.now))
     }
 
-    /// The request as the upstream is to see it, and the replica that it is bound to, if it is one of a session.
+    /// The request as the upstream is to see it, and where it must go.
     fn outward(
         &self,
         request: Request<RequestBody>,
-    ) -> Result<(Request<RequestBody>, Option<&'a Replica>), ForwardError> {
+    ) -> Result<(Request<RequestBody>, Bound<'a>), ForwardError> {
         let (mut parts, body) = request.into_parts();
         let body = body.bounded(self.settings().limits.body, self.body_pause);
         body.check_length().map_err(UpstreamError::Body)?;
+        let home = self.home(parts.uri.path());
         parts.uri = self.uri(&parts.uri)?;
         headers::clean_request(&mut parts.headers);
-        let bound = self.open_session(&mut parts.headers)?;
+        let session = self.open_session(&mut parts.headers)?;
+        let bound = session.map(Bound::Session).or(home.map(Bound::User)).unwrap_or(Bound::Nobody);
         self.told.write(&mut parts.headers)?;
         parts.extensions.clear();
         Ok((Request::from_parts(parts, body), bound))
+    }
+
+    /// The replica of all requests of this user to a further path: those are of the old SSE transport, whose sessions stand in its
+    /// URLs, where only the server understands them.
+    fn home(&self, path: &str) -> Option<&'a Replica> {
+        let Told { service, admission, client, .. } = self.told;
+        if service.settings.paths.is_empty() || !paths::is_further(service, path) {
+            return None;
+        }
+        match admission.claims() {
+            Some(claims) => service.upstream.home(claims.subject.as_str()),
+            None => service.upstream.home(&client.to_string()),
+        }
     }
 
     fn uri(&self, public: &Uri) -> Result<Uri, ForwardError> {

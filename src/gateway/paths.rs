@@ -21,6 +21,14 @@ pub(super) fn to_upstream(service: &Service, path: &str) -> Option<String> {
     }
 }
 
+/// Whether a public path is one of the service's further ones.
+pub(super) fn is_further(service: &Service, path: &str) -> bool {
+    let settings = &service.settings;
+    let further = settings.paths.iter().filter(|further| below(path, further).is_some()).map(String::len);
+    let own = below(path, settings.url.path()).map(|_| settings.url.path().len());
+    further.max().is_some_and(|further| own.is_none_or(|own| further >= own))
+}
+
 /// The public URL of a `Location` that an upstream gave in answer to a request for `requested` (its own path and
 /// query); `None` if it points to another server, or is no URL.
 pub(super) fn to_public(service: &Service, requested: &str, location: &str) -> Option<String> {
@@ -103,7 +111,11 @@ mod tests {
         assert_eq!(to_upstream(&sse, "/messages/1").as_deref(), Some("/messages/1"));
         assert_eq!(to_upstream(&sse, "/mcp/sse").as_deref(), Some("/inner/sse"));
         assert_eq!(to_upstream(&sse, "/ssex"), None);
+        for (path, further) in [("/sse", true), ("/messages/1", true), ("/mcp", false), ("/mcp/sse", false)] {
+            assert_eq!(is_further(&sse, path), further, "{path}");
+        }
         let root = service("https://a.example/", "http://up:3000/inner", &["/sse"]);
+        assert!(is_further(&root, "/sse") && !is_further(&root, "/x"));
         assert_eq!(to_upstream(&root, "/sse").as_deref(), Some("/sse"), "the longer path wins");
         assert_eq!(to_upstream(&root, "/x").as_deref(), Some("/inner/x"));
     }

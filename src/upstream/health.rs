@@ -31,15 +31,19 @@ const LEAST: u64 = FULL / 10;
 
 /// Milliseconds since this process began to count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(u64);
+pub struct Moment(u64);
 
 impl Moment {
-    pub(super) fn now() -> Self {
+    /// The present one.
+    #[must_use]
+    pub fn now() -> Self {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         Self::default().after(START.elapsed())
     }
 
-    pub(super) fn after(self, time: Duration) -> Self {
+    /// `time` later, in whole milliseconds.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
     }
 
@@ -64,7 +68,7 @@ impl Fault {
     pub(super) const fn told(self) -> &'static str {
         match self {
             Self::Unreachable => "it cannot be reached",
-            Self::BrokeOff => "it broke off several requests in a row",
+            Self::BrokeOff => "it broke requests off",
             Self::Unwell => "it does not answer probes as it should",
         }
     }

@@ -22,6 +22,7 @@ use http::{Request, Response, Version};
 use url::Url;
 
 pub use body::{BodyFault, RequestBody, RequestBodyError, ResponseBody};
+pub use health::Moment;
 pub use probe::{Learned, Prober};
 pub use replicas::{MOST_REPLICAS, Replica, Upstream, name_of};
 pub use standing::ReplicaFact;
@@ -99,13 +100,6 @@ pub struct Answer<'u> {
     pub replica: &'u Replica,
 }
 
-/// No answer.
-struct Unanswered {
-    why: UpstreamError,
-    /// The request, if nothing of it was sent.
-    unsent: Option<Box<Request<RequestBody>>>,
-}
-
 /// Why an upstream gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
@@ -125,6 +119,9 @@ pub enum UpstreamError {
     #[error(transparent)]
     Body(BodyFault),
 }
+
+/// A request that is to be sent; `None` as soon as something of it may have left.
+type Unsent = Option<Request<RequestBody>>;
 
 impl Pool {
     /// An empty pool. The system's TLS roots are loaded when the first `https` upstream is called: where all upstreams are
@@ -149,8 +146,9 @@ impl Pool {
         *request.version_mut() = Version::HTTP_11;
         let limit = upstream.first_byte_timeout;
         let end = if limit.is_some() { request.body_mut().watch_end() } else { None };
+        let mut unsent = Some(request);
         tokio::select! {
-            answer = self.exchange(upstream, bound, request) => answer,
+            answer = self.exchange(upstream, bound, &mut unsent) => answer,
             () = late(end, limit) => Err(UpstreamError::AnswerTimeout),
         }
     }
@@ -159,17 +157,19 @@ impl Pool {
         &self,
         upstream: &'u Upstream,
         bound: Option<&'u Replica>,
-        request: Request<RequestBody>,
+        unsent: &mut Unsent,
     ) -> Result<Answer<'u>, UpstreamError> {
         let turn = match bound {
             Some(replica) => Some(upstream.bound(replica)),
-            None => upstream.choose(Tried::default(), self.chance()),
+            None => upstream.choose(Tried::default(), || self.chance()),
         };
         let turn = turn.ok_or_else(|| UpstreamError::Unreachable("there is no replica".into()))?;
         let tried = turn.tried(Tried::default());
-        match self.once(upstream, turn, request).await {
-            Err(unanswered) if bound.is_none() => Box::pin(self.elsewhere(upstream, tried, unanswered)).await,
-            answered => answered.map_err(|unanswered| unanswered.why),
+        match self.once(upstream, turn, unsent).await {
+            Err(error) if bound.is_none() && unsent.is_some() => {
+                Box::pin(self.elsewhere(upstream, (tried, error), unsent)).await
+            }
+            answered => answered,
         }
     }
 
@@ -177,18 +177,18 @@ impl Pool {
     async fn elsewhere<'u>(
         &self,
         upstream: &'u Upstream,
-        mut tried: Tried,
-        mut unanswered: Unanswered,
+        (mut tried, mut error): (Tried, UpstreamError),
+        unsent: &mut Unsent,
     ) -> Result<Answer<'u>, UpstreamError> {
-        while let Some(request) = unanswered.unsent.take() {
-            let Some(turn) = upstream.choose(tried, self.chance()) else { break };
+        while unsent.is_some() {
+            let Some(turn) = upstream.choose(tried, || self.chance()) else { break };
             tried = turn.tried(tried);
-            unanswered = match self.once(upstream, turn, *request).await {
+            error = match self.once(upstream, turn, unsent).await {
                 Ok(answer) => return Ok(answer),
-                Err(unanswered) => unanswered,
+                Err(error) => error,
             };
         }
-        Err(unanswered.why)
+        Err(error)
     }
 
     /// Tries one replica, and learns from it.
@@ -196,15 +196,17 @@ impl Pool {
         &self,
         upstream: &'u Upstream,
         turn: Turn<'u>,
-        mut request: Request<RequestBody>,
-    ) -> Result<Answer<'u>, Unanswered> {
+        unsent: &mut Unsent,
+    ) -> Result<Answer<'u>, UpstreamError> {
         let Turn { replica, open, .. } = turn;
-        request.headers_mut().insert(HOST, replica.host.clone());
-        let answered = self.over_connections(replica, upstream.connect_timeout, request).await;
+        let answered = self.over_connections(replica, upstream.connect_timeout, unsent).await;
         if let Some(open) = &open {
-            match answered.as_ref().map_err(Unanswered::fault) {
+            match answered.as_ref().map_err(|error| error.fault(unsent.is_some())) {
                 Ok(_) => open.answered(),
-                Err(Some(fault)) => open.failed(fault, upstream.hold),
+                Err(Some(fault)) => {
+                    tracing::debug!(replica = replica.name(), "a request failed: {}", fault.told());
+                    open.failed(fault, upstream.hold);
+                }
                 Err(None) => {}
             }
         }
@@ -216,27 +218,26 @@ impl Pool {
         &self,
         replica: &Replica,
         connect_timeout: Duration,
-        mut request: Request<RequestBody>,
-    ) -> Result<Response<ResponseBody>, Unanswered> {
-        while let Some(mut connection) = self.idle.take(replica.origin()) {
+        unsent: &mut Unsent,
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
+        loop {
+            let idle = self.idle.take(replica.origin());
+            let is_fresh = idle.is_none();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                // Boxed, for most requests find a connection that is idle.
+                None => Box::pin(self.connector.connect(&replica.url, connect_timeout)).await?,
+            };
+            let Some(mut request) = unsent.take() else { return Err(nothing_left()) };
+            request.headers_mut().insert(HOST, replica.host.clone());
             match connection.sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.answer(connection, response)),
-                Err(mut failure) => match failure.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(Unanswered { why: broken_off(failure.into_error()), unsent: None }),
-                },
-            }
-        }
-        // Boxed, for most requests find a connection that is idle.
-        let mut connection = match Box::pin(self.connector.connect(&replica.url, connect_timeout)).await {
-            Ok(connection) => connection,
-            Err(why) => return Err(Unanswered { why, unsent: Some(Box::new(request)) }),
-        };
-        match connection.sender.try_send_request(request).await {
-            Ok(response) => Ok(self.answer(connection, response)),
-            Err(mut failure) => {
-                let unsent = failure.take_message().map(Box::new);
-                Err(Unanswered { why: broken_off(failure.into_error()), unsent })
+                Err(mut failure) => {
+                    *unsent = failure.take_message();
+                    if is_fresh || unsent.is_none() {
+                        return Err(broken_off(failure.into_error()));
+                    }
+                }
             }
         }
     }
@@ -256,17 +257,17 @@ impl Pool {
     }
 }
 
-impl Unanswered {
-    /// What it says of the replica; `None` if it is the client's fault, or nobody's.
-    fn fault(&self) -> Option<Fault> {
-        match &self.why {
-            UpstreamError::Unreachable(_) | UpstreamError::ConnectTimeout => Some(Fault::Unreachable),
-            UpstreamError::BrokeOff(_) if self.unsent.is_some() => Some(Fault::Unreachable),
-            UpstreamError::BrokeOff(error) => {
+impl UpstreamError {
+    /// What it says of the replica, if the request `came_back` unsent or not; `None` if it is the client's fault, or nobody's.
+    fn fault(&self, came_back: bool) -> Option<Fault> {
+        match self {
+            Self::Unreachable(_) | Self::ConnectTimeout => Some(Fault::Unreachable),
+            Self::BrokeOff(_) if came_back => Some(Fault::Unreachable),
+            Self::BrokeOff(error) => {
                 let ours = error.downcast_ref().is_some_and(hyper::Error::is_user);
                 (!ours).then_some(Fault::BrokeOff)
             }
-            UpstreamError::AnswerTimeout | UpstreamError::Body(_) => None,
+            Self::AnswerTimeout | Self::Body(_) => None,
         }
     }
 }
@@ -278,6 +279,11 @@ async fn late(end: Option<BodyEnd>, limit: Option<Duration>) {
         end.await;
     }
     tokio::time::sleep(limit).await;
+}
+
+/// Nobody sends a request that was sent already; this is what they would get.
+fn nothing_left() -> UpstreamError {
+    UpstreamError::BrokeOff("the request was sent already".into())
 }
 
 /// Why there is no answer: our own fault with the body comes back through hyper.

@@ -15,8 +15,9 @@ use super::connect::{Connector, dial};
 use super::health::Fault;
 use super::{Probe, ProbeKind, Replica, Upstream, UpstreamError};
 
-/// How long all of a probe may take.
+/// How long all of a probe may take, and of it making a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(4);
 /// How often a replica is asked that was not well.
 const SOON: Duration = Duration::from_secs(2);
 /// As much of an answer as is read, and for how long.
@@ -126,7 +127,7 @@ impl Prober {
     }
 
     async fn connect(&self, upstream: &Upstream, replica: &Replica) -> Result<(), ProbeError> {
-        let patience = upstream.connect_timeout;
+        let patience = upstream.connect_timeout.min(CONNECT);
         let error = match tokio::time::timeout(patience, dial(&replica.url, patience)).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => UpstreamError::Unreachable(error),
@@ -174,8 +175,9 @@ impl Prober {
         replica: &Replica,
         request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, HeaderMap), ProbeError> {
-        let (mut sender, _) =
-            self.0.open(&replica.url, upstream.connect_timeout).await.map_err(ProbeError::NoConnection)?;
+        let patience = upstream.connect_timeout.min(CONNECT);
+        let connection = self.0.open(&replica.url, patience).await;
+        let (mut sender, _) = connection.map_err(ProbeError::NoConnection)?;
         let (head, body) = sender.send_request(request).await.map_err(ProbeError::BrokeOff)?.into_parts();
         // How it ends, or whether, says nothing: a server that answered is there.
         let _ = tokio::time::timeout(ANSWER, Limited::new(body, MOST).collect()).await;
@@ -240,3 +242,6 @@ fn request(replica: &Replica, method: Method, body: &'static str) -> Request<Ful
     }
     request
 }
+
+#[cfg(test)]
+mod tests;

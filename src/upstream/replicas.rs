@@ -81,6 +81,16 @@ impl Upstream {
         self.replicas.iter().find(|replica| replica.name() == name)
     }
 
+    /// The replica of a user whose requests must meet each other, though nothing in them says so: the same in every process, and
+    /// another one only while that is ejected. `None` where there is nothing to choose.
+    #[must_use]
+    pub fn home(&self, user: &str) -> Option<&Replica> {
+        let [_, _, ..] = self.replicas.as_slice() else { return None };
+        // Whoever has the highest number: those of the others do not change when one goes (rendezvous hashing).
+        let number = |replica: &&Replica| (!replica.is_ejected(), scramble(&[user, replica.name()]));
+        self.replicas.iter().max_by_key(number)
+    }
+
     /// All of them.
     #[must_use]
     pub fn replicas(&self) -> &[Replica] {
@@ -110,10 +120,10 @@ impl Upstream {
     }
 
     /// The replica for a request that may go to any but those it was `tried` on; `None` if there is none left.
-    pub(super) fn choose(&self, tried: Tried, chance: u32) -> Option<Turn<'_>> {
+    pub(super) fn choose(&self, tried: Tried, chance: impl FnOnce() -> u32) -> Option<Turn<'_>> {
         let at = match self.replicas.as_slice() {
             [_] if tried.0 == 0 => 0,
-            several => pick(several, tried, chance)?,
+            several => pick(several, tried, chance())?,
         };
         let replica = &self.replicas[at];
         Some(Turn { at, replica, open: replica.open() })
@@ -158,8 +168,8 @@ impl Replica {
 
     /// Whether it has been away for so long that a session there counts as ended.
     #[must_use]
-    pub fn is_lost(&self) -> bool {
-        self.standing.as_ref().is_some_and(|standing| standing.is_lost())
+    pub fn is_lost(&self, now: Moment) -> bool {
+        self.standing.as_ref().is_some_and(|standing| standing.is_lost(now))
     }
 
     /// Whether it gets no new requests, while others can take them.
@@ -214,6 +224,16 @@ impl Turn<'_> {
         before.add(self.at);
         before
     }
+}
+
+/// A number that is the same in every process and every version: FNV-1a, stirred as in `SplitMix64`.
+fn scramble(texts: &[&str]) -> u64 {
+    let bytes = texts.iter().flat_map(|text| text.bytes().chain([0]));
+    let sum = bytes
+        .fold(0xCBF2_9CE4_8422_2325, |sum: u64, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+    let stirred = (sum ^ (sum >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let stirred = (stirred ^ (stirred >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    stirred ^ (stirred >> 31)
 }
 
 /// `host` or `host:port`; a default port is left out.

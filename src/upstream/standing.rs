@@ -114,8 +114,8 @@ impl Standing {
     }
 
     /// Whether its sessions count as ended.
-    pub(super) fn is_lost(&self) -> bool {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).is_lost(Moment::now())
+    pub(super) fn is_lost(&self, now: Moment) -> bool {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).is_lost(now)
     }
 
     fn change(&self, change: impl FnOnce(&mut Health) -> Option<Change>) {

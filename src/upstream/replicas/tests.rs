@@ -99,7 +99,7 @@ async fn a_post_that_was_sent_is_not_sent_to_another_replica_and_three_of_them_e
     }
     assert_eq!(failed, 3);
     assert_eq!((broken.load(Ordering::SeqCst), seen.load(Ordering::SeqCst)), (3, 27));
-    assert_eq!(fact(&upstream, 0).ejected, Some("it broke off several requests in a row"));
+    assert_eq!(fact(&upstream, 0).ejected, Some("it broke requests off"));
 }
 
 #[tokio::test]
@@ -186,10 +186,10 @@ fn replicas_that_stay_stand_as_they_stood_wherever_they_are_now() {
 fn of_one_replica_alone_nothing_is_counted() {
     let upstream = of(&["http://a:1/mcp"], None);
     assert_eq!(upstream.facts().count(), 0);
-    assert!(upstream.choose(Tried::default(), 7).unwrap().open.is_none());
+    assert!(upstream.choose(Tried::default(), || 7).unwrap().open.is_none());
     let mut tried = Tried::default();
     tried.add(0);
-    assert!(upstream.choose(tried, 7).is_none());
+    assert!(upstream.choose(tried, || 7).is_none());
 }
 
 #[test]
@@ -202,4 +202,31 @@ fn names_are_host_and_port_as_sessions_know_them() {
     ] {
         assert_eq!(name_of(&url.parse().unwrap()), name);
     }
+}
+
+#[test]
+fn each_user_has_a_replica_and_the_others_keep_theirs_when_one_goes() {
+    let urls = ["http://a:1/mcp", "http://b:1/mcp", "http://c:1/mcp"];
+    let upstream = of(&urls, None);
+    let users: Vec<_> = (0..300).map(|number| format!("github:{number}")).collect();
+    let home = |upstream: &Upstream, user: &str| upstream.home(user).unwrap().name().to_owned();
+    let homes: Vec<_> = users.iter().map(|user| home(&upstream, user)).collect();
+    for name in ["a:1", "b:1", "c:1"] {
+        let count = homes.iter().filter(|home| *home == name).count();
+        assert!((70..130).contains(&count), "{name} has {count} of 300");
+    }
+    let other_process = of(&[urls[2], urls[0], urls[1]], None);
+    let standing = upstream.replica("b:1").unwrap().standing.as_ref().unwrap();
+    standing.failed(super::super::health::Fault::Unreachable, Duration::from_mins(1));
+    for (user, before) in users.iter().zip(&homes) {
+        assert_eq!(home(&other_process, user), *before);
+        let now = home(&upstream, user);
+        assert!(if before == "b:1" { now != "b:1" } else { now == *before }, "{user}: {before}, {now}");
+    }
+    for replica in &upstream.replicas {
+        let standing = replica.standing.as_ref().unwrap();
+        standing.failed(super::super::health::Fault::Unreachable, Duration::from_mins(1));
+    }
+    assert_eq!(users.iter().map(|user| home(&upstream, user)).collect::<Vec<_>>(), homes, "all are away");
+    assert!(of(&urls[..1], None).home("github:1").is_none(), "there is nothing to choose");
 }
