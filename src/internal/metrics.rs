@@ -85,36 +85,39 @@ fn certificates(out: &mut DescriptorEncoder<'_>, facts: &[CertificateFact]) -> f
     gauges(out, "certificate_renewal_failures", FAILURES, "host", failures)
 }
 
-fn replicas(out: &mut DescriptorEncoder<'_>, facts: &[ReplicaFact]) -> fmt::Result {
-    by_replica(out, "replica_up", UP, MetricType::Gauge, facts, |fact| fact.ejected.is_none().into())?;
-    by_replica(out, "replica_requests_in_flight", OPEN, MetricType::Gauge, facts, |fact| fact.open)?;
-    by_replica(out, "replica_ejections", EJECTIONS, MetricType::Counter, facts, |fact| fact.ejections)?;
-    let failures = |fact: &ReplicaFact| fact.probe_failures;
-    by_replica(out, "replica_probe_failures", PROBES, MetricType::Counter, facts, failures)
-}
+/// A figure of a replica: its name, its help, and what it is.
+type Figure = (&'static str, &'static str, fn(&ReplicaFact) -> u64);
 
-/// One figure for each replica; nothing where there is none.
-fn by_replica(
-    out: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    kind: MetricType,
-    facts: &[ReplicaFact],
-    figure: impl Fn(&ReplicaFact) -> u64,
-) -> fmt::Result {
+/// Nothing where there is none.
+fn replicas(out: &mut DescriptorEncoder<'_>, facts: &[ReplicaFact]) -> fmt::Result {
+    const GAUGES: [Figure; 2] = [
+        ("replica_up", UP, |fact| fact.ejected.is_none().into()),
+        ("replica_requests_in_flight", OPEN, |fact| fact.open),
+    ];
+    const COUNTERS: [Figure; 2] = [
+        ("replica_ejections", EJECTIONS, |fact| fact.ejections),
+        ("replica_probe_failures", PROBES, |fact| fact.probe_failures),
+    ];
     if facts.is_empty() {
         return Ok(());
     }
-    let mut family = out.encode_descriptor(name, help, None, kind)?;
-    for fact in facts {
-        let labels = [("service", fact.service.as_str()), ("replica", fact.replica.as_str())];
-        let encoder = family.encode_family(&labels)?;
-        match kind {
-            MetricType::Counter => ConstCounter::new(figure(fact)).encode(encoder)?,
-            _ => ConstGauge::new(number(figure(fact))).encode(encoder)?,
+    for (name, help, figure) in GAUGES {
+        let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for fact in facts {
+            ConstGauge::new(number(figure(fact))).encode(family.encode_family(&labels(fact))?)?;
+        }
+    }
+    for (name, help, figure) in COUNTERS {
+        let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for fact in facts {
+            ConstCounter::new(figure(fact)).encode(family.encode_family(&labels(fact))?)?;
         }
     }
     Ok(())
+}
+
+fn labels(fact: &ReplicaFact) -> [(&'static str, &str); 2] {
+    [("service", &fact.service), ("replica", &fact.replica)]
 }
 
 /// One figure.
@@ -198,22 +201,6 @@ portcullis_certificate_expired{{host=\"c.example\"}} 0
 portcullis_certificate_renewal_failures{{host=\"a.example\"}} 0
 portcullis_certificate_renewal_failures{{host=\"b.example\"}} 0
 portcullis_certificate_renewal_failures{{host=\"c.example\"}} 3
-# HELP portcullis_replica_up Whether a replica gets new requests; 0 while it is ejected.
-# TYPE portcullis_replica_up gauge
-portcullis_replica_up{{service=\"todo\",replica=\"todo-1:3002\"}} 1
-portcullis_replica_up{{service=\"todo\",replica=\"todo-2\"}} 0
-# HELP portcullis_replica_requests_in_flight Requests that are open at a replica.
-# TYPE portcullis_replica_requests_in_flight gauge
-portcullis_replica_requests_in_flight{{service=\"todo\",replica=\"todo-1:3002\"}} 2
-portcullis_replica_requests_in_flight{{service=\"todo\",replica=\"todo-2\"}} 0
-# HELP portcullis_replica_ejections How often a replica was ejected.
-# TYPE portcullis_replica_ejections counter
-portcullis_replica_ejections_total{{service=\"todo\",replica=\"todo-1:3002\"}} 0
-portcullis_replica_ejections_total{{service=\"todo\",replica=\"todo-2\"}} 3
-# HELP portcullis_replica_probe_failures How many probes of a replica went wrong.
-# TYPE portcullis_replica_probe_failures counter
-portcullis_replica_probe_failures_total{{service=\"todo\",replica=\"todo-1:3002\"}} 0
-portcullis_replica_probe_failures_total{{service=\"todo\",replica=\"todo-2\"}} 7
 # HELP portcullis_requests_refused How many requests a limit has refused, by the reason in their access lines.
 # TYPE portcullis_requests_refused counter
 portcullis_requests_refused_total{{reason=\"body-too-large\"}} 2
@@ -226,6 +213,35 @@ portcullis_connections_refused_total{{reason=\"per-address\"}} 3
             env!("CARGO_PKG_VERSION")
         );
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn every_replica_has_its_figures() {
+        let why = Some("it cannot be reached");
+        let gone =
+            ReplicaFact { ejected: why, open: 0, ejections: 3, probe_failures: 7, ..replica("todo-2") };
+        let known = Known { replicas: vec![replica("todo-1:3002"), gone], ..Known::default() };
+        let told = Metrics::new(up(known)).text();
+        let expected = "\
+# HELP portcullis_replica_up Whether a replica gets new requests; 0 while it is ejected.
+# TYPE portcullis_replica_up gauge
+portcullis_replica_up{service=\"todo\",replica=\"todo-1:3002\"} 1
+portcullis_replica_up{service=\"todo\",replica=\"todo-2\"} 0
+# HELP portcullis_replica_requests_in_flight Requests that are open at a replica.
+# TYPE portcullis_replica_requests_in_flight gauge
+portcullis_replica_requests_in_flight{service=\"todo\",replica=\"todo-1:3002\"} 2
+portcullis_replica_requests_in_flight{service=\"todo\",replica=\"todo-2\"} 0
+# HELP portcullis_replica_ejections How often a replica was ejected.
+# TYPE portcullis_replica_ejections counter
+portcullis_replica_ejections_total{service=\"todo\",replica=\"todo-1:3002\"} 0
+portcullis_replica_ejections_total{service=\"todo\",replica=\"todo-2\"} 3
+# HELP portcullis_replica_probe_failures How many probes of a replica went wrong.
+# TYPE portcullis_replica_probe_failures counter
+portcullis_replica_probe_failures_total{service=\"todo\",replica=\"todo-1:3002\"} 0
+portcullis_replica_probe_failures_total{service=\"todo\",replica=\"todo-2\"} 7
+";
+        assert!(told.contains(expected), "{told}");
+        assert!(!Metrics::new(up(Known::default())).text().contains("replica"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::gateway::{Gateway, Service};
-use crate::upstream::{Learned, Prober};
+use crate::upstream::{Learned, Prober, Replica};
 
 /// How often it is looked whose time has come.
 const LOOK: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ fn due(services: &[Arc<Service>], asked: &HashMap<Name, Asked>) -> Vec<(Arc<Serv
         let upstream = &service.upstream;
         let is_due = |name: &Name| {
             let Some(asked) = asked.get(name) else { return true };
-            let is_ejected = upstream.replica(&name.1).is_some_and(|replica| replica.is_ejected());
+            let is_ejected = upstream.replica(&name.1).is_some_and(Replica::is_ejected);
             !asked.open && asked.at.elapsed() >= asked.learned.pause(upstream.probe(), is_ejected)
         };
         due.extend(names(service).filter(is_due).map(|name| (Arc::clone(service), name)));

@@ -160,7 +160,7 @@ impl Pool {
         unsent: &mut Unsent,
     ) -> Result<Answer<'u>, UpstreamError> {
         let turn = match bound {
-            Some(replica) => Some(upstream.bound(replica)),
+            Some(replica) => Some(Turn::bound(replica)),
             None => upstream.choose(Tried::default(), || self.chance()),
         };
         let turn = turn.ok_or_else(|| UpstreamError::Unreachable("there is no replica".into()))?;

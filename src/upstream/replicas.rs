@@ -114,11 +114,6 @@ impl Upstream {
         self.replicas.iter().filter_map(|replica| Some(replica.standing.as_ref()?.fact()))
     }
 
-    /// The replica for a request that is bound to one.
-    pub(super) fn bound<'u>(&self, replica: &'u Replica) -> Turn<'u> {
-        Turn { at: 0, replica, open: replica.open() }
-    }
-
     /// The replica for a request that may go to any but those it was `tried` on; `None` if there is none left.
     pub(super) fn choose(&self, tried: Tried, chance: impl FnOnce() -> u32) -> Option<Turn<'_>> {
         let at = match self.replicas.as_slice() {
@@ -218,7 +213,12 @@ impl Tried {
     }
 }
 
-impl Turn<'_> {
+impl<'u> Turn<'u> {
+    /// Of a request that is bound to this replica.
+    pub(super) fn bound(replica: &'u Replica) -> Self {
+        Self { at: 0, replica, open: replica.open() }
+    }
+
     /// What was tried when this one has failed.
     pub(super) const fn tried(&self, mut before: Tried) -> Tried {
         before.add(self.at);
