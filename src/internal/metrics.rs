@@ -168,11 +168,7 @@ mod tests {
     #[test]
     fn every_figure_has_its_help_its_type_and_its_value() {
         let certificates = vec![good("a.example"), expired("b.example"), failed(3, none("c.example"))];
-        let why = Some("it cannot be reached");
-        let gone =
-            ReplicaFact { ejected: why, open: 0, ejections: 3, probe_failures: 7, ..replica("todo-2") };
-        let replicas = vec![replica("todo-1:3002"), gone];
-        let known = Known { age: Some(Duration::from_secs(7)), certificates, replicas, ..Known::default() };
+        let known = Known { age: Some(Duration::from_secs(7)), certificates, ..Known::default() };
         let told = Metrics::new(up(known)).text();
         let expected = format!(
             "# HELP portcullis_build_info What runs here; always 1.
