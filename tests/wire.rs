@@ -15,6 +15,10 @@ mod certs;
 mod client;
 #[path = "wire/clients.rs"]
 mod clients;
+#[path = "wire/confusion.rs"]
+mod confusion;
+#[path = "wire/differential.rs"]
+mod differential;
 #[path = "wire/drain.rs"]
 mod drain;
 #[path = "wire/evicted.rs"]
@@ -31,6 +35,8 @@ mod limits;
 mod log;
 #[path = "wire/member.rs"]
 mod member;
+#[path = "wire/oracle.rs"]
+mod oracle;
 #[path = "wire/process.rs"]
 mod process;
 #[path = "wire/proxies.rs"]

@@ -51,3 +51,18 @@ pub(super) fn first_byte(raw: &Service, findings: &mut Findings) -> Option<Optio
     }
     Some(Some(time))
 }
+
+/// `sse_keep_alive`; `Some(None)` is `off`, `None` is refused.
+#[expect(clippy::option_option, reason = "refused, off, or a time")]
+pub(super) fn sse_keep_alive(raw: &Service, findings: &mut Findings) -> Option<Option<Duration>> {
+    let Some(given) = &raw.sse_keep_alive else { return Some(None) };
+    if given.value.as_deref() == Some("off") {
+        return Some(None);
+    }
+    let time = duration(Some(given), Duration::ZERO, findings)?;
+    if time.is_zero() {
+        findings.refuse(given.at, "`sse_keep_alive` is no time at all; write 15s, or off");
+        return None;
+    }
+    Some(Some(time))
+}

@@ -79,6 +79,7 @@ fn one(name: &str, given: &Given<Service>, common: Common<'_>, findings: &mut Fi
     let user_id = user_id(raw.user_id.as_ref(), findings);
     let origins = origins(raw.origins.as_ref(), findings);
     let limits = service_limits::check(raw, findings);
+    let sse_keep_alive = service_limits::sse_keep_alive(raw, findings);
     let (text, url) = url?;
     Some(Checked {
         at: given.at,
@@ -102,6 +103,7 @@ fn one(name: &str, given: &Given<Service>, common: Common<'_>, findings: &mut Fi
             forward_email: raw.forward_email.as_ref().is_some_and(|given| given.value == Some(true)),
             user_id: user_id?,
             origins,
+            sse_keep_alive: sse_keep_alive?,
             limits: limits?,
         },
     })

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::in_flight::Permit;
+use super::keep_alive::KeepAlive;
 use super::streams::{Cut, Cutter};
 use crate::upstream::ResponseBody;
 
@@ -30,6 +31,7 @@ pub trait Finish {
 pub struct Stream {
     source: ResponseBody,
     cutter: Option<Cutter>,
+    keep_alive: Option<Box<KeepAlive>>,
     permit: Option<Permit>,
     outcome: Outcome,
     bytes: u64,
@@ -48,7 +50,7 @@ enum Outcome {
 pub enum BodyError {
     /// The upstream broke off.
     #[error("the response was broken off")]
-    BrokeOff(#[source] hyper::Error),
+    BrokeOff(#[source] std::io::Error),
     /// The stream's grant was revoked.
     #[error("the stream's grant was revoked")]
     Revoked,
@@ -63,11 +65,20 @@ impl Body {
         Self::Stream(Stream {
             source,
             cutter,
+            keep_alive: None,
             permit: None,
             outcome: Outcome::Running,
             bytes: 0,
             finish: None,
         })
+    }
+
+    /// Writes comments into its pauses.
+    pub(super) fn kept_alive(mut self, keep_alive: Option<Box<KeepAlive>>) -> Self {
+        if let Self::Stream(stream) = &mut self {
+            stream.keep_alive = keep_alive;
+        }
+        self
     }
 
     /// Keeps its request open until the body has ended.
@@ -145,13 +156,29 @@ impl Stream {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, BodyError>> {
         match (Pin::new(&mut self.source).poll_frame(cx), &mut self.cutter) {
             (Poll::Ready(Some(Ok(frame))), cutter) => {
-                let cut = cutter.as_ref().and_then(Cutter::check);
-                Poll::Ready(cut.map_or(Ok(Some(frame)), |cut| Err(cut.into())))
+                if let Some(cut) = cutter.as_ref().and_then(Cutter::check) {
+                    return Poll::Ready(Err(cut.into()));
+                }
+                let frame = match &mut self.keep_alive {
+                    Some(keep_alive) => keep_alive.pass(frame),
+                    None => frame,
+                };
+                Poll::Ready(Ok(Some(frame)))
             }
             (Poll::Ready(Some(Err(error))), _) => Poll::Ready(Err(BodyError::BrokeOff(error))),
             (Poll::Ready(None), _) => Poll::Ready(Ok(None)),
-            (Poll::Pending, Some(cutter)) => cutter.poll(cx).map(|cut| Err(cut.into())),
-            (Poll::Pending, None) => Poll::Pending,
+            (Poll::Pending, Some(cutter)) => match cutter.poll(cx) {
+                Poll::Ready(cut) => Poll::Ready(Err(cut.into())),
+                Poll::Pending => self.poll_keep_alive(cx),
+            },
+            (Poll::Pending, None) => self.poll_keep_alive(cx),
+        }
+    }
+
+    fn poll_keep_alive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, BodyError>> {
+        match &mut self.keep_alive {
+            Some(keep_alive) => keep_alive.poll(cx).map(|comment| Ok(Some(comment))),
+            None => Poll::Pending,
         }
     }
 

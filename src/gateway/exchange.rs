@@ -10,10 +10,8 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use super::body::Finish;
 use super::cookies::Jar;
 use super::{Arrival, Body, Shared, Site, Worker, address, reply};
-use crate::host::{is_loopback_name, without_port};
 use crate::oauth::Use;
 use crate::pages::Problem;
-use crate::secret;
 use crate::telemetry::{AccessLine, Audit, Note, RequestId};
 use crate::time::Timestamp;
 
@@ -30,7 +28,8 @@ pub(super) struct Exchange<'a> {
     pub(super) address: IpAddr,
     /// In, out, upstream, and in every log line.
     pub(super) request_id: RequestId,
-    line: AccessLine,
+    /// `None` if nobody wants it.
+    line: Option<AccessLine>,
     started: Instant,
 }
 
@@ -43,10 +42,11 @@ impl<'a> Exchange<'a> {
         request: &Request<B>,
     ) -> Self {
         let address = address::client(&site.settings, arrival, request.headers());
-        let inbound = request.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
-        let request_id = RequestId::accept_or_make(inbound, secret::random());
-        let line =
-            AccessLine::begin(&request_id, request.method(), request.uri(), request.headers(), address);
+        let inbound = request.headers().get(X_REQUEST_ID).and_then(RequestId::accept);
+        let request_id = inbound.unwrap_or_else(|| worker.request_ids.make());
+        let line = AccessLine::is_wanted().then(|| {
+            AccessLine::begin(&request_id, request.method(), request.uri(), request.headers(), address)
+        });
         Self {
             site,
             shared,
@@ -101,25 +101,21 @@ impl<'a> Exchange<'a> {
 
     /// Adds the request id and sees to the access line: at once, or when the body has ended.
     pub(super) fn end(self, mut reply: Response<Body>) -> Response<Body> {
-        let note = reply.extensions_mut().remove::<Note>().unwrap_or_default();
-        let mut line = self.line;
-        line.answered(reply.status(), note);
-        if let Ok(id) = HeaderValue::from_str(self.request_id.as_str()) {
-            reply.headers_mut().insert(X_REQUEST_ID, id);
+        let headers = reply.headers_mut();
+        headers.insert(X_REQUEST_ID, self.request_id.value().clone());
+        if self.site.is_public_https {
+            headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
         }
-        if is_public_https(self.site) {
-            reply
-                .headers_mut()
-                .insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
-        }
+        let Some(mut line) = self.line else { return reply };
+        line.answered(reply.status(), reply.extensions_mut().remove::<Note>().unwrap_or_default());
         let line = Box::new(Line { line, started: self.started });
         reply.map(|body| body.on_end(line))
     }
-}
 
-/// X4. On a loopback name it would lock other servers of the same machine out of plain http.
-fn is_public_https(site: &Site) -> bool {
-    site.settings.issuer.starts_with("https://") && !is_loopback_name(without_port(&site.issuer_host))
+    /// What the access line is to say beside the request's head; nothing if nobody wants one.
+    pub(super) fn note(&self, note: impl FnOnce() -> Note) -> Note {
+        if self.line.is_some() { note() } else { Note::default() }
+    }
 }
 
 /// The access line, written when the answer's body has ended.

@@ -4,18 +4,20 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::{CONTENT_LOCATION, LOCATION};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use super::guard::Refusal;
-use super::headers::{self, Told, Unspeakable};
+use super::headers::{self, MCP_SESSION_ID, Told};
+use super::keep_alive::KeepAlive;
 use super::streams::{Cutter, Life};
-use super::{Body, Revocations, ServiceSettings, paths};
+use super::{Body, Revocations, ServiceSettings, caching, paths};
 use crate::mcp::{Era, SessionOwner, SessionSealer, UpstreamSession};
 use crate::telemetry::RequestRefusal;
 use crate::time::Timestamp;
-use crate::upstream::{Answer, BodyFault, Moment, Pool, Replica, RequestBody, UpstreamError};
-
-const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+use crate::upstream::{
+    Answer, BodyFault, Moment, Outgoing, Pool, Replica, RequestBody, Unspeakable, UpstreamError,
+};
 
 /// A request that may go to its service, and what its way there needs.
 pub(super) struct Forwarding<'a> {
@@ -71,6 +73,7 @@ impl ForwardError {
             Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Upstream(UpstreamError::Body(BodyFault::TooLarge(_))) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Upstream(UpstreamError::Body(BodyFault::TooSlow)) => StatusCode::REQUEST_TIMEOUT,
+            Self::Upstream(UpstreamError::Body(BodyFault::Unreadable)) => StatusCode::BAD_REQUEST,
             Self::Upstream(UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -108,7 +111,11 @@ impl ForwardError {
             Self::Upstream(UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout) => {
                 Some(RequestRefusal::UpstreamSlow)
             }
-            Self::Upstream(UpstreamError::Unreachable(_) | UpstreamError::BrokeOff(_))
+            Self::Upstream(
+                UpstreamError::Unreachable(_)
+                | UpstreamError::BrokeOff(_)
+                | UpstreamError::Body(BodyFault::Unreadable),
+            )
             | Self::UpstreamAuth(_)
             | Self::Upgrade
             | Self::Refused(_)
@@ -136,9 +143,8 @@ pub(super) async fn forward(
     request: Request<RequestBody>,
 ) -> Result<Response<Body>, ForwardError> {
     let cutter = way.cutter(life(request.method(), request.headers()));
-    let (request, bound) = way.outward(request)?;
-    let requested = request.uri().clone();
-    let answer = match way.pool.send(&way.told.service.upstream, bound.replica(), request).await {
+    let (outgoing, requested, bound) = way.outward(request)?;
+    let answer = match way.pool.send(&way.told.service.upstream, bound.replica(), outgoing).await {
         Ok(answer) => answer,
         Err(error) => return Err(no_answer(error, bound, Moment::now())),
     };
@@ -174,10 +180,14 @@ fn no_answer(error: UpstreamError, bound: Bound<'_>, now: Moment) -> ForwardErro
     }
 }
 
-/// A GET stream and `subscriptions/listen` have no end of their own. The header is believed: who leaves it out is
-/// refused by the server (S26-http:582), and a token's holder may hold a stream either way.
+/// A GET stream and `subscriptions/listen` have no end of their own. This is all that is decided by an `Mcp-*` header, and only
+/// where the version is one whose servers compare it with the body and refuse what differs (P10, S26-http:582,643-647): in an
+/// older one it would let a tool call take a stream's place, of which a user may have more.
 pub(super) fn life(method: &Method, headers: &HeaderMap) -> Life {
-    let listens = headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen");
+    let mut methods = headers.get_all("mcp-method").iter();
+    let listens = methods.next().is_some_and(|method| method == "subscriptions/listen")
+        && methods.next().is_none()
+        && matches!(Era::of(headers), Era::Modern);
     if method == Method::GET || listens { Life::Token } else { Life::Answer }
 }
 
@@ -199,22 +209,25 @@ impl<'a> Forwarding<'a> {
         Some(Cutter::new(claims, life, self.revocations, self.now))
     }
 
-    /// The request as the upstream is to see it, and where it must go.
+    /// The request as the upstream is to see it, its path there, and where it must go.
     fn outward(
         &self,
         request: Request<RequestBody>,
-    ) -> Result<(Request<RequestBody>, Bound<'a>), ForwardError> {
-        let (mut parts, body) = request.into_parts();
+    ) -> Result<(Outgoing, PathAndQuery, Bound<'a>), ForwardError> {
+        let (parts, body) = request.into_parts();
         let body = body.bounded(self.settings().limits.body, self.body_pause);
         body.check_length().map_err(UpstreamError::Body)?;
-        let home = self.home(parts.uri.path());
-        parts.uri = self.uri(&parts.uri)?;
-        headers::clean_request(&mut parts.headers);
-        let session = self.open_session(&mut parts.headers)?;
-        let bound = session.map(Bound::Session).or(home.map(Bound::User)).unwrap_or(Bound::Nobody);
-        self.told.write(&mut parts.headers)?;
-        parts.extensions.clear();
-        Ok((Request::from_parts(parts, body), bound))
+        let target = self.target(&parts.uri)?;
+        let mut bound = self.home(parts.uri.path()).map_or(Bound::Nobody, Bound::User);
+        let session = self.open_session(&parts.headers)?;
+        let mut outgoing = Outgoing::new(parts.method, target.clone(), body);
+        headers::pass_request(&parts.headers, |name, value| outgoing.add(name, value));
+        if let Some((id, replica)) = session {
+            outgoing.add(&MCP_SESSION_ID, &id);
+            bound = replica.map_or(bound, Bound::Session);
+        }
+        self.told.write(&mut outgoing)?;
+        Ok((outgoing, target, bound))
     }
 
     /// The replica of all requests of this user to a further path: those are of the old SSE transport, whose sessions stand in its
@@ -230,20 +243,24 @@ impl<'a> Forwarding<'a> {
         }
     }
 
-    fn uri(&self, public: &Uri) -> Result<Uri, ForwardError> {
-        let path = paths::to_upstream(self.told.service, public.path()).ok_or(ForwardError::Path)?;
+    fn target(&self, public: &Uri) -> Result<PathAndQuery, ForwardError> {
+        let service = self.told.service;
+        if public.query().is_none() && public.path() == service.settings.url.path() {
+            return Ok(service.target.clone());
+        }
+        let path = paths::to_upstream(&service.settings, public.path()).ok_or(ForwardError::Path)?;
         let target = match public.query() {
             Some(query) => format!("{path}?{query}"),
             None => path,
         };
-        Uri::try_from(target).map_err(|_| ForwardError::Path)
+        PathAndQuery::try_from(target).map_err(|_| ForwardError::Path)
     }
 
     /// The answer as the client is to see it. A 3xx passes, with its `Location` made public; nothing is followed.
     fn homeward(
         &self,
         answer: Answer<'_>,
-        requested: &Uri,
+        requested: &PathAndQuery,
         cutter: Option<Cutter>,
     ) -> Result<Response<Body>, ForwardError> {
         let Answer { response, replica } = answer;
@@ -259,20 +276,24 @@ impl<'a> Forwarding<'a> {
             return Err(ForwardError::Refused(cut.into()));
         }
         headers::clean_response(&mut parts.headers);
+        if self.told.admission.claims().is_some() {
+            caching::keep_private(&mut parts.headers);
+        }
         self.seal_session(&mut parts.headers, replica);
         for name in [LOCATION, CONTENT_LOCATION] {
             self.publish(&mut parts.headers, name, requested);
         }
         parts.extensions.clear();
-        Ok(Response::from_parts(parts, Body::stream(body, cutter)))
+        let keep_alive = KeepAlive::of(self.settings().sse_keep_alive, &parts);
+        Ok(Response::from_parts(parts, Body::stream(body, cutter).kept_alive(keep_alive)))
     }
 
     /// Rewrites a URL on the upstream's origin; leaves another server's alone.
-    fn publish(&self, headers: &mut HeaderMap, name: HeaderName, requested: &Uri) {
+    fn publish(&self, headers: &mut HeaderMap, name: HeaderName, requested: &PathAndQuery) {
         let public = headers
             .get(&name)
             .and_then(|location| location.to_str().ok())
-            .and_then(|location| paths::to_public(self.told.service, &requested.to_string(), location))
+            .and_then(|location| paths::to_public(self.told.service, requested.as_str(), location))
             .and_then(|location| HeaderValue::try_from(location).ok());
         if let Some(public) = public {
             headers.insert(name, public);
@@ -284,10 +305,14 @@ impl<'a> Forwarding<'a> {
         SessionOwner { service: &self.settings().name, subject }
     }
 
-    /// Replaces our session id by the upstream's own, and finds the replica that it lives on. One that does not open is a session
-    /// that has ended, and so is one whose replica is configured no more; but a request of the era without sessions is not
-    /// answered 404, which would send its client back to the old era (P9): there the header means nothing, and is left out.
-    fn open_session(&self, headers: &mut HeaderMap) -> Result<Option<&'a Replica>, ForwardError> {
+    /// The upstream's own session id for ours, and the replica that it lives on, to which a request of its era must go. One that does
+    /// not open is a session that has ended, and so is one whose replica is configured no more; but a request of the era without
+    /// sessions is not answered 404, which would send its client back to the old era (P9): there the header means nothing, and
+    /// is left out.
+    fn open_session(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<(HeaderValue, Option<&'a Replica>)>, ForwardError> {
         let mut ids = headers.get_all(MCP_SESSION_ID).iter();
         let (Some(id), more) = (ids.next(), ids.next()) else { return Ok(None) };
         let opened = match (id.to_str(), more) {
@@ -299,14 +324,9 @@ impl<'a> Forwarding<'a> {
             Some((HeaderValue::try_from(session.id).ok()?, replica))
         });
         match (found, Era::of(headers)) {
-            (Some((id, replica)), era) => {
-                headers.insert(MCP_SESSION_ID, id);
-                Ok((era == Era::Legacy).then_some(replica))
-            }
-            (None, Era::Modern) => {
-                headers.remove(MCP_SESSION_ID);
-                Ok(None)
-            }
+            (Some((id, replica)), Era::Legacy) => Ok(Some((id, Some(replica)))),
+            (Some((id, _)), Era::Modern) => Ok(Some((id, None))),
+            (None, Era::Modern) => Ok(None),
             (None, Era::Legacy) => Err(ForwardError::Session),
         }
     }

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::guard::Admission;
 use super::{Service, UserIdForm};
+use crate::upstream::{Outgoing, Unspeakable};
 
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_USER_NAME: HeaderName = HeaderName::from_static("x-user-name");
@@ -15,46 +16,54 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// How many headers an answer gets on its way.
+const ADDED_TO_ANSWERS: usize = 8;
 
 /// What the upstream is told of a request's origin, in place of what the client says.
 pub(super) struct Told<'a> {
     pub(super) service: &'a Service,
     pub(super) admission: &'a Admission,
     pub(super) client: IpAddr,
-    pub(super) request_id: &'a str,
+    pub(super) request_id: &'a HeaderValue,
 }
 
-/// A value that cannot stand in a header: a user id with control characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unspeakable;
-
-/// Takes everything out of a request that is for us, for this hop, or a claim about who is asking.
-pub(super) fn clean_request(headers: &mut HeaderMap) {
-    remove(headers, |name| is_hop_by_hop(name) || is_claim(name) || is_alias(name));
+/// Hands on what of a request's headers may go to the upstream: nothing that is for us, for this hop (also what `Connection`
+/// names, RFC 9110 §7.6.1), or a claim about who is asking.
+pub(super) fn pass_request<'h>(
+    headers: &'h HeaderMap,
+    mut pass: impl FnMut(&'h HeaderName, &'h HeaderValue),
+) {
+    let is_named = is_named_by_connection(headers);
+    for (name, value) in headers {
+        let text = name.as_str();
+        let unwanted = is_hop_by_hop(text) || is_ours(text) || is_claim(text) || is_alias(text);
+        if !unwanted && !is_named(name) {
+            pass(name, value);
+        }
+    }
 }
 
 /// Takes everything out of an answer that is for this hop, or would act on our origin; and tells browsers not to act
 /// on the rest.
 pub(super) fn clean_response(headers: &mut HeaderMap) {
     remove(headers, |name| is_hop_by_hop(name) || acts_on_our_origin(name));
+    headers.reserve(ADDED_TO_ANSWERS);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
 }
 
 impl Told<'_> {
-    /// Writes our word about the request into cleaned headers (P2).
+    /// Writes our word about the request, in place of what was not handed on (P2).
     ///
     /// # Errors
     /// [`Unspeakable`]: a request is rather not forwarded than without its user.
-    pub(super) fn write(&self, headers: &mut HeaderMap) -> Result<(), Unspeakable> {
-        headers.insert(X_REQUEST_ID, value(self.request_id)?);
-        headers.insert(X_FORWARDED_FOR, value(&self.client.to_string())?);
-        headers.insert(X_FORWARDED_PROTO, self.service.scheme.clone());
-        headers.insert(X_FORWARDED_HOST, self.service.host.clone());
-        self.write_user(headers)
-    }
-
-    fn write_user(&self, headers: &mut HeaderMap) -> Result<(), Unspeakable> {
+    pub(super) fn write(&self, outgoing: &mut Outgoing) -> Result<(), Unspeakable> {
+        outgoing.add(&X_REQUEST_ID, self.request_id);
+        outgoing.add_address(&X_FORWARDED_FOR, self.client);
+        outgoing.add(&X_FORWARDED_PROTO, &self.service.scheme);
+        outgoing.add(&X_FORWARDED_HOST, &self.service.host);
         let Some(claims) = self.admission.claims() else { return Ok(()) };
         let settings = &self.service.settings;
         let id = match settings.user_id {
@@ -64,39 +73,48 @@ impl Told<'_> {
             UserIdForm::Numeric => Some(claims.subject.bare()),
         };
         if let Some(id) = id {
-            headers.insert(X_USER_ID, value(id)?);
+            outgoing.add_text(&X_USER_ID, id)?;
         }
-        headers.insert(X_USER_NAME, value(&claims.login)?);
+        outgoing.add_text(&X_USER_NAME, &claims.login)?;
         if let (true, Some(email)) = (settings.forward_email, &claims.email) {
-            headers.insert(X_USER_EMAIL, value(email)?);
+            outgoing.add_text(&X_USER_EMAIL, email)?;
         }
         Ok(())
     }
 }
 
-/// Names may be UTF-8, control characters not.
-fn value(text: &str) -> Result<HeaderValue, Unspeakable> {
-    HeaderValue::from_bytes(text.as_bytes()).map_err(|_| Unspeakable)
-}
-
 /// Removes what is unwanted, and what `Connection` names (RFC 9110 §7.6.1).
 fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect();
-    let doomed: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
-    for name in named.iter().chain(&doomed) {
+    let doomed: Vec<HeaderName> = {
+        let is_named = is_named_by_connection(headers);
+        headers.keys().filter(|name| unwanted(name.as_str()) || is_named(name)).cloned().collect()
+    };
+    for name in &doomed {
         headers.remove(name);
+    }
+}
+
+/// Whether `Connection` names a header.
+fn is_named_by_connection(headers: &HeaderMap) -> impl Fn(&HeaderName) -> bool {
+    let lines = headers.get_all(CONNECTION);
+    let none = lines.iter().next().is_none();
+    move |header| {
+        let mut named = lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+        !none && named.any(|one| one.trim_ascii().eq_ignore_ascii_case(header.as_str().as_bytes()))
     }
 }
 
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
-        "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "expect"
+        "connection"
+            | "keep-alive"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+            | "expect"
     ) || name.starts_with("proxy-")
 }
 
@@ -141,7 +159,10 @@ fn is_foreign_claim(name: &str) -> bool {
         "x-original-",
         "x-client-cert",
     ];
-    NAMES.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family))
+    // Most headers are told by two letters to be none of these.
+    let may_be =
+        matches!(name.as_bytes(), [b'x', b'-', ..] | [b'c', b'f', ..] | [b'r', b'e', ..] | [b't', ..]);
+    may_be && (NAMES.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family)))
 }
 
 /// Another spelling of a header that we write or remove: CGI and WSGI servers do not tell an underscore, and some no
@@ -152,9 +173,12 @@ fn is_alias(name: &str) -> bool {
         return false;
     }
     let name = name.replace(odd, "-");
-    is_hop_by_hop(&name)
-        || is_claim(&name)
-        || matches!(name.as_str(), "mcp-session-id" | "host" | "content-length")
+    is_hop_by_hop(&name) || is_ours(&name) || is_claim(&name)
+}
+
+/// What is written anew for the upstream.
+fn is_ours(name: &str) -> bool {
+    matches!(name, "mcp-session-id" | "host" | "content-length")
 }
 
 fn acts_on_our_origin(name: &str) -> bool {

@@ -73,12 +73,12 @@ async fn guarded(
         Err(refusal) => return refuse(exchange, service, &refusal, &request),
     };
     confirm(exchange, &admission);
-    let note = Note {
+    let note = exchange.note(|| Note {
         service: Some(service.settings.name.clone()),
         subject: admission.claims().map(|claims| claims.subject.to_string()),
         client: admission.claims().map(|claims| claims.client.to_string()),
         reason: None,
-    };
+    });
     let permit = match open(exchange, service, &admission, &request) {
         Ok(permit) => permit,
         Err(full) => {
@@ -92,7 +92,7 @@ async fn guarded(
         service,
         admission: &admission,
         client: exchange.address,
-        request_id: exchange.request_id.as_str(),
+        request_id: exchange.request_id.value(),
     };
     let way = Forwarding {
         told,
@@ -106,7 +106,10 @@ async fn guarded(
         Box::pin(keys::reload(exchange.shared, RingKind::Session)).await;
     }
     match forward(&way, request).await {
-        Ok(answer) => noted(answer.map(|body| body.holding(permit)), note),
+        Ok(answer) => {
+            let answer = answer.map(|body| body.holding(permit));
+            if note == Note::default() { answer } else { noted(answer, note) }
+        }
         Err(ForwardError::Refused(refusal)) => noted(challenge(service, &refusal), note),
         Err(error) => noted(failed(exchange, service, &error), Note { reason: error.finding(), ..note }),
     }

@@ -5,6 +5,7 @@ mod address;
 mod authorize;
 mod bearer;
 mod body;
+mod caching;
 mod callback;
 mod client_auth;
 mod client_configuration;
@@ -26,6 +27,7 @@ mod headers;
 mod home;
 mod in_flight;
 mod introspection;
+mod keep_alive;
 mod key_rings;
 mod keys;
 mod limits;
@@ -60,8 +62,9 @@ use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::mcp::SessionSealer;
 use crate::seal::Sealer;
+use crate::secret;
 use crate::store::Store;
-use crate::telemetry::{Note, Refusals};
+use crate::telemetry::{Note, Refusals, RequestIds};
 use crate::token::{RefreshKeys, SigningKeys, TokenCache};
 use crate::upstream::{self, RequestBody};
 
@@ -128,6 +131,8 @@ pub struct Worker {
     pub pool: upstream::Pool,
     /// Tokens this worker has verified.
     pub tokens: TokenCache,
+    /// Names its requests.
+    pub request_ids: RequestIds,
 }
 
 /// Verified tokens that a worker remembers: about 1 KB each.
@@ -137,7 +142,11 @@ impl Worker {
     /// A worker without connections that has seen no token yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { pool: upstream::Pool::new(), tokens: TokenCache::new(REMEMBERED_TOKENS) }
+        Self {
+            pool: upstream::Pool::new(),
+            tokens: TokenCache::new(REMEMBERED_TOKENS),
+            request_ids: RequestIds::new(secret::random()),
+        }
     }
 }
 
@@ -303,6 +312,11 @@ fn follow<'a>(exchange: &'a Exchange<'a>, route: Route<'a>, request: Request<Req
 
 fn refuse_target(site: &Site, error: &TargetError) -> Response<Body> {
     let (status, code, text) = match error {
+        TargetError::Trace => {
+            let answer = reply::not_allowed("GET, HEAD, POST, DELETE, OPTIONS");
+            return noted(answer, Note { reason: Some("invalid_request"), ..Note::default() });
+        }
+        TargetError::Coding => (StatusCode::NOT_IMPLEMENTED, "invalid_request", error.to_string()),
         TargetError::Host | TargetError::Form | TargetError::Path => {
             (StatusCode::BAD_REQUEST, "invalid_request", error.to_string())
         }

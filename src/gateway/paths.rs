@@ -2,12 +2,11 @@
 
 use url::{Position, Url};
 
-use super::Service;
+use super::{Service, ServiceSettings};
 
 /// The upstream's path for a public one: the upstream's own path takes the place of the service's, if it has one; a
 /// further path of the service (`/sse`) goes unchanged. `None` if the path is not the service's.
-pub(super) fn to_upstream(service: &Service, path: &str) -> Option<String> {
-    let settings = &service.settings;
+pub(super) fn to_upstream(settings: &ServiceSettings, path: &str) -> Option<String> {
     let public = settings.url.path();
     let upstream = settings.upstream.path();
     let further =
@@ -99,7 +98,7 @@ mod tests {
             ("https://a.example/mcp", "http://up:3000/mcp", "/other", None),
             ("https://a.example/mcp", "http://up:3000/mcp", "/", None),
         ] {
-            let mapped = to_upstream(&service(public, upstream, &[]), path);
+            let mapped = to_upstream(&service(public, upstream, &[]).settings, path);
             assert_eq!(mapped.as_deref(), expected, "{path} of {public} at {upstream}");
         }
     }
@@ -107,17 +106,17 @@ mod tests {
     #[test]
     fn a_further_path_goes_unchanged() {
         let sse = service("https://a.example/mcp", "http://up:3000/inner", &["/sse", "/messages"]);
-        assert_eq!(to_upstream(&sse, "/sse").as_deref(), Some("/sse"));
-        assert_eq!(to_upstream(&sse, "/messages/1").as_deref(), Some("/messages/1"));
-        assert_eq!(to_upstream(&sse, "/mcp/sse").as_deref(), Some("/inner/sse"));
-        assert_eq!(to_upstream(&sse, "/ssex"), None);
+        assert_eq!(to_upstream(&sse.settings, "/sse").as_deref(), Some("/sse"));
+        assert_eq!(to_upstream(&sse.settings, "/messages/1").as_deref(), Some("/messages/1"));
+        assert_eq!(to_upstream(&sse.settings, "/mcp/sse").as_deref(), Some("/inner/sse"));
+        assert_eq!(to_upstream(&sse.settings, "/ssex"), None);
         for (path, further) in [("/sse", true), ("/messages/1", true), ("/mcp", false), ("/mcp/sse", false)] {
             assert_eq!(is_further(&sse, path), further, "{path}");
         }
         let root = service("https://a.example/", "http://up:3000/inner", &["/sse"]);
         assert!(is_further(&root, "/sse") && !is_further(&root, "/x"));
-        assert_eq!(to_upstream(&root, "/sse").as_deref(), Some("/sse"), "the longer path wins");
-        assert_eq!(to_upstream(&root, "/x").as_deref(), Some("/inner/x"));
+        assert_eq!(to_upstream(&root.settings, "/sse").as_deref(), Some("/sse"), "the longer path wins");
+        assert_eq!(to_upstream(&root.settings, "/x").as_deref(), Some("/inner/x"));
     }
 
     #[test]

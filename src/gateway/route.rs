@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::header::TRANSFER_ENCODING;
 use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 
 use super::connections::Action;
@@ -64,6 +66,14 @@ pub(super) enum TargetError {
     /// `..`, `//`, encoded slashes and the like.
     #[error("the path must be plain: no empty or dot segments, no encoded slashes")]
     Path,
+    /// `TRACE`, whose answer repeats a request as a server behind got it: with what only that may know of the user (RFC 9110
+    /// §9.3.8).
+    #[error("TRACE is not answered")]
+    Trace,
+    /// A transfer coding other than `chunked` alone: the server behind would get a coded body and not know of it (RFC 9112
+    /// §6.1).
+    #[error("the only transfer coding understood is chunked, once")]
+    Coding,
     /// A host that is none of ours (P15).
     #[error("this gateway does not serve the host {0}")]
     UnknownHost(String),
@@ -89,13 +99,24 @@ pub(super) fn target<'a>(
     server_name: Option<&str>,
 ) -> Result<Target<'a>, TargetError> {
     let named = named_host(parts)?;
+    // Methods are case-sensitive, and some servers do not know.
+    if parts.method.as_str().eq_ignore_ascii_case("TRACE") {
+        return Err(TargetError::Trace);
+    }
+    if !is_coding_plain(parts) {
+        return Err(TargetError::Coding);
+    }
     if !is_plain(parts.uri.path()) {
         return Err(TargetError::Path);
     }
-    if server_name.is_some_and(|name| !name.eq_ignore_ascii_case(without_port(&named))) {
+    if server_name.is_some_and(|name| !name.eq_ignore_ascii_case(without_port(named))) {
         return Err(TargetError::Misdirected);
     }
-    let (host_name, host) = site.host(&named).ok_or(TargetError::UnknownHost(named))?;
+    let unknown = || match Authority::try_from(named) {
+        Ok(_) => TargetError::UnknownHost(named.to_owned()),
+        Err(_) => TargetError::Host,
+    };
+    let (host_name, host) = site.host(named).ok_or_else(unknown)?;
     Ok(Target { host_name, host })
 }
 
@@ -103,7 +124,7 @@ pub(super) fn target<'a>(
 pub(super) fn route<'a>(site: &'a Site, target: &Target<'a>, parts: &Parts) -> Route<'a> {
     let path = parts.uri.path();
     let host = target.host;
-    if path.split('/').any(|segment| percent_decode_str(segment).eq(b".well-known".iter().copied())) {
+    if names_well_known(path) {
         return well_known(host, path);
     }
     let at_issuer = target.host_name == site.issuer_host;
@@ -131,6 +152,12 @@ pub(super) fn route<'a>(site: &'a Site, target: &Target<'a>, parts: &Parts) -> R
     host.service_at(path).map_or(Route::Nothing(host), Route::Service)
 }
 
+/// Whether a segment is `.well-known`, however it is written.
+fn names_well_known(path: &str) -> bool {
+    let decoded = |segment| percent_decode_str(segment).eq(b".well-known".iter().copied());
+    path.contains(['.', '%']) && path.split('/').any(decoded)
+}
+
 fn well_known<'a>(host: &'a Host, path: &str) -> Route<'a> {
     const SERVER: &str = "/.well-known/oauth-authorization-server";
     match path.strip_prefix(SERVER) {
@@ -142,7 +169,7 @@ fn well_known<'a>(host: &'a Host, path: &str) -> Route<'a> {
 }
 
 /// The one host a request names (RFC 9112 §3.2, RFC 9113 §8.3.1).
-fn named_host(parts: &Parts) -> Result<String, TargetError> {
+fn named_host(parts: &Parts) -> Result<&str, TargetError> {
     let mut hosts = parts.headers.get_all(http::header::HOST).iter();
     let (host, more) = (hosts.next(), hosts.next());
     if more.is_some() {
@@ -150,16 +177,24 @@ fn named_host(parts: &Parts) -> Result<String, TargetError> {
     }
     let host = host.map(|host| host.to_str().map_err(|_| TargetError::Host)).transpose()?;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    if parts.method == Method::CONNECT || (authority.is_some() && parts.version < http::Version::HTTP_2) {
+    let is_http2 = parts.version >= http::Version::HTTP_2;
+    let is_web = matches!(parts.uri.scheme_str(), None | Some("http" | "https"));
+    if parts.method.as_str().eq_ignore_ascii_case("CONNECT") || (authority.is_some() && !is_http2) || !is_web
+    {
         return Err(TargetError::Form);
     }
     match (authority, host) {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => Err(TargetError::Host),
-        (Some(named), _) | (None, Some(named)) if !named.is_empty() && !named.contains('@') => {
-            Ok(named.to_owned())
-        }
+        (Some(named), _) | (None, Some(named)) if !named.is_empty() && !named.contains('@') => Ok(named),
         (Some(_) | None, _) => Err(TargetError::Host),
     }
+}
+
+/// Whether the body has no transfer coding but `chunked`, which hyper has taken off.
+fn is_coding_plain(parts: &Parts) -> bool {
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    codings.next().is_none_or(is_chunked) && codings.next().is_none()
 }
 
 /// Whether every reader of `path` sees the same segments in it.
@@ -172,11 +207,20 @@ fn is_plain(path: &str) -> bool {
 /// The same of a path with escapes, dots or the like in it.
 fn has_plain_segments(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
-    let hidden = ["//", "\\", "%2e", "%2f", "%5c", "%00"].iter().any(|part| lower.contains(part));
+    let hidden = ["//", "\\", "%2e", "%2f", "%5c", "%7f"].iter().any(|part| lower.contains(part));
     // Servers of the Java world read `..;x` as `..` (a parameter of the segment).
     let lower = lower.replace("%3b", ";");
     let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
-    !hidden && !lower.split('/').any(dots)
+    !hidden && are_escapes_plain(&lower) && !lower.split('/').any(dots)
+}
+
+/// Whether every `%` begins an escape that is whole, and is none of a control character: what decodes it leniently, or writes
+/// it into a line of its own, would see another path.
+fn are_escapes_plain(lower: &str) -> bool {
+    lower.split('%').skip(1).all(|escape| {
+        let [high, low, ..] = escape.as_bytes() else { return false };
+        (b'2'..=b'f').contains(high) && high.is_ascii_hexdigit() && low.is_ascii_hexdigit()
+    })
 }
 
 #[cfg(test)]
@@ -207,6 +251,13 @@ mod tests {
             "/a%5cb",
             "/a\\b",
             "/a%00",
+            "/a%0d%0aX-A:%20b",
+            "/a%1F",
+            "/a%7F",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a%u002e%u002e",
         ] {
             assert!(!is_plain(odd), "{odd}");
         }

@@ -1,11 +1,13 @@
 //! A service: one MCP server as the public sees it, and where it really is.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::HeaderValue;
+use http::uri::PathAndQuery;
 use url::{Position, Url};
 
-use super::ServiceLimits;
+use super::{ServiceLimits, paths};
 use crate::oauth::{Hierarchy, ProtectedResourceMetadata, Resource, Scopes, Subject};
 use crate::policy::AccessRules;
 use crate::token::Claims;
@@ -40,6 +42,8 @@ pub struct ServiceSettings {
     pub user_id: UserIdForm,
     /// Further origins whose browsers may call it.
     pub origins: Vec<String>,
+    /// After how long a pause a comment is written into an event stream; `None` is never.
+    pub sse_keep_alive: Option<Duration>,
     /// How much may be sent to it, and be open at it.
     pub limits: ServiceLimits,
 }
@@ -67,6 +71,8 @@ pub struct Service {
     pub access: String,
     /// The URL of its protected resource metadata (D20).
     pub metadata_url: String,
+    /// The upstream's path for a request to exactly the service's URL, which most are.
+    pub(super) target: PathAndQuery,
     /// `X-Forwarded-Proto` for the upstream.
     pub(super) scheme: HeaderValue,
     /// `X-Forwarded-Host` for the upstream: `host[:port]`.
@@ -80,8 +86,10 @@ impl Service {
     pub(super) fn new(settings: ServiceSettings) -> Self {
         let origin = settings.url.origin().ascii_serialization();
         let spoken = |part: &str| HeaderValue::from_str(part).expect("a URL is visible ASCII");
+        let target = paths::to_upstream(&settings, settings.url.path()).unwrap_or_default();
         Self {
             upstream: Upstream::new(&settings.name, &settings.upstream, None),
+            target: PathAndQuery::try_from(target).expect("a URL's path is one"),
             access: settings.access.fingerprint(),
             metadata_url: format!("{origin}{}", ProtectedResourceMetadata::path(&settings.resource)),
             origin,

@@ -11,7 +11,7 @@ use url::{Position, Url};
 
 use super::configured::Configured;
 use super::{ClientSettings, Limits, Service, ServiceSettings};
-use crate::host::without_port;
+use crate::host::{is_loopback_name, without_port};
 use crate::identity::Asked;
 use crate::oauth::{
     AuthorizationServerMetadata, DocumentRules, ProtectedResourceMetadata, RedirectPolicy, Resource, Scopes,
@@ -58,6 +58,8 @@ pub struct Site {
     pub settings: Settings,
     /// `host[:port]` of the issuer.
     pub(super) issuer_host: String,
+    /// X4. Not on a loopback name: browsers would be locked out of plain http at other servers of the same machine.
+    pub(super) is_public_https: bool,
     /// The canonical URLs of all services that need a token.
     pub(super) resources: Vec<Resource>,
     /// The clients of the configuration.
@@ -125,6 +127,8 @@ impl Site {
         let mut site = Self {
             configured,
             issuer_host: authority(&issuer).to_owned(),
+            is_public_https: issuer.scheme() == "https"
+                && !is_loopback_name(without_port(authority(&issuer))),
             server_metadata: json(&metadata),
             logins: settings
                 .services
@@ -158,9 +162,17 @@ impl Site {
 
     /// The host a request names in `Host` or `:authority`, with its default port or without.
     pub(super) fn host(&self, named: &str) -> Option<(&str, &Host)> {
-        let named = named.to_ascii_lowercase();
+        let lower;
+        let named = if named.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            lower = named.to_ascii_lowercase();
+            &lower
+        } else {
+            named
+        };
         let bare = named.strip_suffix(":443").or_else(|| named.strip_suffix(":80"));
-        let found = self.hosts.get_key_value(&named).or_else(|| self.hosts.get_key_value(bare?));
+        // With two ports it is no host.
+        let bare = bare.filter(|bare| without_port(bare) == *bare);
+        let found = self.hosts.get_key_value(named).or_else(|| self.hosts.get_key_value(bare?));
         found.map(|(name, host)| (name.as_str(), host))
     }
 

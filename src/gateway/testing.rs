@@ -41,6 +41,7 @@ pub(super) fn service() -> Service {
         forward_email: false,
         user_id: UserIdForm::Subject,
         origins: Vec::new(),
+        sse_keep_alive: None,
         limits: ServiceLimits::default(),
     };
     Service { access: "rules-1".into(), ..Service::new(settings) }

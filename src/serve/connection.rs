@@ -146,14 +146,12 @@ where
             None => None,
         };
         let open = this.open.take();
-        Poll::Ready(Ok(match answer {
-            Some(answer) => answer.map(|body| Counted::new(body, open)),
-            None => {
-                let mut refused = Response::new(Counted::nothing(open));
-                *refused.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                refused
-            }
-        }))
+        if let Some(answer) = answer {
+            return Poll::Ready(Ok(answer.map(|body| Counted::new(body, open))));
+        }
+        let mut refused = Response::new(Counted::nothing(open));
+        *refused.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Poll::Ready(Ok(refused))
     }
 }
 
@@ -212,3 +210,6 @@ fn log(ended: hyper::Result<()>) {
         tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke off");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,46 +1,12 @@
-//! One request: its id, and the one line about it.
+//! The one line about a request.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::HOST;
 use http::{HeaderMap, Method, StatusCode, Uri};
 
-use super::redact;
-use crate::secret;
-
-/// The name of a request: in, out, upstream, in every log line and on every error page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(String);
-
-impl RequestId {
-    /// The caller's own id if it is harmless: 1 to 64 characters of `[A-Za-z0-9._-]`. Else one made of `random`.
-    #[must_use]
-    pub fn accept_or_make(inbound: Option<&str>, random: [u8; 16]) -> Self {
-        match inbound {
-            Some(id) if is_harmless(id) => Self(id.to_owned()),
-            Some(_) | None => Self(secret::to_base64url(&random)),
-        }
-    }
-
-    /// As text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-fn is_harmless(id: &str) -> bool {
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=64).contains(&id.len()) && id.bytes().all(harmless)
-}
+use super::{RequestId, redact};
 
 /// What is logged of one request: begun when it comes, filled in when it is answered, written when its body has ended.
 #[derive(Clone, Debug)]
@@ -101,6 +67,12 @@ impl AccessLine {
         self.note.reason = self.note.reason.or(Some("cut_short"));
     }
 
+    /// Whether anybody wants these lines. Asked before one is begun: most of what it costs is putting it together.
+    #[must_use]
+    pub fn is_wanted() -> bool {
+        tracing::enabled!(target: TARGET, tracing::Level::INFO)
+    }
+
     /// Writes the line, `duration` after the request came and with `bytes` of body sent.
     pub fn emit(&self, bytes: u64, duration: Duration) {
         tracing::info!(
@@ -137,36 +109,20 @@ fn milliseconds(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::Format;
+    use http::HeaderValue;
+
     use super::super::capture::logged;
     use super::*;
 
     fn line(uri: &str, host: &str) -> AccessLine {
         let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
-        let id = RequestId::accept_or_make(Some("r-1"), [0; 16]);
+        let id = RequestId::accept(&HeaderValue::from_static("r-1")).unwrap();
         AccessLine::begin(&id, &Method::GET, &uri.parse().unwrap(), &headers, [192, 0, 2, 1].into())
     }
 
     fn json(line: &AccessLine) -> serde_json::Value {
         let text = logged(Format::Json, "info", || line.emit(5, Duration::from_micros(1_250)));
         serde_json::from_str(text.trim_end()).unwrap()
-    }
-
-    #[test]
-    fn a_harmless_request_id_is_kept() {
-        for id in ["a", "req_1.2-3", &"x".repeat(64)] {
-            assert_eq!(RequestId::accept_or_make(Some(id), [7; 16]).as_str(), id);
-        }
-    }
-
-    #[test]
-    fn any_other_request_id_is_replaced() {
-        let made = secret::to_base64url(&[7; 16]);
-        for id in [None, Some(""), Some("a b"), Some("a\nb"), Some("é"), Some("<b>"), Some(&*"x".repeat(65))]
-        {
-            assert_eq!(RequestId::accept_or_make(id, [7; 16]).as_str(), made, "{id:?}");
-        }
-        assert_eq!(made.len(), 22);
-        assert!(is_harmless(&made), "a gateway behind this one must keep it");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod audit;
 mod output;
 pub mod redact;
 mod refusals;
+mod request_id;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -19,10 +20,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use output::Output;
 
-pub use access::{AccessLine, Note, RequestId};
+pub use access::{AccessLine, Note};
 pub use audit::{Audit, Event};
 pub use output::flush;
 pub use refusals::{ConnectionRefusal, Refusals, RequestRefusal};
+pub use request_id::{RequestId, RequestIds};
 
 /// How logs are written.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,6 @@
 //! Bodies to and from upstreams. Data only: trailers would be a way past the header rules, and MCP has none.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -9,10 +9,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::pool::Lease;
+use super::UpstreamError;
+use super::http1::Reading;
+use super::pool::Idle;
 use super::standing::Open;
 
 /// Most bytes, and the longest time, that are spent on a body which nobody wants.
@@ -22,11 +23,12 @@ const UNWANTED: (usize, Duration) = (1024 * 1024, Duration::from_secs(5));
 ///
 /// Dropped before its end, it is read to its end in the background, within bounds: a client that got its answer before it had
 /// sent its body sends the next request on the same connection, and hyper would have closed that.
+#[derive(Default)]
 pub struct RequestBody {
+    /// Read already, and given back.
+    front: Bytes,
     incoming: Option<Incoming>,
     bounds: Option<Bounds>,
-    /// Gone when the body is.
-    end: Option<oneshot::Sender<Infallible>>,
 }
 
 /// What a client may send, and how slowly.
@@ -46,6 +48,9 @@ pub enum BodyFault {
     /// The client has paused for too long.
     #[error("the request body did not come in time")]
     TooSlow,
+    /// It is not framed as it should be, or has no end.
+    #[error("the request body cannot be read")]
+    Unreadable,
 }
 
 /// Why a client's body has no end.
@@ -57,22 +62,29 @@ pub enum RequestBodyError {
     /// The client broke off.
     #[error("the request body broke off")]
     BrokeOff(#[source] hyper::Error),
+    /// It has more or fewer bytes than it said.
+    #[error("the request body is not as long as it said")]
+    Length,
 }
 
-/// Done when a body has ended or is given up.
-pub(super) struct BodyEnd(oneshot::Receiver<Infallible>);
+impl From<RequestBodyError> for UpstreamError {
+    fn from(error: RequestBodyError) -> Self {
+        match error {
+            RequestBodyError::Fault(fault) => Self::Body(fault),
+            RequestBodyError::BrokeOff(_) | RequestBodyError::Length => Self::Body(BodyFault::Unreadable),
+        }
+    }
+}
 
-impl Future for BodyEnd {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(cx).map(drop)
+impl From<&'static str> for RequestBody {
+    fn from(text: &'static str) -> Self {
+        Self { front: Bytes::from_static(text.as_bytes()), incoming: None, bounds: None }
     }
 }
 
 impl From<Incoming> for RequestBody {
     fn from(incoming: Incoming) -> Self {
-        Self { incoming: Some(incoming), bounds: None, end: None }
+        Self { front: Bytes::new(), incoming: Some(incoming), bounds: None }
     }
 }
 
@@ -103,14 +115,9 @@ impl RequestBody {
         }
     }
 
-    /// Its end, to be waited for; `None` if it has ended.
-    pub(super) fn watch_end(&mut self) -> Option<BodyEnd> {
-        if self.is_end_stream() {
-            return None;
-        }
-        let (sender, receiver) = oneshot::channel();
-        self.end = Some(sender);
-        Some(BodyEnd(receiver))
+    /// Gives back what was read last and sent to nobody.
+    pub(super) fn put_back(&mut self, data: Bytes) {
+        self.front = data;
     }
 }
 
@@ -158,6 +165,9 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let this = self.get_mut();
+        if !this.front.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.front)))));
+        }
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         let counted = match (poll_data(incoming, cx), &mut this.bounds) {
             (Poll::Ready(Some(Ok(frame))), Some(bounds)) => bounds.count(&frame).map(|()| Some(frame)),
@@ -178,26 +188,52 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        self.front.is_empty() && self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        let rest = self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint);
+        let front = self.front.len() as u64;
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + front);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + front);
+        }
+        hint
     }
 }
 
 /// An upstream answer's body. Dropped before its end, it closes the connection; at its end the connection goes back to the pool.
 pub struct ResponseBody {
-    incoming: Incoming,
-    lease: Option<Lease>,
-    ended: bool,
+    rest: Rest,
     /// Counted at its replica.
     open: Option<Open>,
 }
 
+/// What of it has not been handed on.
+enum Rest {
+    Nothing,
+    /// It came with the head.
+    Whole(Bytes),
+    Coming(Box<Coming>),
+}
+
+struct Coming {
+    reading: Reading,
+    idle: Idle,
+}
+
 impl ResponseBody {
-    pub(super) const fn new(incoming: Incoming, lease: Lease) -> Self {
-        Self { incoming, lease: Some(lease), ended: false, open: None }
+    /// The body that `reading` brings; afterwards its connection is put into `idle`.
+    pub(super) fn new(mut reading: Reading, idle: &Idle) -> Self {
+        let Some(whole) = reading.whole() else {
+            let rest = Rest::Coming(Box::new(Coming { reading, idle: idle.clone() }));
+            return Self { rest, open: None };
+        };
+        if let Some(connection) = reading.into_connection() {
+            idle.put(connection);
+        }
+        Self { rest: if whole.is_empty() { Rest::Nothing } else { Rest::Whole(whole) }, open: None }
     }
 
     /// Counts as open at its replica until it has ended.
@@ -209,36 +245,67 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = self.get_mut();
-        let frame = ready!(poll_data(&mut this.incoming, cx));
-        this.ended = frame.is_none();
-        if this.ended {
-            this.open = None;
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let Self { rest, open } = self.get_mut();
+        let data = match rest {
+            Rest::Nothing => None,
+            Rest::Whole(data) => {
+                let data = std::mem::take(data);
+                *rest = Rest::Nothing;
+                Some(Ok(data))
+            }
+            Rest::Coming(coming) => {
+                let data = ready!(coming.reading.poll_data(cx)).transpose();
+                if data.is_none() {
+                    std::mem::replace(rest, Rest::Nothing).give_back();
+                }
+                data
+            }
+        };
+        if data.is_none() {
+            *open = None;
         }
-        Poll::Ready(frame)
+        Poll::Ready(data.map(|data| data.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.incoming.is_end_stream()
+        match &self.rest {
+            Rest::Nothing => true,
+            Rest::Whole(_) => false,
+            Rest::Coming(coming) => coming.reading.length() == Some(0),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.rest {
+            Rest::Nothing => SizeHint::with_exact(0),
+            Rest::Whole(data) => SizeHint::with_exact(data.len() as u64),
+            Rest::Coming(coming) => coming.reading.length().map_or_else(SizeHint::new, SizeHint::with_exact),
+        }
+    }
+}
+
+impl Rest {
+    fn give_back(self) {
+        if let Self::Coming(coming) = self {
+            let Coming { reading, idle } = *coming;
+            if let Some(connection) = reading.into_connection() {
+                idle.put(connection);
+            }
+        }
     }
 }
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if let Some(lease) = self.lease.take()
-            && self.is_end_stream()
-        {
-            lease.give_back();
+        // Whoever knows the length does not ask for the end.
+        if self.is_end_stream() {
+            std::mem::replace(&mut self.rest, Rest::Nothing).give_back();
         }
     }
 }

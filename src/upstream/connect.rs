@@ -1,28 +1,18 @@
-//! Making connections: TCP, TLS where the URL says so, and a socket that can be asked whether it is still open.
+//! Making connections: TCP, and TLS where the URL says so.
 
-use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body::Body;
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper_rustls::ConfigBuilderExt;
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use url::{Host, Position, Url};
+use url::{Host, Url};
 
-use super::UpstreamError;
-use super::pool::Connection;
+use super::http1::{Connection, Io, Origin};
+use super::{Replica, UpstreamError};
 
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -40,39 +30,27 @@ impl Connector {
     }
 
     /// A fresh connection, ready for a request.
-    pub(super) async fn connect(&self, url: &Url, patience: Duration) -> Result<Connection, UpstreamError> {
-        let (sender, suspect) = self.open(url, patience).await?;
-        Ok(Connection { upstream: url[..Position::BeforePath].into(), sender, suspect })
-    }
-
-    /// A fresh connection for requests of any body, and what makes its socket ask whether it is still open.
-    pub(super) async fn open<B>(
+    pub(super) async fn connect(
         &self,
-        url: &Url,
+        replica: &Replica,
         patience: Duration,
-    ) -> Result<(SendRequest<B>, Arc<AtomicBool>), UpstreamError>
-    where
-        B: Body<Data: Send, Error: Into<Cause>> + Send + 'static,
-    {
-        match tokio::time::timeout(patience, self.make(url, patience)).await {
+    ) -> Result<Connection, UpstreamError> {
+        match tokio::time::timeout(patience, self.open(replica, patience)).await {
             Ok(connection) => connection.map_err(UpstreamError::Unreachable),
             Err(_) => Err(UpstreamError::ConnectTimeout),
         }
     }
 
-    async fn make<B>(&self, url: &Url, patience: Duration) -> Result<(SendRequest<B>, Arc<AtomicBool>), Cause>
-    where
-        B: Body<Data: Send, Error: Into<Cause>> + Send + 'static,
-    {
-        let suspect = Arc::new(AtomicBool::new(false));
-        let socket = Socket { tcp: dial(url, patience).await?, suspect: Arc::clone(&suspect) };
-        let sender = if url.scheme() == "https" {
-            let name = server_name(url)?;
-            speak(self.tls()?.connect(name, socket).await?).await?
+    async fn open(&self, replica: &Replica, patience: Duration) -> Result<Connection, Cause> {
+        let url = &replica.url;
+        let tcp = dial(url, patience).await?;
+        let io = if url.scheme() == "https" {
+            Io::Tls(Box::new(self.tls()?.connect(server_name(url)?, tcp).await?))
         } else {
-            speak(socket).await?
+            Io::Tcp(tcp)
         };
-        Ok((sender, suspect))
+        let origin = Origin { name: replica.origin().into(), host: replica.host.clone() };
+        Ok(Connection::new(origin, io))
     }
 
     fn tls(&self) -> Result<&TlsConnector, Cause> {
@@ -121,79 +99,4 @@ fn server_name(url: &Url) -> Result<ServerName<'static>, Cause> {
         Host::Ipv6(ip) => ServerName::IpAddress(ip.into()),
         Host::Domain(name) => ServerName::try_from(name.to_owned())?,
     })
-}
-
-/// Starts HTTP/1.1 on a connection; its task ends when the sender and the last body are gone.
-async fn speak<T, B>(io: T) -> Result<SendRequest<B>, Cause>
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    B: Body<Data: Send, Error: Into<Cause>> + Send + 'static,
-{
-    let (mut sender, connection) = http1::Builder::new().handshake(TokioIo::new(io)).await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
-    sender.ready().await?;
-    Ok(sender)
-}
-
-/// A TCP connection that, when suspected, asks the system whether the other end has closed it. The runtime only knows what
-/// the last poll told it: a connection closed since then would swallow the next request, which must not be sent twice.
-struct Socket {
-    tcp: TcpStream,
-    suspect: Arc<AtomicBool>,
-}
-
-impl Socket {
-    /// Nothing may be readable before a request is sent: not an end, not a late 408.
-    fn probe(&self) -> io::Result<()> {
-        match SockRef::from(&self.tcp).peek(&mut [MaybeUninit::uninit()]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => Err(io::ErrorKind::ConnectionAborted.into()),
-        }
-    }
-}
-
-impl AsyncRead for Socket {
-    // hyper reads before it takes the next request from its queue, so what fails here comes back unsent.
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
-        if read.is_pending() && self.suspect.swap(false, Ordering::Relaxed) {
-            self.probe()?;
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
 }

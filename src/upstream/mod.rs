@@ -8,29 +8,30 @@ mod balance;
 mod body;
 mod connect;
 mod health;
+mod http1;
+mod outgoing;
 mod pool;
 mod probe;
 mod replicas;
 mod standing;
 
-use std::error::Error;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use http::header::HOST;
-use http::{Request, Response, Version};
+use http::Response;
 use url::Url;
 
 pub use body::{BodyFault, RequestBody, RequestBodyError, ResponseBody};
 pub use health::Moment;
+pub use outgoing::{Outgoing, Unspeakable};
 pub use probe::{Learned, Prober};
 pub use replicas::{MOST_REPLICAS, Replica, Upstream, name_of};
 pub use standing::ReplicaFact;
 
-use body::BodyEnd;
 use connect::Connector;
 use health::Fault;
-use pool::{Connection, Idle};
+use http1::{Failed, converse};
+use pool::Idle;
 use replicas::{Tried, Turn};
 
 /// One service's upstream.
@@ -121,7 +122,7 @@ pub enum UpstreamError {
 }
 
 /// A request that is to be sent; `None` as soon as something of it may have left.
-type Unsent = Option<Request<RequestBody>>;
+type Unsent = Option<Outgoing>;
 
 impl Pool {
     /// An empty pool. The system's TLS roots are loaded when the first `https` upstream is called: where all upstreams are
@@ -131,9 +132,8 @@ impl Pool {
         Self { idle: Idle::default(), connector: Connector::default(), turns: AtomicU32::new(0) }
     }
 
-    /// Sends a request to the replica of `upstream` that it is `bound` to, or to the one that has the fewest. The request's URI
-    /// has path and query only; scheme and authority come from the replica, `Host` too. Dropping the future, or the
-    /// response's body, closes the upstream request at once (P6).
+    /// Sends a request to the replica of `upstream` that it is `bound` to, or to the one that has the fewest. Dropping the future, or
+    /// the response's body, closes the upstream request at once (P6).
     ///
     /// # Errors
     /// [`UpstreamError`].
@@ -141,33 +141,18 @@ impl Pool {
         &self,
         upstream: &'u Upstream,
         bound: Option<&'u Replica>,
-        mut request: Request<RequestBody>,
+        outgoing: Outgoing,
     ) -> Result<Answer<'u>, UpstreamError> {
-        *request.version_mut() = Version::HTTP_11;
-        let limit = upstream.first_byte_timeout;
-        let end = if limit.is_some() { request.body_mut().watch_end() } else { None };
-        let mut unsent = Some(request);
-        tokio::select! {
-            answer = self.exchange(upstream, bound, &mut unsent) => answer,
-            () = late(end, limit) => Err(UpstreamError::AnswerTimeout),
-        }
-    }
-
-    async fn exchange<'u>(
-        &self,
-        upstream: &'u Upstream,
-        bound: Option<&'u Replica>,
-        unsent: &mut Unsent,
-    ) -> Result<Answer<'u>, UpstreamError> {
+        let mut unsent = Some(outgoing);
         let turn = match bound {
             Some(replica) => Some(Turn::bound(replica)),
             None => upstream.choose(Tried::default(), || self.chance()),
         };
         let turn = turn.ok_or_else(|| UpstreamError::Unreachable("there is no replica".into()))?;
         let tried = turn.tried(Tried::default());
-        match self.once(upstream, turn, unsent).await {
+        match self.once(upstream, turn, &mut unsent).await {
             Err(error) if bound.is_none() && unsent.is_some() => {
-                Box::pin(self.elsewhere(upstream, (tried, error), unsent)).await
+                Box::pin(self.elsewhere(upstream, (tried, error), &mut unsent)).await
             }
             answered => answered,
         }
@@ -199,7 +184,7 @@ impl Pool {
         unsent: &mut Unsent,
     ) -> Result<Answer<'u>, UpstreamError> {
         let Turn { replica, open, .. } = turn;
-        let answered = self.over_connections(replica, upstream.connect_timeout, unsent).await;
+        let answered = self.over_connections(upstream, replica, unsent).await;
         if let Some(open) = &open {
             match answered.as_ref().map_err(|error| error.fault(unsent.is_some())) {
                 Ok(_) => open.answered(),
@@ -216,28 +201,31 @@ impl Pool {
     /// Tries idle connections while they give the request back unsent, then a fresh one.
     async fn over_connections(
         &self,
+        upstream: &Upstream,
         replica: &Replica,
-        connect_timeout: Duration,
         unsent: &mut Unsent,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         loop {
             let idle = self.idle.take(replica.origin());
             let is_fresh = idle.is_none();
-            let mut connection = match idle {
+            let connection = match idle {
                 Some(connection) => connection,
                 // Boxed, for most requests find a connection that is idle.
-                None => Box::pin(self.connector.connect(&replica.url, connect_timeout)).await?,
+                None => Box::pin(self.connector.connect(replica, upstream.connect_timeout)).await?,
             };
-            let Some(mut request) = unsent.take() else { return Err(nothing_left()) };
-            request.headers_mut().insert(HOST, replica.host.clone());
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.answer(connection, response)),
-                Err(mut failure) => {
-                    *unsent = failure.take_message();
-                    if is_fresh || unsent.is_none() {
-                        return Err(broken_off(failure.into_error()));
+            let Some(outgoing) = unsent.take() else { return Err(nothing_left()) };
+            match converse(connection, outgoing, upstream.first_byte_timeout).await {
+                // The answer gives the connection back to the pool when its body has ended.
+                Ok((response, reading)) => {
+                    return Ok(response.map(|()| ResponseBody::new(reading, &self.idle)));
+                }
+                Err(Failed::Unsent(outgoing, error)) => {
+                    *unsent = Some(*outgoing);
+                    if is_fresh {
+                        return Err(UpstreamError::BrokeOff(error.into()));
                     }
                 }
+                Err(Failed::Finally(error)) => return Err(error),
             }
         }
     }
@@ -245,15 +233,6 @@ impl Pool {
     /// Different for each request, and evenly spread: multiples of the golden ratio.
     fn chance(&self) -> u32 {
         self.turns.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9)
-    }
-
-    /// The answer, which gives the connection back to the pool when its body has ended.
-    fn answer(
-        &self,
-        connection: Connection,
-        response: Response<hyper::body::Incoming>,
-    ) -> Response<ResponseBody> {
-        response.map(|incoming| ResponseBody::new(incoming, self.idle.lease(connection)))
     }
 }
 
@@ -263,39 +242,15 @@ impl UpstreamError {
         match self {
             Self::Unreachable(_) | Self::ConnectTimeout => Some(Fault::Unreachable),
             Self::BrokeOff(_) if came_back => Some(Fault::Unreachable),
-            Self::BrokeOff(error) => {
-                let ours = error.downcast_ref().is_some_and(hyper::Error::is_user);
-                (!ours).then_some(Fault::BrokeOff)
-            }
+            Self::BrokeOff(_) => Some(Fault::BrokeOff),
             Self::AnswerTimeout | Self::Body(_) => None,
         }
     }
 }
 
-/// Done `limit` after the request's body has ended; never without a limit.
-async fn late(end: Option<BodyEnd>, limit: Option<Duration>) {
-    let Some(limit) = limit else { return std::future::pending().await };
-    if let Some(end) = end {
-        end.await;
-    }
-    tokio::time::sleep(limit).await;
-}
-
 /// Nobody sends a request that was sent already; this is what they would get.
 fn nothing_left() -> UpstreamError {
     UpstreamError::BrokeOff("the request was sent already".into())
-}
-
-/// Why there is no answer: our own fault with the body comes back through hyper.
-fn broken_off(error: hyper::Error) -> UpstreamError {
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if let Some(RequestBodyError::Fault(fault)) = inner.downcast_ref() {
-            return UpstreamError::Body(*fault);
-        }
-        cause = inner.source();
-    }
-    UpstreamError::BrokeOff(error.into())
 }
 
 impl Default for Pool {

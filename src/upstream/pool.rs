@@ -1,27 +1,18 @@
 //! Idle connections by upstream.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
-use super::RequestBody;
+use super::http1::Connection;
 
 /// How long a connection may lie idle. Node and uvicorn close theirs after five seconds; the one who closes first knows it.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// An open connection to an upstream.
-pub(super) struct Connection {
-    /// `scheme://host[:port]`.
-    pub(super) upstream: Arc<str>,
-    /// Where requests go in.
-    pub(super) sender: SendRequest<RequestBody>,
-    /// Set before the connection is used again: the socket is then asked whether it is still open.
-    pub(super) suspect: Arc<AtomicBool>,
-}
+/// Idle connections to one upstream. More are wanted only for a moment, and then closed.
+const MOST_IDLE: usize = 256;
 
 struct Entry {
     connection: Connection,
@@ -39,39 +30,29 @@ struct Entries {
 #[derive(Clone, Default)]
 pub(super) struct Idle(Arc<Mutex<Entries>>);
 
-/// A connection in use.
-pub(super) struct Lease {
-    connection: Connection,
-    idle: Idle,
-}
-
 impl Idle {
-    /// The connection to `upstream` that was used last and looks open.
+    /// The connection to `upstream` that was used last and is open.
     pub(super) fn take(&self, upstream: &str) -> Option<Connection> {
         let mut entries = self.lock();
         let list = entries.by_upstream.get_mut(upstream)?;
-        for at in (0..list.len()).rev() {
-            if !list[at].is_usable() {
-                list.remove(at);
-            } else if list[at].connection.sender.is_ready() {
-                let connection = list.remove(at).connection;
-                connection.suspect.store(true, Ordering::Relaxed);
-                return Some(connection);
+        while let Some(entry) = list.pop() {
+            if entry.is_young() && entry.connection.is_usable() {
+                return Some(entry.connection);
             }
-            // Else its answer has just ended, and its task needs one more turn.
         }
         None
     }
 
-    /// Marks `connection` as in use, to be given back here.
-    pub(super) fn lease(&self, connection: Connection) -> Lease {
-        Lease { connection, idle: self.clone() }
-    }
-
-    fn put(&self, connection: Connection) {
-        let upstream = Arc::clone(&connection.upstream);
+    /// Keeps a connection whose answer has ended.
+    pub(super) fn put(&self, connection: Connection) {
         let mut entries = self.lock();
-        entries.by_upstream.entry(upstream).or_default().push(Entry { connection, since: Instant::now() });
+        let list = match entries.by_upstream.get_mut(&connection.origin.name) {
+            Some(list) => list,
+            None => entries.by_upstream.entry(Arc::clone(&connection.origin.name)).or_default(),
+        };
+        if list.len() < MOST_IDLE {
+            list.push(Entry { connection, since: Instant::now() });
+        }
         if !entries.swept && tokio::runtime::Handle::try_current().is_ok() {
             entries.swept = true;
             tokio::spawn(sweep(Arc::downgrade(&self.0)));
@@ -90,17 +71,8 @@ impl Idle {
 }
 
 impl Entry {
-    fn is_usable(&self) -> bool {
-        !self.connection.sender.is_closed() && self.since.elapsed() < IDLE_TIMEOUT
-    }
-}
-
-impl Lease {
-    /// Puts the connection back: its answer has ended.
-    pub(super) fn give_back(self) {
-        if !self.connection.sender.is_closed() {
-            self.idle.put(self.connection);
-        }
+    fn is_young(&self) -> bool {
+        self.since.elapsed() < IDLE_TIMEOUT
     }
 }
 
@@ -111,7 +83,7 @@ async fn sweep(entries: Weak<Mutex<Entries>>) {
         let Some(entries) = entries.upgrade() else { return };
         let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.by_upstream.retain(|_, list| {
-            list.retain(Entry::is_usable);
+            list.retain(Entry::is_young);
             !list.is_empty()
         });
         if entries.by_upstream.is_empty() {

@@ -6,14 +6,20 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body_util::{BodyExt, Limited};
 
 use super::connect::{Connector, dial};
 use super::health::Fault;
-use super::{Probe, ProbeKind, Replica, Upstream, UpstreamError};
+use super::http1::{Failed, converse};
+use super::pool::Idle;
+use super::{Outgoing, Probe, ProbeKind, Replica, RequestBody, ResponseBody, Upstream, UpstreamError};
+
+const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const MCP_PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// How long all of a probe may take, and of it making a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -86,7 +92,7 @@ enum ProbeError {
     #[error(transparent)]
     NoConnection(UpstreamError),
     #[error("it broke off")]
-    BrokeOff(#[source] hyper::Error),
+    BrokeOff(#[source] UpstreamError),
     #[error("it did not answer in time")]
     Late,
     #[error("it answered {0}")]
@@ -158,9 +164,9 @@ impl Prober {
             return Err(ProbeError::Answer(status));
         }
         learned.manner = Manner::Initialize;
-        let Some(session) = headers.get("mcp-session-id") else { return Ok(()) };
-        let mut end = request(replica, Method::DELETE, "");
-        end.headers_mut().insert("mcp-session-id", session.clone());
+        let Some(session) = headers.get(&MCP_SESSION_ID) else { return Ok(()) };
+        let mut end = question(replica, Method::DELETE, "");
+        end.add(&MCP_SESSION_ID, session);
         let (status, _) = self.send(upstream, replica, end).await?;
         if !status.is_success() {
             learned.manner = Manner::Lenient;
@@ -173,12 +179,19 @@ impl Prober {
         &self,
         upstream: &Upstream,
         replica: &Replica,
-        request: Request<Full<Bytes>>,
+        question: Outgoing,
     ) -> Result<(StatusCode, HeaderMap), ProbeError> {
         let patience = upstream.connect_timeout.min(CONNECT);
-        let connection = self.0.open(&replica.url, patience).await;
-        let (mut sender, _) = connection.map_err(ProbeError::NoConnection)?;
-        let (head, body) = sender.send_request(request).await.map_err(ProbeError::BrokeOff)?.into_parts();
+        let connection = self.0.connect(replica, patience).await.map_err(ProbeError::NoConnection)?;
+        let (head, reading) = match converse(connection, question, None).await {
+            Ok((response, reading)) => (response.into_parts().0, reading),
+            Err(Failed::Unsent(_, error)) => {
+                return Err(ProbeError::NoConnection(UpstreamError::Unreachable(error.into())));
+            }
+            Err(Failed::Finally(error)) => return Err(ProbeError::BrokeOff(error)),
+        };
+        // Each probe makes a connection, and leaves none behind.
+        let body = ResponseBody::new(reading, &Idle::default());
         // How it ends, or whether, says nothing: a server that answered is there.
         let _ = tokio::time::timeout(ANSWER, Limited::new(body, MOST).collect()).await;
         Ok((head.status, head.headers))
@@ -218,29 +231,27 @@ impl Learned {
     }
 }
 
-fn discover(replica: &Replica) -> Request<Full<Bytes>> {
-    let mut request = request(replica, Method::POST, DISCOVER);
-    request.headers_mut().insert("mcp-protocol-version", HeaderValue::from_static(MODERN));
-    request.headers_mut().insert("mcp-method", HeaderValue::from_static("server/discover"));
-    request
+fn discover(replica: &Replica) -> Outgoing {
+    let mut question = question(replica, Method::POST, DISCOVER);
+    question.add(&MCP_PROTOCOL_VERSION, &HeaderValue::from_static(MODERN));
+    question.add(&MCP_METHOD, &HeaderValue::from_static("server/discover"));
+    question
 }
 
-fn initialize(replica: &Replica) -> Request<Full<Bytes>> {
-    request(replica, Method::POST, INITIALIZE)
+fn initialize(replica: &Replica) -> Outgoing {
+    question(replica, Method::POST, INITIALIZE)
 }
 
-fn request(replica: &Replica, method: Method, body: &'static str) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::from(body));
-    *request.method_mut() = method;
-    *request.uri_mut() = Uri::try_from(replica.url.path()).unwrap_or_default();
-    let headers = request.headers_mut();
-    headers.insert(HOST, replica.host.clone());
-    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+fn question(replica: &Replica, method: Method, body: &'static str) -> Outgoing {
+    // A URL's path is one.
+    let target = PathAndQuery::try_from(replica.url.path()).unwrap_or(PathAndQuery::from_static("/"));
+    let mut question = Outgoing::new(method, target, RequestBody::from(body));
+    question.add(&USER_AGENT, &HeaderValue::from_static(AGENT));
+    question.add(&ACCEPT, &HeaderValue::from_static("application/json, text/event-stream"));
     if !body.is_empty() {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        question.add(&CONTENT_TYPE, &HeaderValue::from_static("application/json"));
     }
-    request
+    question
 }
 
 #[cfg(test)]

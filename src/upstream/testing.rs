@@ -26,11 +26,13 @@ pub(crate) async fn incoming(body: &str) -> RequestBody {
     });
     tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service));
     let head = format!("POST / HTTP/1.1\r\nHost: client\r\nContent-Length: {}\r\n\r\n", body.len());
-    client.write_all((head + body).as_bytes()).await.unwrap();
-    let body = given.recv().await.unwrap();
-    // A client that goes away would take its request with it.
-    tokio::spawn(async move { client.read(&mut [0]).await });
-    body.into()
+    let sent = head + body;
+    tokio::spawn(async move {
+        client.write_all(sent.as_bytes()).await?;
+        // A client that goes away would take its request with it.
+        client.read(&mut [0]).await
+    });
+    given.recv().await.unwrap().into()
 }
 
 /// The next request with its body (by length or in chunks), as text; `None` if the connection ends first.

@@ -1,6 +1,8 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use http::Method;
+use http::uri::PathAndQuery;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,14 +41,14 @@ impl Pool {
     async fn ask(
         &self,
         upstream: &Upstream,
-        request: Request<RequestBody>,
+        request: Outgoing,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         self.send(upstream, None, request).await.map(|answer| answer.response)
     }
 }
 
-async fn post(body: &str) -> Request<RequestBody> {
-    Request::post("/mcp").body(incoming(body).await).unwrap()
+async fn post(body: &str) -> Outgoing {
+    Outgoing::new(Method::POST, PathAndQuery::from_static("/mcp"), incoming(body).await)
 }
 
 async fn text(response: Response<ResponseBody>) -> Bytes {

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ class Rig:
             raise
 
     def _make_certificate(self) -> None:
-        names = "subjectAltName=DNS:bench.test,DNS:*.bench.test"
+        names = "subjectAltName=DNS:bench.test,DNS:*.bench.test,DNS:localhost"
         curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-sha256", "-days", "2"]
         where = ["-keyout", self.key, "-out", self.certificate]
         run(["openssl", "req", "-x509", *curve, *where, "-subj", "/CN=bench.test", "-addext", names])
@@ -236,12 +237,13 @@ class Rig:
         store: str | None = None,
         log: str = "warn",
         label: str = "portcullis",
+        change: Callable[[Place, dict[str, Any]], dict[str, Any]] | None = None,
     ) -> Subject:
         services = configs.services(place.port, count, apart)
-        config = place.folder / "portcullis.yaml"
-        config.write_text(configs.as_yaml(configs.portcullis(place, services, store, log)))
+        path, config = place.folder / "portcullis.yaml", configs.portcullis(place, services, store, log)
+        path.write_text(configs.as_yaml(change(place, config) if change else config))
         subject = Subject(label, place.port, services["mcp"], {}, tls=self.tls)
-        return self._keep(subject, place, [self.binary, "serve", config])
+        return self._keep(subject, place, [self.binary, "serve", path])
 
     def authorize(self, subject: Subject) -> None:
         """A real token, by `portcullis token issue` over the admin socket."""

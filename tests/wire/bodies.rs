@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::client::{Client, SignedIn, call, http2_on, piece, raw, read_raw, tls};
+use crate::client::{Client, SignedIn, call, http1_on, http2_on, piece, raw, read_raw, tls};
 use crate::process::{Place, Process, plain, secure};
 use crate::recorder::{RESULT, Recorder};
 
@@ -65,6 +65,61 @@ async fn an_http2_stream_that_is_reset_ends_the_request_to_the_server() {
     upstream.closed(1).await;
     assert!(gone.elapsed() < Duration::from_secs(1), "{:?}", gone.elapsed());
     assert!(http2.is_ready(), "the connection goes on");
+}
+
+/// How often a client goes for one figure.
+const GOINGS: usize = 10;
+
+/// How long it takes until the server learns of it, the fastest first, when a client goes that waits for an answer (`mute`) or reads
+/// a stream.
+async fn goings(is_http2: bool, path: &str) -> Vec<Duration> {
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let _process = place.start(&secure(upstream.address));
+    let client = Client::secure(&place);
+    let signed_in = client.sign_in("alice").await;
+    let mut all = Vec::new();
+    for number in 1..=GOINGS {
+        let protocol: &[u8] = if is_http2 { b"h2" } else { b"http/1.1" };
+        let io = tls(&place, "localhost", &[protocol]).await.unwrap();
+        let mut asked = client.addressed(call("GET", path, &signed_in));
+        let answer = if is_http2 {
+            asked.headers_mut().remove("host");
+            *asked.uri_mut() = format!("{}{path}", client.issuer).parse().unwrap();
+            let mut sender = http2_on(io).await;
+            tokio::spawn(async move { (sender.send_request(asked).await.unwrap(), sender.is_closed()) })
+        } else {
+            let mut sender = http1_on(io).await;
+            tokio::spawn(async move { (sender.send_request(asked).await.unwrap(), sender.is_closed()) })
+        };
+        upstream.asked(number).await;
+        let gone;
+        if path.ends_with("mute") {
+            gone = Instant::now();
+            answer.abort();
+        } else {
+            let (mut stream, _) = answer.await.unwrap();
+            assert_eq!(piece(&mut stream).await.unwrap().unwrap(), "data: open\n\n");
+            gone = Instant::now();
+            drop(stream);
+        }
+        upstream.closed(number).await;
+        all.push(gone.elapsed());
+    }
+    all.sort_unstable();
+    all
+}
+
+#[tokio::test]
+async fn a_server_learns_within_a_tenth_of_a_second_that_a_client_has_gone() {
+    // P6: of the fastest, since a busy machine may be late, and a timer would always be.
+    for (is_http2, path) in
+        [(false, "/mcp/mute"), (false, "/mcp/stream"), (true, "/mcp/mute"), (true, "/mcp/stream")]
+    {
+        let all = goings(is_http2, path).await;
+        let (median, longest) = (all[GOINGS / 2], all[GOINGS - 1]);
+        println!("HTTP/2: {is_http2}, {path}: median {median:?}, longest {longest:?}");
+        assert!(all[0] < Duration::from_millis(100), "HTTP/2: {is_http2}, {path}: {all:?}");
+    }
 }
 
 #[tokio::test]

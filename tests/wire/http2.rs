@@ -10,6 +10,7 @@ use tokio_rustls::client::TlsStream;
 use crate::client::tls;
 use crate::process::Place;
 
+pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
@@ -19,6 +20,7 @@ pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
+pub(crate) const PROTOCOL_ERROR: u32 = 1;
 pub(crate) const REFUSED_STREAM: u32 = 7;
 pub(crate) const CANCEL: u32 = 8;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
@@ -61,6 +63,7 @@ fn integer(bytes: &mut Vec<u8>, number: usize) {
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
+    pub(crate) flags: u8,
     pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
 }
@@ -81,7 +84,7 @@ pub(crate) async fn next(io: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
         io.read_exact(&mut payload).await.ok()?;
         let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
-        Some(Frame { kind: head[3], stream, payload })
+        Some(Frame { kind: head[3], flags: head[4], stream, payload })
     };
     timeout(Duration::from_secs(10), read).await.expect("neither a frame nor an end")
 }
@@ -109,4 +112,67 @@ pub(crate) fn setting(settings: &Frame, wanted: u16) -> Option<u32> {
     let mut pairs = settings.payload.chunks(6);
     let pair = pairs.find(|pair| u16::from_be_bytes([pair[0], pair[1]]) == wanted)?;
     Some(u32::from_be_bytes(pair[2..].try_into().unwrap()))
+}
+
+/// What came of the request on stream 1.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// An answer with this status and body.
+    Answered(u16, String),
+    /// `RST_STREAM` before an answer, with this code.
+    Reset(u32),
+    /// GOAWAY with this code, which is an error.
+    Gone(u32),
+    /// The connection's end.
+    Closed,
+}
+
+/// Reads until it is known.
+pub(crate) async fn outcome(io: &mut (impl AsyncRead + Unpin)) -> Outcome {
+    let (mut answered, mut body) = (None, Vec::new());
+    while let Some(frame) = next(io).await {
+        match (frame.kind, frame.stream) {
+            (HEADERS, 1) => answered = Some(status(&frame.payload)),
+            (DATA, 1) => body.extend_from_slice(&frame.payload),
+            (RST_STREAM, 1) if answered.is_none() => return Outcome::Reset(frame.error()),
+            (GOAWAY, _) if frame.error() != 0 => return Outcome::Gone(frame.error()),
+            _ => continue,
+        }
+        if let (Some(status), true) = (answered, frame.flags & END_STREAM != 0) {
+            return Outcome::Answered(status, String::from_utf8(body).unwrap());
+        }
+    }
+    Outcome::Closed
+}
+
+/// `:status`, which comes first, of a connection's first header block (RFC 7541: static index 8 to 14, or a literal of the name
+/// at index 8).
+fn status(block: &[u8]) -> u16 {
+    // The table's size may be told before.
+    let block = &block[usize::from(block[0] & 0xe0 == 0x20)..];
+    if let Some(known) = block[0].checked_sub(0x88).and_then(|at| KNOWN.get(usize::from(at))) {
+        return *known;
+    }
+    assert!(matches!(block[0], 0x08 | 0x18 | 0x48), "{block:?}");
+    let length = usize::from(block[1] & 0x7f);
+    let text = &block[2..2 + length];
+    if block[1] & 0x80 == 0 {
+        return std::str::from_utf8(text).unwrap().parse().unwrap();
+    }
+    digits(text)
+}
+
+const KNOWN: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
+
+/// Three digits in Huffman code: 0 to 2 have five bits, the others six (RFC 7541, appendix B).
+fn digits(bytes: &[u8]) -> u16 {
+    let bits: Vec<u16> =
+        bytes.iter().flat_map(|byte| (0..8).rev().map(move |at| u16::from(byte >> at & 1))).collect();
+    let (mut number, mut at) = (0, 0);
+    for _ in 0..3 {
+        let read = |count: usize| bits[at..at + count].iter().fold(0, |all, bit| all * 2 + bit);
+        let (digit, length) = if read(5) < 3 { (read(5), 5) } else { (read(6) - 0b01_1001 + 3, 6) };
+        (number, at) = (number * 10 + digit, at + length);
+    }
+    number
 }

@@ -98,6 +98,17 @@ impl Recorder {
         self.shared.received.lock().unwrap().iter_mut().for_each(Vec::clear);
     }
 
+    /// The same, and how many requests have come.
+    pub(crate) fn restart(&self) {
+        self.forget();
+        self.shared.requests.send_replace(0);
+    }
+
+    /// Everything received, by connection.
+    pub(crate) fn received(&self) -> Vec<Vec<u8>> {
+        self.shared.received.lock().unwrap().clone()
+    }
+
     /// Sends an event to every open stream.
     pub(crate) fn tell(&self, event: &str) {
         self.shared.events.send(event.to_owned()).unwrap();

@@ -236,6 +236,7 @@ fn service_keys(before: &ServiceSettings, after: &ServiceSettings) -> Vec<&'stat
         forward_email,
         user_id,
         origins,
+        sse_keep_alive,
         limits: ServiceLimits { body, requests, user_requests, streams, user_streams },
     } = before;
     let limits = &after.limits;
@@ -254,6 +255,7 @@ fn service_keys(before: &ServiceSettings, after: &ServiceSettings) -> Vec<&'stat
         ("origins", *origins != after.origins),
         ("connect_timeout", *connect_timeout != after.upstream.connect_timeout),
         ("first_byte_timeout", *first_byte_timeout != after.upstream.first_byte_timeout),
+        ("sse_keep_alive", *sse_keep_alive != after.sse_keep_alive),
         ("max_body_bytes", *body != limits.body),
         ("max_requests", *requests != limits.requests),
         ("max_requests_per_user", *user_requests != limits.user_requests),

@@ -23,6 +23,8 @@ use crate::store::Revocation;
 use crate::token::Claims;
 use crate::upstream::testing::{incoming, read_request};
 
+mod standing;
+
 /// A front that forwards whatever comes, under one admission.
 struct Front {
     service: Service,
@@ -47,6 +49,7 @@ impl Front {
         let (mut service, mut claims) = (testing::service(), testing::claims());
         service.settings.upstream.replicas = vec![format!("http://{upstream}/inner").parse().unwrap()];
         change(&mut service, &mut claims);
+        service.target = Service::new(service.settings.clone()).target;
         let service = service.following(None);
         let admission = if service.settings.public {
             guard::tests::public()
@@ -71,7 +74,7 @@ impl Front {
                 service: &self.service,
                 admission: &self.admission,
                 client: Ipv4Addr::new(192, 0, 2, 7).into(),
-                request_id: "r-1",
+                request_id: &HeaderValue::from_static("r-1"),
             },
             pool: &self.pool,
             sessions: &self.sessions,
@@ -640,7 +643,7 @@ async fn a_frame_that_is_ready_does_not_pass_once_the_grant_is_revoked() {
     let (address, _requests) = upstream(OK).await;
     let front = Front::new(address, |_, _| {});
     for revoked in [false, true] {
-        let request = Request::get("/inner").body(incoming("").await).unwrap();
+        let request = Outgoing::new(Method::GET, PathAndQuery::from_static("/inner"), incoming("").await);
         let answer = front.pool.send(&front.service.upstream, None, request).await.unwrap().response;
         tokio::time::sleep(Duration::from_millis(50)).await;
         let cutter = Cutter::new(&testing::claims(), Life::Answer, &front.revocations, NOW);
@@ -674,7 +677,7 @@ async fn a_grant_revoked_while_the_upstream_works_gets_no_answer() {
 async fn a_standing_stream_ends_a_minute_after_its_token_and_a_running_answer_does_not() {
     for (request, standing) in [
         (get(""), true),
-        (post("Mcp-Method: subscriptions/listen\r\n"), true),
+        (post("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n"), true),
         (post("Mcp-Method: tools/call\r\n"), false),
     ] {
         let (listener, address) = listener().await;
@@ -730,7 +733,7 @@ async fn a_session_whose_replica_has_been_away_for_a_minute_has_ended() {
     let (service, _) = replicated(&[gone, other], &[]);
     let replica = service.upstream.replica(&gone.to_string()).unwrap();
     let ask = async || {
-        let request = Request::post("/inner").body(incoming("{}").await).unwrap();
+        let request = Outgoing::new(Method::POST, PathAndQuery::from_static("/inner"), incoming("{}").await);
         Pool::new().send(&service.upstream, Some(replica), request).await.err().unwrap()
     };
     let now = Moment::now();

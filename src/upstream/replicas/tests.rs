@@ -1,13 +1,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::Request;
+use http::Method;
+use http::uri::PathAndQuery;
 use http_body_util::BodyExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use super::super::testing::{incoming, read_request};
-use super::super::{Answer, Pool, ProbeKind, RequestBody, UpstreamError};
+use super::super::{Answer, Outgoing, Pool, ProbeKind, UpstreamError};
 use super::*;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -53,8 +54,8 @@ async fn nobody() -> String {
     format!("http://{}/mcp", listener.local_addr().unwrap())
 }
 
-async fn post() -> Request<RequestBody> {
-    Request::post("/mcp").body(incoming("{}").await).unwrap()
+async fn post() -> Outgoing {
+    Outgoing::new(Method::POST, PathAndQuery::from_static("/mcp"), incoming("{}").await)
 }
 
 async fn read(answer: Answer<'_>) -> String {

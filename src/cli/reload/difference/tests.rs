@@ -68,6 +68,7 @@ fn services_are_told_by_name_and_what_changed_by_key() {
         ("health: { probe: tcp }", "health"),
         ("connect_timeout: 1s", "connect_timeout"),
         ("first_byte_timeout: off, max_body_bytes: 1", "first_byte_timeout, max_body_bytes"),
+        ("sse_keep_alive: 15s", "sse_keep_alive"),
         ("max_requests: 1, max_requests_per_user: 2", "max_requests, max_requests_per_user"),
         ("max_streams: 1, max_streams_per_user: 2", "max_streams, max_streams_per_user"),
     ] {
