@@ -31,12 +31,16 @@ mod internal;
 mod keys;
 #[path = "wire/limits.rs"]
 mod limits;
+#[path = "wire/load.rs"]
+mod load;
 #[path = "wire/log.rs"]
 mod log;
 #[path = "wire/member.rs"]
 mod member;
 #[path = "wire/oracle.rs"]
 mod oracle;
+#[path = "wire/passed.rs"]
+mod passed;
 #[path = "wire/process.rs"]
 mod process;
 #[path = "wire/proxies.rs"]
@@ -57,6 +61,8 @@ mod slow;
 mod smuggling;
 #[path = "wire/start.rs"]
 mod start;
+#[path = "wire/takeover.rs"]
+mod takeover;
 #[path = "wire/tls.rs"]
 mod tls;
 #[path = "wire/unauthenticated.rs"]

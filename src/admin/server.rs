@@ -45,6 +45,7 @@ impl Drop for Listening {
 }
 
 /// What is administered.
+#[derive(Clone)]
 pub struct Administered {
     /// Clients, grants, tokens, users and keys.
     pub gateway: Arc<Gateway>,

@@ -13,6 +13,7 @@ use super::{port, serve};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::secret;
+use crate::serve::Passed;
 use crate::{echo, telemetry};
 
 /// How to run the demo.
@@ -57,7 +58,7 @@ async fn demo(arguments: &Arguments) -> anyhow::Result<()> {
         .map_err(|problems| anyhow::anyhow!("the demo's configuration: {problems}"))?;
     let issuer = config.gateway.issuer.clone();
     let https = arguments.https;
-    serve::serve(config, None, async move { drop(say(&issuer, https, &data)) }).await
+    serve::serve(config, None, Passed::default(), async move { drop(say(&issuer, https, &data)) }).await
 }
 
 fn default_data() -> anyhow::Result<PathBuf> {

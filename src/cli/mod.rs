@@ -11,10 +11,13 @@ pub mod echo_server;
 mod facts;
 pub mod grant;
 pub mod key;
+mod manager;
+mod open_files;
 mod port;
 mod reload;
 pub mod serve;
 mod table;
+mod takeover;
 pub mod token;
 pub mod user;
 

@@ -1,6 +1,7 @@
 //! `portcullis serve`: everything is put together here, in the order in which it can fail.
 
 use std::io;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,11 +13,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 use super::facts::Witnesses;
+use super::manager::Manager;
 use super::reload::{self, Running, Source};
-use super::{check, port};
+use super::takeover::Predecessor;
+use super::{check, open_files, port};
 use crate::acme::Acme;
+use crate::admin::Administered;
 use crate::admin::certs::Keepers;
-use crate::admin::{self, Administered};
 use crate::certs::{self, Certificates};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Checked, Config, Surroundings};
@@ -27,7 +30,7 @@ use crate::gateway::{
 };
 use crate::identity::{self, Dev, GitHub, Identity};
 use crate::seal::Sealer;
-use crate::serve::{Listeners, bind_beside};
+use crate::serve::{self, Listeners, Passed, bind_beside};
 use crate::store::Store;
 use crate::telemetry::Refusals;
 use crate::{internal, tasks, telemetry};
@@ -35,13 +38,17 @@ use crate::{internal, tasks, telemetry};
 /// Runs the gateway that `file` describes until SIGTERM or SIGINT.
 #[must_use]
 pub fn run(file: &Path) -> ExitCode {
+    let passed = match Passed::from_environment() {
+        Ok(passed) => passed,
+        Err(error) => return super::report(Err(error.into())),
+    };
     match control_runtime() {
-        Ok(control) => control.block_on(serve_file(file)),
+        Ok(control) => control.block_on(serve_file(file, passed)),
         Err(error) => super::report(Err(error)),
     }
 }
 
-async fn serve_file(file: &Path) -> ExitCode {
+async fn serve_file(file: &Path, passed: Passed) -> ExitCode {
     let mut source = match Source::open(file) {
         Ok(source) => source,
         Err(error) => return super::report(Err(error)),
@@ -52,7 +59,7 @@ async fn serve_file(file: &Path) -> ExitCode {
         Err(exit) => return exit,
     };
     telemetry::start(&config.telemetry);
-    super::report(serve(config, Some(source), async {}).await)
+    super::report(serve(config, Some(source), passed, async {}).await)
 }
 
 /// The runtime of everything that is no request.
@@ -64,22 +71,28 @@ pub(super) fn control_runtime() -> anyhow::Result<Runtime> {
     runtime.context("cannot start the control runtime")
 }
 
-/// Binds, opens the store, and serves; what `source` brings later, too. `ready` is polled once everything answers.
+/// Binds what was not `passed`, opens the store, and serves; what `source` brings later, too. `ready` is polled once everything
+/// answers.
 ///
 /// # Errors
 /// Whatever keeps the gateway from starting, in words an operator can act on.
 pub(super) async fn serve(
     config: Config,
     source: Option<Source>,
+    mut passed: Passed,
     ready: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let listeners = Listeners::bind(&config.serve).map_err(port::explained)?;
-    let (status, internal) = answer_probes(&config.internal)?;
+    open_files::take_all();
+    let manager = Manager::from_environment();
+    let before = Predecessor::of(&passed, config.serve.drain);
+    let (listeners, sockets) = bind(&config, &mut passed)?;
+    let (status, mut internal) = answer_probes(sockets, &config.internal)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let hosts = config.hosts();
     let certificates = Certificates::load(&config.tls, &hosts, clock.now()).context("TLS certificates")?;
     let certificates = certificates.map(Arc::new);
-    let shared = Arc::new(share(&config, Arc::clone(&clock)).await?);
+    let store = before.store(&config, &clock, &manager).await?;
+    let shared = Arc::new(share_over(&config, store, Arc::clone(&clock)).await?);
     let mut background = tasks::start(&shared).await.context("reading revocations")?;
     let schedule = Arc::new(ArcSwap::from_pointee(config.key_schedule()));
     background.keep_keys(&shared, Arc::clone(&schedule));
@@ -109,30 +122,47 @@ pub(super) async fn serve(
     status.store_was_read(Arc::new(witnesses));
     let ordering = background.order_certificates(keepers.acme.as_ref());
     let administered = Administered { gateway: Arc::clone(&gateway), keepers };
-    let admin = admin::start(&config.admin, administered)?;
+    let admin = before.administer(&config.admin, administered)?;
     let stop = asked_to_stop()?;
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
     ready.await;
     status.accepts();
+    manager.ready(&reload::standing(&config));
     if let Some(source) = source {
-        background.also(reload::follow(source, running));
+        background.also(reload::follow(source, running, manager.clone()));
     }
-    listeners.serve(config.serve, tls, gateway, status.stops_at(stop)).await?;
+    let stop = async {
+        status.stops_at(stop).await;
+        manager.stopping();
+        // A probe in the same socket is the next process's: this one could only say that it stops.
+        internal.take_if(|_| before.is_likely());
+    };
+    listeners.serve(config.serve, tls, gateway, stop).await?;
     ordering.end().await;
     drop((admin, background, internal));
     tracing::info!("stopped");
     Ok(())
 }
 
-/// The internal listener, which answers from the first moment on; bound with the others, so that a taken port is told at once.
+/// The public listeners and the internal one's sockets: bound before anything that takes time, so that a taken port is told at
+/// once.
+fn bind(config: &Config, passed: &mut Passed) -> anyhow::Result<(Listeners, Vec<TcpListener>)> {
+    let serve::Settings { listen, redirect, .. } = &config.serve;
+    passed.belong_to(&[listen.as_slice(), redirect, &config.internal.listen].concat())?;
+    let listeners = Listeners::bind(&config.serve, passed).map_err(port::explained)?;
+    let internal = bind_beside(&config.internal.listen, passed).map_err(port::explained)?;
+    Ok((listeners, internal))
+}
+
+/// The internal listener, which answers from the first moment on.
 fn answer_probes(
+    sockets: Vec<TcpListener>,
     settings: &internal::Settings,
-) -> anyhow::Result<(Arc<internal::Status>, internal::Listening)> {
-    let sockets = bind_beside(&settings.listen).map_err(port::explained)?;
+) -> anyhow::Result<(Arc<internal::Status>, Option<internal::Listening>)> {
     let status = Arc::new(internal::Status::default());
     let listening = internal::start(sockets, settings.token.as_ref(), Arc::clone(&status));
-    Ok((status, listening.context("the internal listener")?))
+    Ok((status, Some(listening.context("the internal listener")?)))
 }
 
 /// Who orders certificates, if they come by ACME; what there is already is shown.

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ pub(super) struct Activity {
     begun: AtomicU64,
     open: AtomicUsize,
     first: Notify,
+    ending: AtomicBool,
 }
 
 impl Activity {
@@ -26,6 +27,11 @@ impl Activity {
             self.first.notify_one();
         }
         Open(Arc::clone(self))
+    }
+
+    /// From here on each answer says that it is the connection's last: HTTP/1.1's way to end one.
+    pub(super) fn say_the_end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
     }
 
     /// Whether there was a request.
@@ -56,6 +62,13 @@ impl Activity {
 /// A request that is not over.
 #[derive(Debug)]
 pub(super) struct Open(Arc<Activity>);
+
+impl Open {
+    /// Whether this request is to be the connection's last.
+    pub(super) fn is_last(&self) -> bool {
+        self.0.ending.load(Ordering::Relaxed)
+    }
+}
 
 impl Drop for Open {
     fn drop(&mut self) {

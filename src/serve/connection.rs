@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -31,7 +32,7 @@ pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct Limits {
     /// As configured.
     pub(super) configured: ConnectionLimits,
-    /// What a connection that has not asked anything yet gets for doing so once a stop was asked for.
+    /// What a connection gets for asking something more once a stop was asked for: a client may just be about to.
     pub(super) late: Duration,
 }
 
@@ -76,7 +77,14 @@ where
         builder.max_headers(limits.header_count);
     }
     let connection = builder.serve_connection(TokioIo::new(io), service);
-    drive(connection, http1::Connection::graceful_shutdown, &activity, terms).await;
+    // A client that is not told (RFC 9112 §9.6) may send its next request just when the connection is closed, and lose it: what
+    // began before is not the last, and an idle connection is not closed at once.
+    let stopped = async {
+        terms.stopping.cancelled().await;
+        activity.say_the_end();
+        activity.idle(terms.limits.late, terms.limits.late).await;
+    };
+    drive(connection, (http1::Connection::graceful_shutdown, stopped), &activity, terms).await;
 }
 
 /// Serves an HTTP/2 connection until it ends.
@@ -111,7 +119,16 @@ where
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(256)
         .serve_connection(TokioIo::new(io), service);
-    drive(connection, http2::Connection::graceful_shutdown, &activity, terms).await;
+    // Two GOAWAYs and a round trip between them (RFC 9113 §6.8): no request is lost on the way.
+    let stopped = async {
+        terms.stopping.cancelled().await;
+        // It may have been made just before.
+        tokio::select! {
+            () = activity.has_begun() => {}
+            () = tokio::time::sleep(terms.limits.late) => {}
+        }
+    };
+    drive(connection, (http2::Connection::graceful_shutdown, stopped), &activity, terms).await;
 }
 
 pin_project! {
@@ -146,19 +163,30 @@ where
             None => None,
         };
         let open = this.open.take();
-        if let Some(answer) = answer {
-            return Poll::Ready(Ok(answer.map(|body| Counted::new(body, open))));
+        let is_last = open.as_ref().is_some_and(Open::is_last);
+        let mut response = if let Some(answer) = answer {
+            answer.map(|body| Counted::new(body, open))
+        } else {
+            let mut refused = Response::new(Counted::nothing(open));
+            *refused.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            refused
+        };
+        if is_last {
+            // hyper closes the connection after it.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let mut refused = Response::new(Counted::nothing(open));
-        *refused.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        Poll::Ready(Ok(refused))
+        Poll::Ready(Ok(response))
     }
 }
 
-/// Lets a connection run until it ends by itself, is idle, or the gateway stops; then ends it gently, which for HTTP/1.1
+/// Lets a connection run until it ends by itself, is idle, or `stopped`; then ends it gently by `close`, which for HTTP/1.1
 /// means after the request that is open and for HTTP/2 with GOAWAY and after all that are.
-async fn drive<C>(connection: C, close: impl FnOnce(Pin<&mut C>), activity: &Activity, terms: Terms<'_>)
-where
+async fn drive<C>(
+    connection: C,
+    (close, stopped): (impl FnOnce(Pin<&mut C>), impl Future<Output = ()>),
+    activity: &Activity,
+    terms: Terms<'_>,
+) where
     C: Future<Output = hyper::Result<()>>,
 {
     let ConnectionLimits { head, idle, .. } = terms.limits.configured;
@@ -166,22 +194,13 @@ where
     tokio::select! {
         ended = connection.as_mut() => return terms.ended(ended, activity),
         () = activity.idle(head, idle) => terms.count_if_silent(activity),
-        () = stopped(activity, terms) => {}
+        () = stopped => {}
     }
     close(connection.as_mut());
     tokio::select! {
         ended = connection => log(ended),
         // hyper waits for the HTTP/2 preface of a peer that never sends it.
         () = activity.idle(terms.limits.late, head) => tracing::debug!("a silent connection is dropped"),
-    }
-}
-
-/// Done when the gateway stops and this connection has had its chance to ask something: it may have been made just before.
-async fn stopped(activity: &Activity, terms: Terms<'_>) {
-    terms.stopping.cancelled().await;
-    tokio::select! {
-        () = activity.has_begun() => {}
-        () = tokio::time::sleep(terms.limits.late) => {}
     }
 }
 

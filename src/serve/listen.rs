@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use super::{Door, ServeError, Settings};
+use super::{Door, Passed, ServeError, Settings};
 
 /// A bound socket.
 #[derive(Debug)]
@@ -15,37 +15,57 @@ pub(super) struct Bound {
     pub(super) address: SocketAddr,
     pub(super) door: Door,
     pub(super) socket: TcpListener,
+    /// Whether the service manager holds it too: then who waits in it is not lost when we close it.
+    pub(super) passed: bool,
 }
 
 impl Bound {
     /// The same socket once more, for a worker.
     pub(super) fn another(&self) -> io::Result<Self> {
-        Ok(Self { address: self.address, door: self.door, socket: self.socket.try_clone()? })
+        Ok(Self { socket: self.socket.try_clone()?, ..*self })
     }
 }
 
-/// Binds every address of `settings`.
-pub(super) fn bind(settings: &Settings) -> Result<Vec<Bound>, ServeError> {
+/// Takes every address of `settings` from `passed`, or binds it.
+pub(super) fn bind(settings: &Settings, passed: &mut Passed) -> Result<Vec<Bound>, ServeError> {
     let main = settings.listen.iter().map(|address| (*address, Door::Main));
     let redirect = settings.redirect.iter().map(|address| (*address, Door::Redirect));
     let wanted: Vec<_> = main.chain(redirect).collect();
     let addresses: Vec<_> = wanted.iter().map(|(address, _)| *address).collect();
-    let mut bound = Vec::new();
-    for (address, door) in wanted {
-        if let Some(socket) = bind_one(address, &addresses)? {
-            bound.push(Bound { address: socket.local_addr().unwrap_or(address), door, socket });
-        }
-    }
-    Ok(bound)
+    let found = find(&addresses, passed)?;
+    let bound = wanted.into_iter().zip(found).filter_map(|((address, door), found)| {
+        let Found { socket, passed } = found?;
+        Some(Bound { address: socket.local_addr().unwrap_or(address), door, socket, passed })
+    });
+    Ok(bound.collect())
 }
 
-/// Binds addresses that somebody else serves, by the rules of [`super::Listeners::bind`].
+/// Takes or binds addresses that somebody else serves, by the rules of [`super::Listeners::bind`].
 ///
 /// # Errors
 /// [`ServeError::Bind`].
-pub fn bind_beside(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ServeError> {
-    let bound = addresses.iter().map(|address| bind_one(*address, addresses).transpose());
-    bound.flatten().collect()
+pub fn bind_beside(addresses: &[SocketAddr], passed: &mut Passed) -> Result<Vec<TcpListener>, ServeError> {
+    let found = find(addresses, passed)?;
+    Ok(found.into_iter().flatten().map(|found| found.socket).collect())
+}
+
+struct Found {
+    socket: TcpListener,
+    passed: bool,
+}
+
+/// A socket for each address; none where another one is enough.
+fn find(addresses: &[SocketAddr], passed: &mut Passed) -> Result<Vec<Option<Found>>, ServeError> {
+    let covered: Vec<_> = addresses.iter().map(|address| passed.answer_for(*address)).collect();
+    let each = addresses.iter().zip(covered).map(|(address, covered)| match passed.take(*address) {
+        Some(socket) => {
+            tracing::info!(%address, "taking over the socket that the service manager has passed");
+            Ok(Some(Found { socket, passed: true }))
+        }
+        None if covered => Ok(None),
+        None => Ok(bind_one(*address, addresses)?.map(|socket| Found { socket, passed: false })),
+    });
+    each.collect()
 }
 
 /// `None` where the machine has no IPv6 and the IPv4 counterpart will do.
@@ -70,12 +90,17 @@ fn open(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
     }
     // Else a restart would wait for the old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
-    // Inherited by accepted sockets: a peer that has vanished from a quiet stream is found out.
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
-    socket.set_nonblocking(true)?;
+    prepare(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// What every socket of ours is, whoever has bound it.
+pub(super) fn prepare(socket: &Socket) -> io::Result<()> {
+    // Inherited by accepted sockets: a peer that has vanished from a quiet stream is found out.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
+    socket.set_nonblocking(true)
 }
 
 /// How long a connection may be quiet before the kernel asks whether the peer is still there.
@@ -120,6 +145,10 @@ mod tests {
             drain: Duration::ZERO,
             workers: 1,
         }
+    }
+
+    fn bind(settings: &Settings) -> Result<Vec<Bound>, ServeError> {
+        super::bind(settings, &mut Passed::default())
     }
 
     fn free_port() -> u16 {

@@ -4,6 +4,7 @@ mod activity;
 mod connection;
 mod crowd;
 mod listen;
+mod passed;
 mod peers;
 mod redirect;
 mod tls;
@@ -34,6 +35,7 @@ use peers::Admitted;
 use worker::Worker;
 
 pub use listen::bind_beside;
+pub use passed::{Passed, PassedError};
 
 /// What to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,15 +90,15 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds every address of `settings`.
+    /// Takes the sockets of `settings` that were passed, and binds the other addresses.
     ///
     /// `[::]` accepts both families unless an IPv4 address is listed for the same port. Where the machine has no IPv6,
     /// `[::]` and `[::1]` are left out if their IPv4 counterparts are listed.
     ///
     /// # Errors
     /// [`ServeError::Bind`].
-    pub fn bind(settings: &Settings) -> Result<Self, ServeError> {
-        listen::bind(settings).map(|bound| Self { bound })
+    pub fn bind(settings: &Settings, passed: &mut Passed) -> Result<Self, ServeError> {
+        listen::bind(settings, passed).map(|bound| Self { bound })
     }
 
     /// Where HTTP is served, with the ports that the system chose for port 0.
@@ -105,8 +107,8 @@ impl Listeners {
         self.bound.iter().filter(|bound| bound.door == Door::Main).map(|bound| bound.address).collect()
     }
 
-    /// Serves until `stop` is done, then drains: no new connections, open requests finish within `settings.drain`, HTTP/1.1 gets
-    /// `Connection: close`, HTTP/2 GOAWAY. Called on the control runtime; every worker is a thread with a runtime of its own
+    /// Serves until `stop` is done, then drains: no new connections, open requests finish within `settings.drain`. A kept HTTP/1.1
+    /// connection is answered once more, with `Connection: close`, if it asks within a second; HTTP/2 gets GOAWAY. Called on the control runtime; every worker is a thread with a runtime of its own
     /// and a `gateway::Worker` of its own. Dropping the future stops the workers too, without waiting for them.
     ///
     /// # Errors

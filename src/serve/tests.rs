@@ -159,7 +159,7 @@ fn start_before(
     tls: Option<certs::Tls>,
     limits: Limits,
 ) -> Running {
-    let listeners = Listeners::bind(&settings).unwrap();
+    let listeners = Listeners::bind(&settings, &mut Passed::default()).unwrap();
     let address = listeners.addresses()[0];
     let redirect = listeners.bound.iter().find(|bound| bound.door == Door::Redirect).unwrap().address;
     let stop = CancellationToken::new();
@@ -512,18 +512,42 @@ async fn a_stop_lets_open_http2_streams_finish() {
 }
 
 #[tokio::test]
-async fn a_stop_closes_idle_connections_at_once() {
+async fn a_stop_closes_idle_connections_after_a_moment() {
     let tls = Tls::new(&["localhost"]);
-    for limits in [usual(), Limits { late: Duration::from_hours(1), ..usual() }] {
-        let running = tls.start(limits);
-        let stream = tls.connect(&running, "localhost", &[]).await.unwrap();
-        let mut one = hyper1(stream).await;
-        let mut two = tls.http2(&running).await;
-        text(one.send_request(get("/")).await.unwrap()).await;
-        text(two.send_request(get2("/")).await.unwrap()).await;
-        assert!(running.stop().await < Duration::from_millis(800));
-        assert!(one.ready().await.is_err());
-    }
+    let late = Duration::from_millis(300);
+    let running = tls.start(Limits { late, ..usual() });
+    let stream = tls.connect(&running, "localhost", &[]).await.unwrap();
+    let mut one = hyper1(stream).await;
+    text(one.send_request(get("/")).await.unwrap()).await;
+    let took = running.stop().await;
+    assert!(took >= late && took < late * 3, "{took:?}");
+    assert!(one.ready().await.is_err());
+}
+
+#[tokio::test]
+async fn a_stop_closes_idle_http2_connections_at_once() {
+    let tls = Tls::new(&["localhost"]);
+    let running = tls.start(Limits { late: Duration::from_hours(1), ..usual() });
+    let mut two = tls.http2(&running).await;
+    text(two.send_request(get2("/")).await.unwrap()).await;
+    assert!(running.stop().await < Duration::from_millis(800));
+    assert!(two.ready().await.is_err());
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_answered_once_more_after_a_stop() {
+    let running = start(settings("127.0.0.1:0"), None, Limits { late: Duration::from_hours(1), ..usual() });
+    let mut sender = running.http1().await;
+    let response = sender.send_request(get("/")).await.unwrap();
+    assert!(!response.headers().contains_key(CONNECTION));
+    text(response).await;
+    running.stop.cancel();
+    sleep(Duration::from_millis(100)).await;
+    let response = sender.send_request(get("/")).await.unwrap();
+    assert_eq!(response.headers()[CONNECTION], "close");
+    assert_eq!(text(response).await, "HTTP/1.1 tls=false None 127.0.0.1");
+    assert!(sender.ready().await.is_err());
+    timeout(Duration::from_secs(2), running.served).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -48,9 +48,16 @@ impl<A: Application> Worker<A> {
     async fn work(self: Arc<Self>, sockets: Vec<Bound>) -> io::Result<()> {
         let connections = TaskTracker::new();
         let mut doors = JoinSet::new();
-        for Bound { socket, door, .. } in sockets {
+        for Bound { socket, door, passed, .. } in sockets {
             let listener = TcpListener::from_std(socket)?;
-            doors.spawn(Arc::clone(&self).accept(listener, door, connections.clone()));
+            let (worker, connections) = (Arc::clone(&self), connections.clone());
+            doors.spawn(async move {
+                let listener = worker.accept(listener, door, &connections).await;
+                // Whoever waits in a socket that was passed is the next process's.
+                if !passed {
+                    worker.accept_waiting(listener, door, &connections);
+                }
+            });
         }
         while let Some(ended) = doors.join_next().await {
             ended?;
@@ -62,15 +69,21 @@ impl<A: Application> Worker<A> {
         Ok(())
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, door: Door, connections: TaskTracker) {
+    /// Accepts until the stop, and leaves the socket to the caller.
+    async fn accept(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        door: Door,
+        connections: &TaskTracker,
+    ) -> TcpListener {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.stopping.cancelled() => break,
+                () = self.stopping.cancelled() => return listener,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.open(stream, peer, door, &connections),
+                Ok((stream, peer)) => self.open(stream, peer, door, connections),
                 Err(error) if is_the_peers(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
@@ -78,7 +91,6 @@ impl<A: Application> Worker<A> {
                 }
             }
         }
-        self.accept_waiting(listener, door, &connections);
     }
 
     /// Closing a socket resets the connections that wait in its queue: they are accepted first.

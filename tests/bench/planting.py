@@ -12,7 +12,7 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,11 +108,11 @@ def unpadded(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def issue(admin: Path, number: int) -> None:
+def issue(admin: Path, number: int, named: Callable[[int], str] = user) -> None:
     """As many grants issued for real, each to another user, as `portcullis token issue` does it: over the admin socket, and as
     many side by side as that takes. For the embedded store, whose file belongs to the gateway."""
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        for _ in pool.map(lambda at: _issue(admin, user(at)), range(number)):
+        for _ in pool.map(lambda at: _issue(admin, named(at)), range(number)):
             pass
 
 

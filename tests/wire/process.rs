@@ -54,14 +54,7 @@ impl Place {
 
     /// The same with further variables in its environment.
     pub(crate) fn start_in(&self, yaml: &str, environment: &[(&str, &str)]) -> Process {
-        let mut process = Process::spawn("serve", &self.write("serve.yaml", yaml), environment);
-        let started = Instant::now();
-        while !process.log().contains("listening") {
-            let ended = process.child.try_wait().unwrap();
-            assert!(ended.is_none() && started.elapsed() < PATIENCE, "{ended:?}: {}", process.log());
-            thread::sleep(Duration::from_millis(10));
-        }
-        process
+        Process::spawn("serve", &self.write("serve.yaml", yaml), environment).listening()
     }
 
     /// A gateway that may not have come as far as listening.
@@ -71,15 +64,7 @@ impl Place {
 
     /// Runs a command that ends by itself; its exit status and all it said.
     pub(crate) fn run(&self, command: &str, yaml: &str) -> (i32, String) {
-        let mut process = Process::spawn(command, &self.write("run.yaml", yaml), &[]);
-        let started = Instant::now();
-        loop {
-            if let Some(status) = process.child.try_wait().unwrap() {
-                return (status.code().unwrap(), process.whole_log());
-            }
-            assert!(started.elapsed() < PATIENCE, "it does not end: {}", process.log());
-            thread::sleep(Duration::from_millis(10));
-        }
+        Process::spawn(command, &self.write("run.yaml", yaml), &[]).outcome()
     }
 }
 
@@ -132,11 +117,14 @@ impl Process {
     }
 
     fn spawn(command: &str, file: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .arg(command)
-            .arg(file)
+        let mut program = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        Self::of(program.arg(command).arg(file).envs(environment.iter().copied()))
+    }
+
+    /// One that `program` becomes.
+    pub(crate) fn of(program: &mut Command) -> Self {
+        let mut child = program
             .env_remove("PORTCULLIS_CONFIG")
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -148,6 +136,29 @@ impl Process {
             keep(child.stderr.take().unwrap(), Arc::clone(&log)),
         ];
         Self { child, log, readers }
+    }
+
+    /// The same once it says that it listens.
+    pub(crate) fn listening(mut self) -> Self {
+        let started = Instant::now();
+        while !self.log().contains("listening") {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none() && started.elapsed() < PATIENCE, "{ended:?}: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+        self
+    }
+
+    /// The exit status of one that ends by itself, and all it said.
+    pub(crate) fn outcome(mut self) -> (i32, String) {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code().unwrap(), self.whole_log());
+            }
+            assert!(started.elapsed() < PATIENCE, "it does not end: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// What it said so far.

@@ -21,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::manager::Manager;
 use super::serve;
 use crate::certs::{self, Certificates};
 use crate::config::{self, Checked, Config, Surroundings};
@@ -72,10 +73,19 @@ impl Source {
     }
 }
 
+/// What is in use, in words.
+pub(super) fn standing(config: &Config) -> String {
+    let issuer = &config.gateway.issuer;
+    match config.gateway.services.len() {
+        1 => format!("serving 1 service, issuer {issuer}"),
+        number => format!("serving {number} services, issuer {issuer}"),
+    }
+}
+
 /// Reads the configuration again whenever it is time, one after the other, until it is dropped.
-pub(super) async fn follow(source: Source, running: Running) {
+pub(super) async fn follow(source: Source, running: Running, manager: Manager) {
     let Source { files, mut hangup } = source;
-    let mut reload = Reload { files, running, refused: false };
+    let mut reload = Reload { files, running, manager, refused: false };
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -100,6 +110,7 @@ pub(super) async fn follow(source: Source, running: Running) {
 struct Reload {
     files: Files,
     running: Running,
+    manager: Manager,
     /// Whether the last one was refused.
     refused: bool,
 }
@@ -109,6 +120,13 @@ impl Reload {
         if !self.files.are_replaced() && !asked {
             return;
         }
+        self.manager.reloading();
+        self.read_again(asked);
+        let refused = if self.refused { "; the newest configuration was refused, see the log" } else { "" };
+        self.manager.ready(&format!("{}{refused}", standing(&self.running.config)));
+    }
+
+    fn read_again(&mut self, asked: bool) {
         let Checked { config, remarks } = match self.files.read(config::read) {
             Ok(checked) => checked,
             Err(problems) => return self.refuse(problems.lines()),
