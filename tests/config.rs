@@ -144,13 +144,22 @@ fn the_configuration_in_the_readme_is_good() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let (_, rest) = readme.split_once("```yaml\n").expect("it shows a configuration");
     let (text, rest) = rest.split_once("```").expect("which ends");
-    assert!(!rest.contains("```yaml"), "every one is to be read here");
+    let (head, _) = text.split_once("services:\n").expect("with services");
     let fake = Fake::complete()
         .with("/etc/portcullis/fullchain.pem", "certificate")
         .with("/etc/portcullis/key.pem", "key");
     let checked = fake.read(text).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(checked.remarks, [] as [&str; 0]);
     assert_eq!(checked.config.gateway.services[0].name, "fetch");
+    let (_, rest) = rest.split_once("```yaml\n").expect("it shows replicas");
+    let (text, rest) = rest.split_once("```").expect("which end");
+    assert!(!rest.contains("```yaml"), "every one is to be read here");
+    let checked = fake.read(format!("{head}{text}")).unwrap_or_else(|error| panic!("{error}"));
+    let upstream = &checked.config.gateway.services[0].upstream;
+    assert_eq!(upstream.replicas.len(), 2);
+    let shorter: Vec<_> = text.lines().filter(|line| !line.contains("health:")).collect();
+    let defaults = fake.read(format!("{head}{}", shorter.join("\n"))).unwrap();
+    assert_eq!(defaults.config.gateway.services[0].upstream, *upstream, "they are the defaults");
 }
 
 /// Inside braces an unquoted variable is no YAML: nobody may learn it from us.

@@ -32,7 +32,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("internal", "host secret time"),
     ("admin", "acme certs gateway oauth secret store time"),
-    ("tasks", "acme certs clock gateway oauth secret store time"),
+    ("tasks", "acme certs clock gateway oauth secret store time upstream"),
     ("serve", "certs gateway telemetry"),
     (
         "config",

@@ -35,6 +35,8 @@ mod limits;
 mod load;
 #[path = "wire/log.rs"]
 mod log;
+#[path = "wire/member.rs"]
+mod member;
 #[path = "wire/oracle.rs"]
 mod oracle;
 #[path = "wire/passed.rs"]
@@ -49,6 +51,8 @@ mod recorder;
 mod redirect;
 #[path = "wire/reload.rs"]
 mod reload;
+#[path = "wire/replicas.rs"]
+mod replicas;
 #[path = "wire/revocation.rs"]
 mod revocation;
 #[path = "wire/slow.rs"]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use crate::admin::certs::Keepers;
 use crate::certs::Facts;
 use crate::gateway::{Gateway, Shared};
-use crate::internal::{self, CertificateFact};
+use crate::internal::{self, CertificateFact, ReplicaFact};
 use crate::store::Renewal;
 use crate::time::Timestamp;
+use crate::upstream;
 
 /// Those who know it.
 pub(super) struct Witnesses {
@@ -55,6 +56,16 @@ impl internal::Facts for Witnesses {
         };
         hosts.iter().filter_map(read).collect()
     }
+
+    fn replicas(&self) -> Vec<ReplicaFact> {
+        let services = self.gateway.services();
+        services.iter().flat_map(|service| service.upstream.facts()).map(replica).collect()
+    }
+}
+
+fn replica(fact: upstream::ReplicaFact) -> ReplicaFact {
+    let upstream::ReplicaFact { service, replica, ejected, open, ejections, probe_failures } = fact;
+    ReplicaFact { service, replica, ejected, open, ejections, probe_failures }
 }
 
 fn fact(host: String, facts: Option<&Facts>, renewal: Renewal, now: Timestamp) -> CertificateFact {

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
 
 use super::facts::Witnesses;
 use super::manager::Manager;
@@ -104,9 +105,12 @@ pub(super) async fn serve(
     }
     let issuer = config.gateway.issuer.clone();
     for service in &config.gateway.services {
-        tracing::info!(service = service.name, url = service.resource.as_str(), upstream = %service.upstream.url, "serving");
+        let upstream: Vec<_> = service.upstream.replicas.iter().map(Url::as_str).collect();
+        let (url, upstream) = (service.resource.as_str(), upstream.join(" "));
+        tracing::info!(service = service.name, url, upstream, "serving");
     }
     let gateway = Arc::new(Gateway::new(Site::new(config.gateway.clone()), Arc::clone(&shared)));
+    background.probe(&gateway);
     let running = Running {
         config: config.clone(),
         gateway: Arc::clone(&gateway),

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use url::Url;
+
 use super::access;
 use super::acme;
 use super::admin;
@@ -153,7 +155,8 @@ fn remark(issuer: Option<&Issuer>, network: Option<&Network>, services: &[Checke
             findings.remark(*url_at, text);
         }
         let public = origin(&settings.url);
-        if origin(&settings.upstream.url) == public || origin(&settings.upstream.url) == issuer.text {
+        let circles = |replica: &Url| origin(replica) == public || origin(replica) == issuer.text;
+        if settings.upstream.replicas.iter().any(circles) {
             findings.remark(
                 *at,
                 format!("the upstream of `{name}` is on a host of ours, so requests may go in circles"),

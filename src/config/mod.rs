@@ -25,6 +25,7 @@ mod secrets;
 mod service_limits;
 mod services;
 mod shape;
+mod upstreams;
 mod values;
 
 use std::ffi::OsString;

@@ -240,6 +240,7 @@ pub(super) struct Service {
     pub(super) forward_email: Field<bool>,
     pub(super) user_id: Field<String>,
     pub(super) origins: Field<Texts>,
+    pub(super) health: Field<Health>,
     pub(super) connect_timeout: Field<String>,
     pub(super) first_byte_timeout: Field<String>,
     pub(super) sse_keep_alive: Field<String>,
@@ -248,4 +249,14 @@ pub(super) struct Service {
     pub(super) max_requests_per_user: Field<u64>,
     pub(super) max_streams: Field<u64>,
     pub(super) max_streams_per_user: Field<u64>,
+}
+
+/// A service's `health`: a word, or these keys.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Health {
+    /// What stands there instead of keys.
+    pub(super) word: Field<String>,
+    pub(super) probe: Field<String>,
+    pub(super) every: Field<String>,
 }

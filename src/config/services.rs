@@ -1,7 +1,6 @@
 //! `services`: each one alone, then all of them together: two must not claim one place, and none a place of ours.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use url::Url;
 
@@ -9,11 +8,11 @@ use super::access::{self, Provider, Rules};
 use super::problem::{Findings, Position};
 use super::raw::{Given, Service, Texts};
 use super::service_limits;
-use super::values::{duration, https, is_loopback, origin, origins, web_url};
+use super::upstreams;
+use super::values::{https, is_loopback, origin, origins, web_url};
 use crate::gateway::{ServiceSettings, UserIdForm};
 use crate::oauth::{Hierarchy, Resource, Scope, Scopes};
 use crate::policy::AccessRules;
-use crate::upstream;
 
 /// Our own endpoints at the issuer's host.
 const AT_ISSUER: [&str; 13] = [
@@ -66,7 +65,7 @@ fn one(name: &str, given: &Given<Service>, common: Common<'_>, findings: &mut Fi
     check_name(name, given.at, findings);
     let raw = given.value.as_ref()?;
     let url = public_url(name, given.at, raw.url.as_ref(), findings);
-    let upstream = upstream(given.at, raw, findings);
+    let upstream = upstreams::check(given.at, raw, findings);
     let paths = paths(raw.paths.as_ref(), findings);
     let public = raw.public.as_ref().is_some_and(|public| public.value == Some(true));
     if public {
@@ -207,42 +206,6 @@ fn paths(field: Option<&Given<Texts>>, findings: &mut Findings) -> Option<Vec<St
         }
     }
     Some(paths)
-}
-
-fn upstream(at: Position, raw: &Service, findings: &mut Findings) -> Option<upstream::Settings> {
-    let connect_timeout = duration(raw.connect_timeout.as_ref(), Duration::from_secs(5), findings);
-    if let (Some(given), Some(Duration::ZERO)) = (&raw.connect_timeout, connect_timeout) {
-        findings.refuse(given.at, "`connect_timeout` is no time at all; write 5s");
-    }
-    let first_byte_timeout = service_limits::first_byte(raw, findings);
-    let Some(given) = &raw.upstream else {
-        findings.refuse(
-            at,
-            "`upstream` is missing; write upstream: http://HOST:PORT/mcp, where the MCP server listens",
-        );
-        return None;
-    };
-    match given.value.as_deref()? {
-        [one] => {
-            let url = web_url("upstream", one, "http", findings)?;
-            Some(upstream::Settings {
-                url,
-                connect_timeout: connect_timeout?,
-                first_byte_timeout: first_byte_timeout?,
-            })
-        }
-        [] => {
-            findings.refuse(given.at, "`upstream` is an empty list; write http://HOST:PORT/mcp");
-            None
-        }
-        [_, second, ..] => {
-            findings.refuse(
-                second.at,
-                "several replicas are not there yet; write one URL, of a load balancer if need be",
-            );
-            None
-        }
-    }
 }
 
 fn scopes(field: Option<&Given<Texts>>, findings: &mut Findings) -> Option<Scopes> {

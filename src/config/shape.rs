@@ -175,6 +175,7 @@ pub(super) const SERVICE: &[Key] = &[
     key("forward_email", Shape::Flag),
     key("user_id", Shape::Text),
     key("origins", TEXTS),
+    key("health", Shape::WordOr(HEALTH)),
     key("connect_timeout", Shape::Text),
     key("first_byte_timeout", Shape::Text),
     key("sse_keep_alive", Shape::Text),
@@ -186,6 +187,8 @@ pub(super) const SERVICE: &[Key] = &[
     key("tools", Shape::Later("write `scopes` for the whole service")),
     key("command", Shape::Later("start the server with its HTTP transport and write its URL as `upstream`")),
 ];
+
+const HEALTH: &[Key] = &[key("probe", Shape::Text), key("every", Shape::Text)];
 
 /// Fills a raw type from `node`, or what of it is not at fault.
 pub(super) fn fill<T: DeserializeOwned>(

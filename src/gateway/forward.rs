@@ -15,7 +15,9 @@ use super::{Body, Revocations, ServiceSettings, caching, paths};
 use crate::mcp::{Era, SessionOwner, SessionSealer, UpstreamSession};
 use crate::telemetry::RequestRefusal;
 use crate::time::Timestamp;
-use crate::upstream::{BodyFault, Outgoing, Pool, RequestBody, ResponseBody, Unspeakable, UpstreamError};
+use crate::upstream::{
+    Answer, BodyFault, Moment, Outgoing, Pool, Replica, RequestBody, Unspeakable, UpstreamError,
+};
 
 /// A request that may go to its service, and what its way there needs.
 pub(super) struct Forwarding<'a> {
@@ -42,6 +44,10 @@ pub(super) enum ForwardError {
     /// The session id is another user's, another service's, or invented: 404, as for a session that has ended (P11).
     #[error("the session is not this user's")]
     Session,
+    /// The session's replica has been away for so long that it cannot be expected to come back with it: 404 likewise, so that the
+    /// client begins another one elsewhere.
+    #[error("the session's replica has been away for long")]
+    Lost,
     /// The user's name or id cannot stand in a header: 500.
     #[error("the user cannot be told to the upstream")]
     Unspeakable,
@@ -63,7 +69,7 @@ impl ForwardError {
     /// The answer's status.
     pub(super) const fn status(&self) -> StatusCode {
         match self {
-            Self::Path | Self::Session => StatusCode::NOT_FOUND,
+            Self::Path | Self::Session | Self::Lost => StatusCode::NOT_FOUND,
             Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Upstream(UpstreamError::Body(BodyFault::TooLarge(_))) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Upstream(UpstreamError::Body(BodyFault::TooSlow)) => StatusCode::REQUEST_TIMEOUT,
@@ -91,7 +97,7 @@ impl ForwardError {
             Self::Upgrade => Some("upstream-transport"),
             Self::Refused(_) => Some("token-401"),
             Self::Path => Some("wrong-url"),
-            Self::Session | Self::Unspeakable => None,
+            Self::Session | Self::Lost | Self::Unspeakable => None,
         }
     }
 }
@@ -115,6 +121,7 @@ impl ForwardError {
             | Self::Refused(_)
             | Self::Path
             | Self::Session
+            | Self::Lost
             | Self::Unspeakable => None,
         }
     }
@@ -136,9 +143,41 @@ pub(super) async fn forward(
     request: Request<RequestBody>,
 ) -> Result<Response<Body>, ForwardError> {
     let cutter = way.cutter(life(request.method(), request.headers()));
-    let (outgoing, requested) = way.outward(request)?;
-    let answer = way.pool.send(&way.settings().upstream, outgoing).await?;
+    let (outgoing, requested, bound) = way.outward(request)?;
+    let answer = match way.pool.send(&way.told.service.upstream, bound.replica(), outgoing).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(no_answer(error, bound, Moment::now())),
+    };
     way.homeward(answer, &requested, cutter)
+}
+
+/// To which replica a request must go.
+#[derive(Clone, Copy, Debug)]
+enum Bound<'a> {
+    /// The one on which its session lives.
+    Session(&'a Replica),
+    /// The one to which all go that this user sends to such a path.
+    User(&'a Replica),
+    /// Any.
+    Nobody,
+}
+
+impl<'a> Bound<'a> {
+    const fn replica(self) -> Option<&'a Replica> {
+        match self {
+            Self::Session(replica) | Self::User(replica) => Some(replica),
+            Self::Nobody => None,
+        }
+    }
+}
+
+/// A session has nowhere else to go; one whose replica has been away for long is given up.
+fn no_answer(error: UpstreamError, bound: Bound<'_>, now: Moment) -> ForwardError {
+    let cannot_be_reached = matches!(error, UpstreamError::Unreachable(_) | UpstreamError::ConnectTimeout);
+    match bound {
+        Bound::Session(replica) if cannot_be_reached && replica.is_lost(now) => ForwardError::Lost,
+        Bound::Session(_) | Bound::User(_) | Bound::Nobody => error.into(),
+    }
 }
 
 /// A GET stream and `subscriptions/listen` have no end of their own. This is all that is decided by an `Mcp-*` header, and only
@@ -152,7 +191,7 @@ pub(super) fn life(method: &Method, headers: &HeaderMap) -> Life {
     if method == Method::GET || listens { Life::Token } else { Life::Answer }
 }
 
-impl Forwarding<'_> {
+impl<'a> Forwarding<'a> {
     /// Whether a request names a session that no key here opens: another process may have sealed it with a newer one.
     pub(super) fn is_strange_session(&self, headers: &HeaderMap) -> bool {
         let id = headers.get(MCP_SESSION_ID).and_then(|id| id.to_str().ok());
@@ -170,20 +209,38 @@ impl Forwarding<'_> {
         Some(Cutter::new(claims, life, self.revocations, self.now))
     }
 
-    /// The request as the upstream is to see it, and its path there.
-    fn outward(&self, request: Request<RequestBody>) -> Result<(Outgoing, PathAndQuery), ForwardError> {
+    /// The request as the upstream is to see it, its path there, and where it must go.
+    fn outward(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<(Outgoing, PathAndQuery, Bound<'a>), ForwardError> {
         let (parts, body) = request.into_parts();
         let body = body.bounded(self.settings().limits.body, self.body_pause);
         body.check_length().map_err(UpstreamError::Body)?;
         let target = self.target(&parts.uri)?;
+        let mut bound = self.home(parts.uri.path()).map_or(Bound::Nobody, Bound::User);
         let session = self.open_session(&parts.headers)?;
         let mut outgoing = Outgoing::new(parts.method, target.clone(), body);
         headers::pass_request(&parts.headers, |name, value| outgoing.add(name, value));
-        if let Some(session) = session {
-            outgoing.add(&MCP_SESSION_ID, &session);
+        if let Some((id, replica)) = session {
+            outgoing.add(&MCP_SESSION_ID, &id);
+            bound = replica.map_or(bound, Bound::Session);
         }
         self.told.write(&mut outgoing)?;
-        Ok((outgoing, target))
+        Ok((outgoing, target, bound))
+    }
+
+    /// The replica of all requests of this user to a further path: those are of the old SSE transport, whose sessions stand in its
+    /// URLs, where only the server understands them.
+    fn home(&self, path: &str) -> Option<&'a Replica> {
+        let Told { service, admission, client, .. } = self.told;
+        if service.settings.paths.is_empty() || !paths::is_further(service, path) {
+            return None;
+        }
+        match admission.claims() {
+            Some(claims) => service.upstream.home(claims.subject.as_str()),
+            None => service.upstream.home(&client.to_string()),
+        }
     }
 
     fn target(&self, public: &Uri) -> Result<PathAndQuery, ForwardError> {
@@ -202,11 +259,12 @@ impl Forwarding<'_> {
     /// The answer as the client is to see it. A 3xx passes, with its `Location` made public; nothing is followed.
     fn homeward(
         &self,
-        answer: Response<ResponseBody>,
+        answer: Answer<'_>,
         requested: &PathAndQuery,
         cutter: Option<Cutter>,
     ) -> Result<Response<Body>, ForwardError> {
-        let (mut parts, body) = answer.into_parts();
+        let Answer { response, replica } = answer;
+        let (mut parts, body) = response.into_parts();
         match parts.status {
             StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
                 return Err(ForwardError::UpstreamAuth(parts.status));
@@ -221,7 +279,7 @@ impl Forwarding<'_> {
         if self.told.admission.claims().is_some() {
             caching::keep_private(&mut parts.headers);
         }
-        self.seal_session(&mut parts.headers);
+        self.seal_session(&mut parts.headers, replica);
         for name in [LOCATION, CONTENT_LOCATION] {
             self.publish(&mut parts.headers, name, requested);
         }
@@ -247,32 +305,38 @@ impl Forwarding<'_> {
         SessionOwner { service: &self.settings().name, subject }
     }
 
-    /// The upstream's own session id for ours. One that does not open is a session that has ended; but a request of the era
-    /// without sessions is not answered 404, which would send its client back to the old era (P9): there the header means
-    /// nothing, and is left out.
-    fn open_session(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, ForwardError> {
+    /// The upstream's own session id for ours, and the replica that it lives on, to which a request of its era must go. One that does
+    /// not open is a session that has ended, and so is one whose replica is configured no more; but a request of the era without
+    /// sessions is not answered 404, which would send its client back to the old era (P9): there the header means nothing, and
+    /// is left out.
+    fn open_session(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<(HeaderValue, Option<&'a Replica>)>, ForwardError> {
         let mut ids = headers.get_all(MCP_SESSION_ID).iter();
         let (Some(id), more) = (ids.next(), ids.next()) else { return Ok(None) };
         let opened = match (id.to_str(), more) {
             (Ok(id), None) => self.sessions.load().open(id, self.owner()),
             (Ok(_) | Err(_), _) => None,
         };
-        let id = opened
-            .filter(|session| session.replica == self.settings().upstream.authority())
-            .and_then(|session| HeaderValue::try_from(session.id).ok());
-        match (id, Era::of(headers)) {
-            (Some(id), _) => Ok(Some(id)),
+        let found = opened.and_then(|session| {
+            let replica = self.told.service.upstream.replica(&session.replica)?;
+            Some((HeaderValue::try_from(session.id).ok()?, replica))
+        });
+        match (found, Era::of(headers)) {
+            (Some((id, replica)), Era::Legacy) => Ok(Some((id, Some(replica)))),
+            (Some((id, _)), Era::Modern) => Ok(Some((id, None))),
             (None, Era::Modern) => Ok(None),
             (None, Era::Legacy) => Err(ForwardError::Session),
         }
     }
 
     /// Replaces the upstream's session id by ours. What is no visible ASCII is no session id, and is left out.
-    fn seal_session(&self, headers: &mut HeaderMap) {
+    fn seal_session(&self, headers: &mut HeaderMap, replica: &Replica) {
         let Some(id) = headers.remove(MCP_SESSION_ID) else { return };
         let Ok(id) = id.to_str() else { return };
-        let replica = self.settings().upstream.authority().to_owned();
-        let sealed = self.sessions.load().seal(&UpstreamSession { id: id.to_owned(), replica }, self.owner());
+        let session = UpstreamSession { id: id.to_owned(), replica: replica.name().to_owned() };
+        let sealed = self.sessions.load().seal(&session, self.owner());
         if let Ok(sealed) = HeaderValue::try_from(sealed) {
             headers.insert(MCP_SESSION_ID, sealed);
         }

@@ -234,7 +234,7 @@ fn failed(exchange: &Exchange<'_>, service: &Service, error: &ForwardError) -> R
     if let Some(refusal) = error.refusal() {
         exchange.shared.refusals.request(refusal);
     }
-    if matches!(error, ForwardError::Session) {
+    if matches!(error, ForwardError::Session | ForwardError::Lost) {
         return told(error.status(), "Session not found", None);
     }
     let name = &service.settings.name;

@@ -180,9 +180,17 @@ impl Gateway {
         Self { site: ArcSwap::from_pointee(site), shared }
     }
 
-    /// Answers with another site from the next request on; those on their way keep theirs, and open streams go on.
-    pub fn replace(&self, site: Site) {
+    /// Answers by another configuration from the next request on; those on their way keep theirs, open streams go on, and
+    /// replicas stand as they stood.
+    pub fn replace(&self, settings: Settings) {
+        let site = self.site.load().following(settings);
         self.site.store(Arc::new(site));
+    }
+
+    /// Every service of this moment.
+    #[must_use]
+    pub fn services(&self) -> Vec<Arc<Service>> {
+        self.site.load().all().to_vec()
     }
 
     /// What all workers share.

@@ -8,7 +8,7 @@ use super::{Service, ServiceSettings};
 /// further path of the service (`/sse`) goes unchanged. `None` if the path is not the service's.
 pub(super) fn to_upstream(settings: &ServiceSettings, path: &str) -> Option<String> {
     let public = settings.url.path();
-    let upstream = settings.upstream.url.path();
+    let upstream = settings.upstream.path();
     let further =
         settings.paths.iter().filter(|further| below(path, further).is_some()).map(String::len).max();
     match below(path, public) {
@@ -20,15 +20,25 @@ pub(super) fn to_upstream(settings: &ServiceSettings, path: &str) -> Option<Stri
     }
 }
 
+/// Whether a public path is one of the service's further ones.
+pub(super) fn is_further(service: &Service, path: &str) -> bool {
+    let settings = &service.settings;
+    let further = settings.paths.iter().filter(|further| below(path, further).is_some()).map(String::len);
+    let own = below(path, settings.url.path()).map(|_| settings.url.path().len());
+    further.max().is_some_and(|further| own.is_none_or(|own| further >= own))
+}
+
 /// The public URL of a `Location` that an upstream gave in answer to a request for `requested` (its own path and
 /// query); `None` if it points to another server, or is no URL.
 pub(super) fn to_public(service: &Service, requested: &str, location: &str) -> Option<String> {
     let settings = &service.settings;
-    let target = settings.upstream.url.join(requested).ok()?.join(location).ok()?;
-    if !same_server(&target, &settings.upstream.url) {
+    let replicas = &settings.upstream.replicas;
+    // Whichever it was: a `Location` without a host is on the one that said it, and all have the same paths.
+    let target = replicas.first()?.join(requested).ok()?.join(location).ok()?;
+    if !replicas.iter().any(|replica| same_server(&target, replica)) {
         return None;
     }
-    let upstream = settings.upstream.url.path();
+    let upstream = settings.upstream.path();
     let path = match below(target.path(), upstream) {
         Some(rest) if upstream != "/" => put_below(settings.url.path(), rest),
         Some(_) | None => target.path().to_owned(),
@@ -64,7 +74,7 @@ mod tests {
     fn service(public: &str, upstream: &str, paths: &[&str]) -> Service {
         let mut service = testing::service();
         service.settings.url = public.parse().unwrap();
-        service.settings.upstream.url = upstream.parse().unwrap();
+        service.settings.upstream.replicas = vec![upstream.parse().unwrap()];
         service.settings.paths = paths.iter().map(|path| (*path).to_owned()).collect();
         service.origin = service.settings.url.origin().ascii_serialization();
         service
@@ -100,7 +110,11 @@ mod tests {
         assert_eq!(to_upstream(&sse.settings, "/messages/1").as_deref(), Some("/messages/1"));
         assert_eq!(to_upstream(&sse.settings, "/mcp/sse").as_deref(), Some("/inner/sse"));
         assert_eq!(to_upstream(&sse.settings, "/ssex"), None);
+        for (path, further) in [("/sse", true), ("/messages/1", true), ("/mcp", false), ("/mcp/sse", false)] {
+            assert_eq!(is_further(&sse, path), further, "{path}");
+        }
         let root = service("https://a.example/", "http://up:3000/inner", &["/sse"]);
+        assert!(is_further(&root, "/sse") && !is_further(&root, "/x"));
         assert_eq!(to_upstream(&root.settings, "/sse").as_deref(), Some("/sse"), "the longer path wins");
         assert_eq!(to_upstream(&root.settings, "/x").as_deref(), Some("/inner/x"));
     }
@@ -125,6 +139,19 @@ mod tests {
         ] {
             let mapped = to_public(&inner, "/inner/a?page=1", location);
             assert_eq!(mapped.as_deref(), expected, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_location_on_any_replica_becomes_public() {
+        let mut inner = service("https://a.example/mcp", "http://up-1:3000/inner", &[]);
+        inner.settings.upstream.replicas.push("http://up-2:3000/inner".parse().unwrap());
+        for (location, expected) in [
+            ("http://up-1:3000/inner/x", Some("https://a.example/mcp/x")),
+            ("http://up-2:3000/inner/x", Some("https://a.example/mcp/x")),
+            ("http://up-3:3000/inner/x", None),
+        ] {
+            assert_eq!(to_public(&inner, "/inner/a", location).as_deref(), expected, "{location}");
         }
     }
 

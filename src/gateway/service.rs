@@ -11,7 +11,7 @@ use super::{ServiceLimits, paths};
 use crate::oauth::{Hierarchy, ProtectedResourceMetadata, Resource, Scopes, Subject};
 use crate::policy::AccessRules;
 use crate::token::Claims;
-use crate::upstream;
+use crate::upstream::{self, Upstream};
 
 /// What the configuration says of a service, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub enum UserIdForm {
 pub struct Service {
     /// As configured.
     pub settings: ServiceSettings,
+    /// Its replicas, and how they stand.
+    pub upstream: Upstream,
     /// `https://host[:port]` of its URL.
     pub origin: String,
     /// The token's `acc`.
@@ -86,6 +88,7 @@ impl Service {
         let spoken = |part: &str| HeaderValue::from_str(part).expect("a URL is visible ASCII");
         let target = paths::to_upstream(&settings, settings.url.path()).unwrap_or_default();
         Self {
+            upstream: Upstream::new(&settings.name, &settings.upstream, None),
             target: PathAndQuery::try_from(target).expect("a URL's path is one"),
             access: settings.access.fingerprint(),
             metadata_url: format!("{origin}{}", ProtectedResourceMetadata::path(&settings.resource)),
@@ -95,6 +98,12 @@ impl Service {
             clients: BTreeMap::new(),
             settings,
         }
+    }
+
+    /// The same, and its replicas stand as they stood in the service `before`.
+    pub(super) fn following(self, before: Option<&Self>) -> Self {
+        let before = before.map(|before| &before.upstream);
+        Self { upstream: Upstream::new(&self.settings.name, &self.settings.upstream, before), ..self }
     }
 
     /// Whether a client that acts on its own still may, with these scopes. Of people the access rules decide, which `acc` stands

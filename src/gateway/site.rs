@@ -70,6 +70,8 @@ pub struct Site {
     pub(super) logins: BTreeSet<String>,
     /// What the identity provider is asked about people.
     pub(super) asked: Asked,
+    /// Every service.
+    all: Vec<Arc<Service>>,
     hosts: BTreeMap<String, Host>,
     /// Host names that are served on https, without a port → `host[:port]` there.
     secure: BTreeMap<String, String>,
@@ -92,10 +94,25 @@ impl Site {
     /// If the issuer is no URL: settings were not checked.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        Self::build(settings, None)
+    }
+
+    /// The site of another configuration: replicas that stay stand as they stood.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub(super) fn following(&self, settings: Settings) -> Self {
+        Self::build(settings, Some(self))
+    }
+
+    fn build(settings: Settings, before: Option<&Self>) -> Self {
         let configured = Configured::new(&settings.clients);
-        let service = |one: &ServiceSettings| Service {
-            clients: configured.of_service(one),
-            ..Service::new(one.clone())
+        let service = |one: &ServiceSettings| {
+            let before =
+                before.and_then(|before| before.all.iter().find(|old| old.settings.name == one.name));
+            let service = Service { clients: configured.of_service(one), ..Service::new(one.clone()) };
+            service.following(before.map(Arc::as_ref))
         };
         let services: Vec<_> = settings.services.iter().map(|one| Arc::new(service(one))).collect();
         // A public service needs no token, so none can be asked for.
@@ -124,6 +141,7 @@ impl Site {
                 teams: named(&settings.services, |rules| &rules.teams),
                 email: settings.services.iter().any(|service| service.forward_email),
             },
+            all: Vec::new(),
             hosts: BTreeMap::new(),
             secure: secure(settings.services.iter().map(|service| &service.url).chain([&issuer])),
             resources,
@@ -138,6 +156,7 @@ impl Site {
         for host in site.hosts.values_mut() {
             host.finish();
         }
+        site.all = services;
         site
     }
 
@@ -172,6 +191,11 @@ impl Site {
     pub(super) fn https_location(&self, host: &str, path_and_query: &str) -> Option<String> {
         let served = self.secure.get(&without_port(host).to_ascii_lowercase())?;
         path_and_query.starts_with('/').then(|| format!("https://{served}{path_and_query}"))
+    }
+
+    /// Every service, in the order of the configuration.
+    pub(super) fn all(&self) -> &[Arc<Service>] {
+        &self.all
     }
 
     /// What the configuration says of every service, in its order.

@@ -25,9 +25,10 @@ pub(super) fn service() -> Service {
         url: RESOURCE.parse().unwrap(),
         paths: Vec::new(),
         upstream: upstream::Settings {
-            url: "http://127.0.0.1:1/mcp".parse().unwrap(),
+            replicas: vec!["http://127.0.0.1:1/mcp".parse().unwrap()],
             connect_timeout: Duration::from_secs(2),
             first_byte_timeout: Some(Duration::from_secs(2)),
+            probe: upstream::Probe { kind: upstream::ProbeKind::Off, every: Duration::from_secs(10) },
         },
         scopes: Scopes::parse("todo:read"),
         implies: Hierarchy::new(BTreeMap::from([(

@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::{CertificateFact, Status};
+use super::{CertificateFact, ReplicaFact, Status};
 
 /// Everything that is measured.
 pub(super) struct Metrics(Registry);
@@ -54,6 +54,7 @@ impl Collector for Standing {
             gauge(out, "revocation_feed_age_seconds", FEED, number(age.as_secs()))?;
         }
         certificates(out, &facts.certificates())?;
+        replicas(out, &facts.replicas())?;
         counters(out, "requests_refused", REQUESTS, facts.refused_requests())?;
         counters(out, "connections_refused", CONNECTIONS, facts.refused_connections())
     }
@@ -68,6 +69,10 @@ const END: &str = "When the certificate that is shown for a host ends; absent wh
 const EXPIRED: &str = "Whether the certificate that is shown for a host has ended.";
 const FAILURES: &str = "How often getting a certificate for a host has failed since it last went well.";
 
+const UP: &str = "Whether a replica gets new requests; 0 while it is ejected.";
+const OPEN: &str = "Requests that are open at a replica.";
+const EJECTIONS: &str = "How often a replica was ejected.";
+const PROBES: &str = "How many probes of a replica went wrong.";
 const REQUESTS: &str = "How many requests a limit has refused, by the reason in their access lines.";
 const CONNECTIONS: &str = "How many connections were refused or given up before they brought a request.";
 
@@ -78,6 +83,41 @@ fn certificates(out: &mut DescriptorEncoder<'_>, facts: &[CertificateFact]) -> f
     gauges(out, "certificate_expired", EXPIRED, "host", expired)?;
     let failures = facts.iter().map(|fact| (fact.host.as_str(), fact.failures.into()));
     gauges(out, "certificate_renewal_failures", FAILURES, "host", failures)
+}
+
+/// A figure of a replica: its name, its help, and what it is.
+type Figure = (&'static str, &'static str, fn(&ReplicaFact) -> u64);
+
+/// Nothing where there is none.
+fn replicas(out: &mut DescriptorEncoder<'_>, facts: &[ReplicaFact]) -> fmt::Result {
+    const GAUGES: [Figure; 2] = [
+        ("replica_up", UP, |fact| fact.ejected.is_none().into()),
+        ("replica_requests_in_flight", OPEN, |fact| fact.open),
+    ];
+    const COUNTERS: [Figure; 2] = [
+        ("replica_ejections", EJECTIONS, |fact| fact.ejections),
+        ("replica_probe_failures", PROBES, |fact| fact.probe_failures),
+    ];
+    if facts.is_empty() {
+        return Ok(());
+    }
+    for (name, help, figure) in GAUGES {
+        let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for fact in facts {
+            ConstGauge::new(number(figure(fact))).encode(family.encode_family(&labels(fact))?)?;
+        }
+    }
+    for (name, help, figure) in COUNTERS {
+        let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for fact in facts {
+            ConstCounter::new(figure(fact)).encode(family.encode_family(&labels(fact))?)?;
+        }
+    }
+    Ok(())
+}
+
+fn labels(fact: &ReplicaFact) -> [(&'static str, &str); 2] {
+    [("service", &fact.service), ("replica", &fact.replica)]
 }
 
 /// One figure.
@@ -122,7 +162,7 @@ fn number(count: u64) -> i64 {
 mod tests {
     use std::time::Duration;
 
-    use super::super::testing::{Known, expired, failed, good, none, up};
+    use super::super::testing::{Known, expired, failed, good, none, replica, up};
     use super::*;
 
     #[test]
@@ -169,6 +209,35 @@ portcullis_connections_refused_total{{reason=\"per-address\"}} 3
             env!("CARGO_PKG_VERSION")
         );
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn every_replica_has_its_figures() {
+        let why = Some("it cannot be reached");
+        let gone =
+            ReplicaFact { ejected: why, open: 0, ejections: 3, probe_failures: 7, ..replica("todo-2") };
+        let known = Known { replicas: vec![replica("todo-1:3002"), gone], ..Known::default() };
+        let told = Metrics::new(up(known)).text();
+        let expected = "\
+# HELP portcullis_replica_up Whether a replica gets new requests; 0 while it is ejected.
+# TYPE portcullis_replica_up gauge
+portcullis_replica_up{service=\"todo\",replica=\"todo-1:3002\"} 1
+portcullis_replica_up{service=\"todo\",replica=\"todo-2\"} 0
+# HELP portcullis_replica_requests_in_flight Requests that are open at a replica.
+# TYPE portcullis_replica_requests_in_flight gauge
+portcullis_replica_requests_in_flight{service=\"todo\",replica=\"todo-1:3002\"} 2
+portcullis_replica_requests_in_flight{service=\"todo\",replica=\"todo-2\"} 0
+# HELP portcullis_replica_ejections How often a replica was ejected.
+# TYPE portcullis_replica_ejections counter
+portcullis_replica_ejections_total{service=\"todo\",replica=\"todo-1:3002\"} 0
+portcullis_replica_ejections_total{service=\"todo\",replica=\"todo-2\"} 3
+# HELP portcullis_replica_probe_failures How many probes of a replica went wrong.
+# TYPE portcullis_replica_probe_failures counter
+portcullis_replica_probe_failures_total{service=\"todo\",replica=\"todo-1:3002\"} 0
+portcullis_replica_probe_failures_total{service=\"todo\",replica=\"todo-2\"} 7
+";
+        assert!(told.contains(expected), "{told}");
+        assert!(!Metrics::new(up(Known::default())).text().contains("replica"));
     }
 
     #[test]

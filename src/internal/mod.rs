@@ -50,6 +50,26 @@ pub trait Facts: Send + Sync + 'static {
 
     /// How it stands with the certificate of each host; empty without TLS.
     fn certificates(&self) -> Vec<CertificateFact>;
+
+    /// How each replica stands; empty where no service has several, and none is probed.
+    fn replicas(&self) -> Vec<ReplicaFact>;
+}
+
+/// How a replica of a service stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaFact {
+    /// The service's name.
+    pub service: String,
+    /// `host:port`.
+    pub replica: String,
+    /// Why it gets no new requests, while others can take them.
+    pub ejected: Option<&'static str>,
+    /// Requests that are open at it.
+    pub open: u64,
+    /// How often it was ejected.
+    pub ejections: u64,
+    /// How many probes went wrong.
+    pub probe_failures: u64,
 }
 
 /// How it stands with a host's certificate.

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{CertificateFact, Facts, Stage};
+use super::{CertificateFact, Facts, ReplicaFact, Stage};
 
 /// How often renewing must fail in a row to be worth a line: once happens, and is tried again.
 const KEEPS_FAILING: u32 = 2;
@@ -36,6 +36,7 @@ pub(super) fn decide(stage: Stage, facts: Option<&dyn Facts>) -> Readiness {
     if let Some(facts) = facts {
         tell_of_the_store(facts, &mut told);
         tell_of_certificates(&facts.certificates(), &mut told);
+        tell_of_replicas(&facts.replicas(), &mut told);
     }
     told
 }
@@ -76,9 +77,18 @@ fn tell_of_certificates(certificates: &[CertificateFact], told: &mut Readiness) 
     told.ready &= some || certificates.is_empty();
 }
 
+/// Another process would reach no more of them.
+fn tell_of_replicas(replicas: &[ReplicaFact], told: &mut Readiness) {
+    for ReplicaFact { service, replica, ejected, .. } in replicas {
+        if let Some(why) = ejected {
+            told.degraded.push(format!("{service}: the replica {replica} is ejected: {why}"));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Known, expired, failed, good, none};
+    use super::super::testing::{Known, expired, failed, good, none, replica};
     use super::*;
 
     fn told(ready: bool, degraded: &[&str], waiting_for: &[&str]) -> Readiness {
@@ -185,6 +195,17 @@ mod tests {
                 ],
                 &[]
             )
+        );
+    }
+
+    #[test]
+    fn an_ejected_replica_degrades_and_no_more_even_if_it_is_the_last() {
+        let why = Some("it cannot be reached");
+        let replicas = vec![replica("todo-1:3002"), ReplicaFact { ejected: why, ..replica("todo-2:3002") }];
+        let known = Known { replicas, ..Known::default() };
+        assert_eq!(
+            decide(Stage::Accepting, Some(&known)),
+            told(true, &["todo: the replica todo-2:3002 is ejected: it cannot be reached"], &[])
         );
     }
 }

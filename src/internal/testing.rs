@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CertificateFact, Facts, Status};
+use super::{CertificateFact, Facts, ReplicaFact, Status};
 use crate::time::Timestamp;
 
 #[derive(Clone, Default)]
@@ -12,6 +12,7 @@ pub(super) struct Known {
     pub(super) stale: bool,
     pub(super) age: Option<Duration>,
     pub(super) certificates: Vec<CertificateFact>,
+    pub(super) replicas: Vec<ReplicaFact>,
 }
 
 impl Facts for Known {
@@ -37,6 +38,10 @@ impl Facts for Known {
 
     fn certificates(&self) -> Vec<CertificateFact> {
         self.certificates.clone()
+    }
+
+    fn replicas(&self) -> Vec<ReplicaFact> {
+        self.replicas.clone()
     }
 }
 
@@ -66,4 +71,16 @@ pub(super) fn none(host: &str) -> CertificateFact {
 
 pub(super) fn failed(times: u32, fact: CertificateFact) -> CertificateFact {
     CertificateFact { problem: Some("no DNS record".into()), failures: times, ..fact }
+}
+
+/// A replica of the service `todo`, of which nothing bad is known.
+pub(super) fn replica(name: &str) -> ReplicaFact {
+    ReplicaFact {
+        service: "todo".into(),
+        replica: name.into(),
+        ejected: None,
+        open: 2,
+        ejections: 0,
+        probe_failures: 0,
+    }
 }

@@ -1,8 +1,9 @@
 //! What runs beside requests, on the control runtime: the revocation feed, the sweep, the key rings, sealing again under
-//! another `secret_key`, and the watch over certificates.
+//! another `secret_key`, the watch over certificates, and probes.
 
 mod certificates;
 mod keys;
+mod probes;
 mod resealing;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::gateway::Shared;
+use crate::gateway::{Gateway, Shared};
 use crate::oauth::TokenLives;
 use crate::store::{FeedPosition, StoreError};
 
@@ -34,6 +35,11 @@ impl Drop for Tasks {
 }
 
 impl Tasks {
+    /// Asks replicas whether they are well.
+    pub fn probe(&mut self, gateway: &Arc<Gateway>) {
+        self.also(probes::probe(Arc::clone(gateway)));
+    }
+
     /// Further work that ends with the others.
     pub fn also(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         self.running.push(tokio::spawn(work));

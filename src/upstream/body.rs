@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::UpstreamError;
 use super::http1::Reading;
 use super::pool::Idle;
+use super::standing::Open;
 
 /// Most bytes, and the longest time, that are spent on a body which nobody wants.
 const UNWANTED: (usize, Duration) = (1024 * 1024, Duration::from_secs(5));
@@ -72,6 +73,12 @@ impl From<RequestBodyError> for UpstreamError {
             RequestBodyError::Fault(fault) => Self::Body(fault),
             RequestBodyError::BrokeOff(_) | RequestBodyError::Length => Self::Body(BodyFault::Unreadable),
         }
+    }
+}
+
+impl From<&'static str> for RequestBody {
+    fn from(text: &'static str) -> Self {
+        Self { front: Bytes::from_static(text.as_bytes()), incoming: None, bounds: None }
     }
 }
 
@@ -197,7 +204,11 @@ impl Body for RequestBody {
 }
 
 /// An upstream answer's body. Dropped before its end, it closes the connection; at its end the connection goes back to the pool.
-pub struct ResponseBody(Rest);
+pub struct ResponseBody {
+    rest: Rest,
+    /// Counted at its replica.
+    open: Option<Open>,
+}
 
 /// What of it has not been handed on.
 enum Rest {
@@ -216,12 +227,19 @@ impl ResponseBody {
     /// The body that `reading` brings; afterwards its connection is put into `idle`.
     pub(super) fn new(mut reading: Reading, idle: &Idle) -> Self {
         let Some(whole) = reading.whole() else {
-            return Self(Rest::Coming(Box::new(Coming { reading, idle: idle.clone() })));
+            let rest = Rest::Coming(Box::new(Coming { reading, idle: idle.clone() }));
+            return Self { rest, open: None };
         };
         if let Some(connection) = reading.into_connection() {
             idle.put(connection);
         }
-        if whole.is_empty() { Self(Rest::Nothing) } else { Self(Rest::Whole(whole)) }
+        Self { rest: if whole.is_empty() { Rest::Nothing } else { Rest::Whole(whole) }, open: None }
+    }
+
+    /// Counts as open at its replica until it has ended.
+    pub(super) fn holding(mut self, open: Option<Open>) -> Self {
+        self.open = open;
+        self
     }
 }
 
@@ -233,7 +251,7 @@ impl Body for ResponseBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let rest = &mut self.get_mut().0;
+        let Self { rest, open } = self.get_mut();
         let data = match rest {
             Rest::Nothing => None,
             Rest::Whole(data) => {
@@ -249,11 +267,14 @@ impl Body for ResponseBody {
                 data
             }
         };
+        if data.is_none() {
+            *open = None;
+        }
         Poll::Ready(data.map(|data| data.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.rest {
             Rest::Nothing => true,
             Rest::Whole(_) => false,
             Rest::Coming(coming) => coming.reading.length() == Some(0),
@@ -261,7 +282,7 @@ impl Body for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.rest {
             Rest::Nothing => SizeHint::with_exact(0),
             Rest::Whole(data) => SizeHint::with_exact(data.len() as u64),
             Rest::Coming(coming) => coming.reading.length().map_or_else(SizeHint::new, SizeHint::with_exact),
@@ -284,7 +305,7 @@ impl Drop for ResponseBody {
     fn drop(&mut self) {
         // Whoever knows the length does not ask for the end.
         if self.is_end_stream() {
-            std::mem::replace(&mut self.0, Rest::Nothing).give_back();
+            std::mem::replace(&mut self.rest, Rest::Nothing).give_back();
         }
     }
 }

@@ -2,19 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use http::HeaderValue;
 use hyper_rustls::ConfigBuilderExt;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use url::{Host, Position, Url};
+use url::{Host, Url};
 
 use super::http1::{Connection, Io, Origin};
-use super::{Settings, UpstreamError};
+use super::{Replica, UpstreamError};
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Makes connections to upstreams.
 #[derive(Default)]
@@ -30,25 +30,26 @@ impl Connector {
     }
 
     /// A fresh connection, ready for a request.
-    pub(super) async fn connect(&self, upstream: &Settings) -> Result<Connection, UpstreamError> {
-        match tokio::time::timeout(upstream.connect_timeout, self.open(upstream)).await {
+    pub(super) async fn connect(
+        &self,
+        replica: &Replica,
+        patience: Duration,
+    ) -> Result<Connection, UpstreamError> {
+        match tokio::time::timeout(patience, self.open(replica, patience)).await {
             Ok(connection) => connection.map_err(UpstreamError::Unreachable),
             Err(_) => Err(UpstreamError::ConnectTimeout),
         }
     }
 
-    async fn open(&self, upstream: &Settings) -> Result<Connection, Cause> {
-        let url = &upstream.url;
-        let tcp = dial(upstream).await?;
+    async fn open(&self, replica: &Replica, patience: Duration) -> Result<Connection, Cause> {
+        let url = &replica.url;
+        let tcp = dial(url, patience).await?;
         let io = if url.scheme() == "https" {
             Io::Tls(Box::new(self.tls()?.connect(server_name(url)?, tcp).await?))
         } else {
             Io::Tcp(tcp)
         };
-        let origin = Origin {
-            name: url[..Position::BeforePath].into(),
-            host: HeaderValue::from_str(upstream.authority())?,
-        };
+        let origin = Origin { name: replica.origin().into(), host: replica.host.clone() };
         Ok(Connection::new(origin, io))
     }
 
@@ -68,9 +69,9 @@ impl Connector {
 
 /// Connects to the first of the host's addresses that answers. Each has its share of the time, so that a dead one leaves some
 /// to those after it.
-async fn dial(upstream: &Settings) -> Result<TcpStream, Cause> {
-    let addresses = addresses(&upstream.url).await?;
-    let share = upstream.connect_timeout / u32::try_from(addresses.len())?.max(1);
+pub(super) async fn dial(url: &Url, patience: Duration) -> Result<TcpStream, Cause> {
+    let addresses = addresses(url).await?;
+    let share = patience / u32::try_from(addresses.len())?.max(1);
     let (last, others) = addresses.split_last().ok_or("the name has no address")?;
     for address in others {
         if let Ok(Ok(tcp)) = tokio::time::timeout(share, TcpStream::connect(address)).await {

@@ -1,5 +1,4 @@
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use http::Method;
@@ -14,12 +13,37 @@ use super::*;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-fn settings(listener: &TcpListener) -> Settings {
-    let url = format!("http://{}/mcp", listener.local_addr().unwrap()).parse().unwrap();
+fn settings(urls: &[String]) -> Settings {
     Settings {
-        url,
+        replicas: urls.iter().map(|url| url.parse().unwrap()).collect(),
         connect_timeout: Duration::from_secs(2),
         first_byte_timeout: Some(Duration::from_secs(2)),
+        probe: Probe { kind: ProbeKind::Off, every: Duration::from_secs(10) },
+    }
+}
+
+/// An upstream of these replicas.
+fn at(urls: &[String]) -> Upstream {
+    Upstream::new("todo", &settings(urls), None)
+}
+
+fn url(listener: &TcpListener) -> String {
+    format!("http://{}/mcp", listener.local_addr().unwrap())
+}
+
+/// An upstream of this one.
+fn alone(listener: &TcpListener) -> Upstream {
+    at(&[url(listener)])
+}
+
+impl Pool {
+    /// Sends a request that is bound to nobody.
+    async fn ask(
+        &self,
+        upstream: &Upstream,
+        request: Outgoing,
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
+        self.send(upstream, None, request).await.map(|answer| answer.response)
     }
 }
 
@@ -34,7 +58,7 @@ async fn text(response: Response<ResponseBody>) -> Bytes {
 #[tokio::test]
 async fn a_connection_is_used_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = settings(&listener);
+    let upstream = alone(&listener);
     let connections = tokio::spawn(async move {
         let (mut tcp, _) = listener.accept().await.unwrap();
         let mut hosts = Vec::new();
@@ -46,18 +70,18 @@ async fn a_connection_is_used_again() {
     });
     let pool = Pool::new();
     for _ in 0..20 {
-        assert_eq!(text(pool.send(&upstream, post("{}").await).await.unwrap()).await, "ok");
+        assert_eq!(text(pool.ask(&upstream, post("{}").await).await.unwrap()).await, "ok");
     }
     let requests = connections.await.unwrap();
     assert!(requests[19].starts_with("POST /mcp HTTP/1.1\r\n"), "{}", requests[19]);
-    assert!(requests[19].contains(&format!("host: {}\r\n", upstream.authority())));
+    assert!(requests[19].contains(&format!("host: {}\r\n", upstream.replicas()[0].name())));
 }
 
 // P7: the upstream has closed, and this process has not been told by its event loop.
 #[tokio::test]
 async fn a_connection_that_was_closed_right_before_a_post_costs_nothing_and_doubles_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = settings(&listener);
+    let upstream = alone(&listener);
     let (close, mut to_close) = mpsc::unbounded_channel::<()>();
     let (closed, mut was_closed) = mpsc::unbounded_channel::<()>();
     let seen = std::sync::Arc::new(AtomicU32::new(0));
@@ -83,7 +107,7 @@ async fn a_connection_that_was_closed_right_before_a_post_costs_nothing_and_doub
     let pool = Pool::new();
     let mut request = post("{}").await;
     for round in 1..=200 {
-        let answer = pool.send(&upstream, request).await.unwrap();
+        let answer = pool.ask(&upstream, request).await.unwrap();
         assert_eq!(text(answer).await, "ok", "round {round}");
         assert_eq!(seen.load(Ordering::SeqCst), round);
         request = post("{}").await;
@@ -99,7 +123,7 @@ async fn a_connection_that_was_closed_right_before_a_post_costs_nothing_and_doub
 #[tokio::test]
 async fn a_post_that_was_written_is_never_sent_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = settings(&listener);
+    let upstream = alone(&listener);
     let requests = tokio::spawn(async move {
         let (mut tcp, _) = listener.accept().await.unwrap();
         read_request(&mut tcp).await.unwrap();
@@ -109,8 +133,8 @@ async fn a_post_that_was_written_is_never_sent_again() {
         tokio::time::timeout(Duration::from_millis(300), listener.accept()).await.is_err()
     });
     let pool = Pool::new();
-    text(pool.send(&upstream, post("1").await).await.unwrap()).await;
-    let error = pool.send(&upstream, post("2").await).await.err().unwrap();
+    text(pool.ask(&upstream, post("1").await).await.unwrap()).await;
+    let error = pool.ask(&upstream, post("2").await).await.err().unwrap();
     assert!(matches!(error, UpstreamError::BrokeOff(_)), "{error:?}");
     assert!(requests.await.unwrap(), "it was sent a second time");
 }
@@ -119,7 +143,7 @@ async fn a_post_that_was_written_is_never_sent_again() {
 #[tokio::test]
 async fn a_dropped_request_or_answer_closes_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = settings(&listener);
+    let upstream = alone(&listener);
     let server = tokio::spawn(async move {
         let mut connections = 0;
         for half in [&b""[..], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"] {
@@ -134,9 +158,9 @@ async fn a_dropped_request_or_answer_closes_the_connection() {
     });
     let pool = Pool::new();
     let unanswered =
-        tokio::time::timeout(Duration::from_millis(100), pool.send(&upstream, post("{}").await)).await;
+        tokio::time::timeout(Duration::from_millis(100), pool.ask(&upstream, post("{}").await)).await;
     assert!(unanswered.is_err());
-    let mut answer = pool.send(&upstream, post("{}").await).await.unwrap();
+    let mut answer = pool.ask(&upstream, post("{}").await).await.unwrap();
     assert_eq!(answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "ok");
     drop(answer);
     assert_eq!(server.await.unwrap(), 2);
@@ -145,7 +169,7 @@ async fn a_dropped_request_or_answer_closes_the_connection() {
 /// How long a connection stays open after its one answer, which `pool` got.
 async fn idle_time(pool: Pool, keep: bool) -> Duration {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = settings(&listener);
+    let upstream = alone(&listener);
     let server = tokio::spawn(async move {
         let (mut tcp, _) = listener.accept().await.unwrap();
         read_request(&mut tcp).await.unwrap();
@@ -154,7 +178,7 @@ async fn idle_time(pool: Pool, keep: bool) -> Duration {
         assert!(read_request(&mut tcp).await.is_none());
         since.elapsed()
     });
-    text(pool.send(&upstream, post("{}").await).await.unwrap()).await;
+    text(pool.ask(&upstream, post("{}").await).await.unwrap()).await;
     let _kept = keep.then_some(pool);
     server.await.unwrap()
 }
@@ -177,9 +201,9 @@ async fn a_pool_that_is_gone_leaves_no_connection_open() {
 #[tokio::test]
 async fn an_upstream_that_is_away_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = settings(&listener);
+    let upstream = alone(&listener);
     drop(listener);
-    let error = Pool::new().send(&upstream, post("{}").await).await.err().unwrap();
+    let error = Pool::new().ask(&upstream, post("{}").await).await.err().unwrap();
     assert!(matches!(error, UpstreamError::Unreachable(_)), "{error:?}");
 }
 
@@ -194,30 +218,33 @@ async fn an_upstream_that_does_not_accept_is_slow() {
     while let Ok(tcp) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
         queue.push(tcp.unwrap());
     }
-    let url = format!("http://{address}/mcp").parse().unwrap();
-    let upstream = Settings { url, connect_timeout: Duration::from_millis(200), first_byte_timeout: None };
-    let error = Pool::new().send(&upstream, post("{}").await).await.err().unwrap();
+    let upstream = Settings {
+        connect_timeout: Duration::from_millis(200),
+        first_byte_timeout: None,
+        ..settings(&[format!("http://{address}/mcp")])
+    };
+    let upstream = Upstream::new("todo", &upstream, None);
+    let error = Pool::new().ask(&upstream, post("{}").await).await.err().unwrap();
     assert!(matches!(error, UpstreamError::ConnectTimeout), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_host_with_several_addresses_is_reached_at_the_one_that_listens() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut upstream = settings(&listener);
-    upstream.url.set_host(Some("localhost")).unwrap();
+    let upstream = at(&[url(&listener).replace("127.0.0.1", "localhost")]);
     tokio::spawn(async move {
         let (mut tcp, _) = listener.accept().await.unwrap();
         read_request(&mut tcp).await.unwrap();
         tcp.write_all(OK).await.unwrap();
     });
-    assert_eq!(text(Pool::new().send(&upstream, post("{}").await).await.unwrap()).await, "ok");
+    assert_eq!(text(Pool::new().ask(&upstream, post("{}").await).await.unwrap()).await, "ok");
 }
 
 // A late 408 on an idle connection is not the answer to the next request.
 #[tokio::test]
 async fn what_an_upstream_says_unasked_answers_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = settings(&listener);
+    let upstream = alone(&listener);
     let server = tokio::spawn(async move {
         let (mut first, _) = listener.accept().await.unwrap();
         read_request(&mut first).await.unwrap();
@@ -228,9 +255,9 @@ async fn what_an_upstream_says_unasked_answers_nothing() {
         second.write_all(OK).await.unwrap();
     });
     let pool = Pool::new();
-    text(pool.send(&upstream, post("1").await).await.unwrap()).await;
+    text(pool.ask(&upstream, post("1").await).await.unwrap()).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let answer = pool.send(&upstream, post("2").await).await.unwrap();
+    let answer = pool.ask(&upstream, post("2").await).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(text(answer).await, "ok");
     server.await.unwrap();
@@ -256,9 +283,8 @@ async fn an_https_upstream_must_prove_its_name() {
         .with_no_client_auth();
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut upstream = settings(&listener);
-    upstream.url =
-        format!("https://localhost:{}/mcp", listener.local_addr().unwrap().port()).parse().unwrap();
+    let by_name = url(&listener).replace("http://127.0.0.1", "https://localhost");
+    let upstream = at(std::slice::from_ref(&by_name));
     tokio::spawn(async move {
         let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(server));
         loop {
@@ -273,14 +299,13 @@ async fn an_https_upstream_must_prove_its_name() {
             });
         }
     });
-    let pool = Pool { idle: Idle::default(), connector: Connector::with_tls(client) };
+    let pool = Pool { connector: Connector::with_tls(client), ..Pool::new() };
     for _ in 0..3 {
-        assert_eq!(text(pool.send(&upstream, post("{}").await).await.unwrap()).await, "ok");
+        assert_eq!(text(pool.ask(&upstream, post("{}").await).await.unwrap()).await, "ok");
     }
-    upstream.url.set_host(Some("127.0.0.1")).unwrap();
-    let error = pool.send(&upstream, post("{}").await).await.err().unwrap();
+    let by_address = at(&[by_name.replace("localhost", "127.0.0.1")]);
+    let error = pool.ask(&by_address, post("{}").await).await.err().unwrap();
     assert!(matches!(error, UpstreamError::Unreachable(_)), "another name: {error:?}");
-    upstream.url.set_host(Some("localhost")).unwrap();
-    let error = Pool::new().send(&upstream, post("{}").await).await.err().unwrap();
+    let error = Pool::new().ask(&upstream, post("{}").await).await.err().unwrap();
     assert!(matches!(error, UpstreamError::Unreachable(_)), "not in the system's roots: {error:?}");
 }

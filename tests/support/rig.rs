@@ -249,7 +249,7 @@ impl Rig {
         let yaml = change(&self.yaml);
         assert_ne!(yaml, self.yaml);
         let config = Config::from_text(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
-        self.gateway.replace(Site::new(config.gateway));
+        self.gateway.replace(config.gateway);
     }
 
     /// Its configuration as text.

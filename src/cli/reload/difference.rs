@@ -227,7 +227,7 @@ fn service_keys(before: &ServiceSettings, after: &ServiceSettings) -> Vec<&'stat
         resource,
         url,
         paths,
-        upstream: upstream::Settings { url: upstream, connect_timeout, first_byte_timeout },
+        upstream: upstream::Settings { replicas, connect_timeout, first_byte_timeout, probe },
         scopes,
         implies,
         describe,
@@ -242,7 +242,8 @@ fn service_keys(before: &ServiceSettings, after: &ServiceSettings) -> Vec<&'stat
     let limits = &after.limits;
     differing(&[
         ("url", (resource, url) != (&after.resource, &after.url)),
-        ("upstream", *upstream != after.upstream.url),
+        ("upstream", *replicas != after.upstream.replicas),
+        ("health", *probe != after.upstream.probe),
         ("paths", *paths != after.paths),
         ("scopes", *scopes != after.scopes),
         ("implies", *implies != after.implies),

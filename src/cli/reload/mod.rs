@@ -1,7 +1,7 @@
 //! Hot reload: the configuration is read again at SIGHUP, and when one of its files was replaced. One that has a fault changes
 //! nothing; of a good one everything is put to work but what the process was built on, which is told.
 //!
-//! What must follow a reload is asked for anew by every request (the [`Site`], the identity provider), every handshake (the
+//! What must follow a reload is asked for anew by every request (the [`crate::gateway::Site`], the identity provider), every handshake (the
 //! certificates) and every look at the key rings (the schedule). Requests that are on their way keep the site they began with;
 //! a stream that is open lives on until its grant is revoked or its token has ended, as ever. What a worker remembers of a token is
 //! its signature alone, and of a client's document its text: both are held against the rules of the moment. Connections to an upstream
@@ -25,7 +25,7 @@ use super::manager::Manager;
 use super::serve;
 use crate::certs::{self, Certificates};
 use crate::config::{self, Checked, Config, Surroundings};
-use crate::gateway::{Gateway, Site};
+use crate::gateway::Gateway;
 use crate::oauth::KeySchedule;
 use crate::telemetry;
 
@@ -179,7 +179,7 @@ impl Running {
         if let Some(identity) = identity {
             self.gateway.shared().identity.store(Arc::new(identity));
         }
-        self.gateway.replace(Site::new(then.gateway.clone()));
+        self.gateway.replace(then.gateway.clone());
         self.schedule.store(Arc::new(then.key_schedule()));
         if then.telemetry.filter != self.config.telemetry.filter {
             telemetry::refilter(&then.telemetry.filter);

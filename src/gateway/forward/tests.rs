@@ -47,9 +47,10 @@ impl Finish for Finished {
 impl Front {
     fn new(upstream: SocketAddr, change: impl FnOnce(&mut Service, &mut Claims)) -> Self {
         let (mut service, mut claims) = (testing::service(), testing::claims());
-        service.settings.upstream.url = format!("http://{upstream}/inner").parse().unwrap();
+        service.settings.upstream.replicas = vec![format!("http://{upstream}/inner").parse().unwrap()];
         change(&mut service, &mut claims);
         service.target = Service::new(service.settings.clone()).target;
+        let service = service.following(None);
         let admission = if service.settings.public {
             guard::tests::public()
         } else {
@@ -643,7 +644,7 @@ async fn a_frame_that_is_ready_does_not_pass_once_the_grant_is_revoked() {
     let front = Front::new(address, |_, _| {});
     for revoked in [false, true] {
         let request = Outgoing::new(Method::GET, PathAndQuery::from_static("/inner"), incoming("").await);
-        let answer = front.pool.send(&front.service.settings.upstream, request).await.unwrap();
+        let answer = front.pool.send(&front.service.upstream, None, request).await.unwrap().response;
         tokio::time::sleep(Duration::from_millis(50)).await;
         let cutter = Cutter::new(&testing::claims(), Life::Answer, &front.revocations, NOW);
         let mut body = Body::stream(answer.into_body(), Some(cutter));
@@ -710,4 +711,62 @@ async fn answers_without_a_body_keep_their_headers() {
     assert!(answer.starts_with("HTTP/1.1 204 ") && answer.ends_with("\r\n\r\n"), "{answer}");
     assert_eq!(header(&answer, "transfer-encoding"), None);
     assert_eq!(header(&answer, "content-length"), None);
+}
+
+/// A service with these replicas, of which nobody probes any.
+fn replicated(replicas: &[SocketAddr], paths: &[&str]) -> (Service, Admission) {
+    let mut service = testing::service();
+    service.settings.upstream.replicas =
+        replicas.iter().map(|address| format!("http://{address}/inner").parse().unwrap()).collect();
+    service.settings.paths = paths.iter().map(|path| (*path).to_owned()).collect();
+    let service = service.following(None);
+    let admission = guard::tests::admission(&service, &testing::claims());
+    (service, admission)
+}
+
+// P11
+#[tokio::test]
+async fn a_session_whose_replica_has_been_away_for_a_minute_has_ended() {
+    let (listener, gone) = listener().await;
+    drop(listener);
+    let (other, _requests) = upstream(OK).await;
+    let (service, _) = replicated(&[gone, other], &[]);
+    let replica = service.upstream.replica(&gone.to_string()).unwrap();
+    let ask = async || {
+        let request = Outgoing::new(Method::POST, PathAndQuery::from_static("/inner"), incoming("{}").await);
+        Pool::new().send(&service.upstream, Some(replica), request).await.err().unwrap()
+    };
+    let now = Moment::now();
+    let soon = now.after(Duration::from_secs(59));
+    let long = now.after(Duration::from_secs(65));
+    let told = no_answer(ask().await, Bound::Session(replica), soon);
+    assert_eq!((told.status(), told.finding()), (StatusCode::BAD_GATEWAY, Some("upstream-down")));
+    let told = no_answer(ask().await, Bound::Session(replica), long);
+    assert_eq!((told.status(), told.finding()), (StatusCode::NOT_FOUND, None));
+    for bound in [Bound::User(replica), Bound::Nobody] {
+        assert_eq!(no_answer(ask().await, bound, long).status(), StatusCode::BAD_GATEWAY);
+    }
+    let broken = UpstreamError::BrokeOff("in the middle".into());
+    let told = no_answer(broken, Bound::Session(replica), long);
+    assert_eq!(told.status(), StatusCode::BAD_GATEWAY, "it was there after all");
+}
+
+#[tokio::test]
+async fn what_one_user_sends_to_further_paths_meets_at_one_replica() {
+    let ((one, mut at_one), (two, mut at_two)) = (upstream(OK).await, upstream(OK).await);
+    let (service, admission) = replicated(&[one, two], &["/sse", "/messages"]);
+    let front = Front { service, admission, ..Front::new(one, |_, _| {}) };
+    let (address, _front) = front.listen().await;
+    for _ in 0..6 {
+        ask(address, &get("").replace("/mcp", "/sse")).await;
+        ask(address, &post("").replace("/mcp", "/messages?sessionId=1")).await;
+    }
+    let counts = [at_one.len(), at_two.len()];
+    assert!(counts == [0, 12] || counts == [12, 0], "{counts:?}");
+    for _ in 0..12 {
+        ask(address, &post("")).await;
+    }
+    assert!(at_one.len() >= 4 && at_two.len() >= 4, "the others are spread");
+    at_one.close();
+    at_two.close();
 }

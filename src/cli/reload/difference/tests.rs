@@ -65,6 +65,7 @@ fn services_are_told_by_name_and_what_changed_by_key() {
         ("access: { users: [hubot] }", "access"),
         ("forward_email: true, user_id: numeric", "forward_email, user_id"),
         ("origins: [https://app.example.com]", "origins"),
+        ("health: { probe: tcp }", "health"),
         ("connect_timeout: 1s", "connect_timeout"),
         ("first_byte_timeout: off, max_body_bytes: 1", "first_byte_timeout, max_body_bytes"),
         ("sse_keep_alive: 15s", "sse_keep_alive"),
