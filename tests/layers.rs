@@ -39,6 +39,7 @@ const TABLE: &[(&str, &str)] = &[
         "admin certs fetch gateway identity internal oauth policy secret serve store telemetry time token upstream",
     ),
     ("echo", ""),
+    ("heap", ""),
     ("cli", ANYTHING),
     ("main", ""),
     ("lib", ""),

@@ -104,11 +104,7 @@ pub(super) async fn serve(
         background.watch_certificates(Arc::clone(certificates), clock);
     }
     let issuer = config.gateway.issuer.clone();
-    for service in &config.gateway.services {
-        let upstream: Vec<_> = service.upstream.replicas.iter().map(Url::as_str).collect();
-        let (url, upstream) = (service.resource.as_str(), upstream.join(" "));
-        tracing::info!(service = service.name, url, upstream, "serving");
-    }
+    say_services(&config);
     let gateway = Arc::new(Gateway::new(Site::new(config.gateway.clone()), Arc::clone(&shared)));
     background.probe(&gateway);
     let running = Running {
@@ -143,6 +139,14 @@ pub(super) async fn serve(
     drop((admin, background, internal));
     tracing::info!("stopped");
     Ok(())
+}
+
+fn say_services(config: &Config) {
+    for service in &config.gateway.services {
+        let upstream: Vec<_> = service.upstream.replicas.iter().map(Url::as_str).collect();
+        let (url, upstream) = (service.resource.as_str(), upstream.join(" "));
+        tracing::info!(service = service.name, url, upstream, "serving");
+    }
 }
 
 /// The public listeners and the internal one's sockets: bound before anything that takes time, so that a taken port is told at

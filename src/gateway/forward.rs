@@ -140,7 +140,7 @@ impl From<Unspeakable> for ForwardError {
 /// [`ForwardError`].
 pub(super) async fn forward(
     way: &Forwarding<'_>,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
 ) -> Result<Response<Body>, ForwardError> {
     let cutter = way.cutter(life(request.method(), request.headers()));
     let (outgoing, requested, bound) = way.outward(request)?;
@@ -212,9 +212,9 @@ impl<'a> Forwarding<'a> {
     /// The request as the upstream is to see it, its path there, and where it must go.
     fn outward(
         &self,
-        request: Request<RequestBody>,
-    ) -> Result<(Outgoing, PathAndQuery, Bound<'a>), ForwardError> {
-        let (parts, body) = request.into_parts();
+        request: Box<Request<RequestBody>>,
+    ) -> Result<(Box<Outgoing>, PathAndQuery, Bound<'a>), ForwardError> {
+        let (parts, body) = (*request).into_parts();
         let body = body.bounded(self.settings().limits.body, self.body_pause);
         body.check_length().map_err(UpstreamError::Body)?;
         let target = self.target(&parts.uri)?;

@@ -27,7 +27,7 @@ use crate::upstream::RequestBody;
 pub(super) async fn endpoint(
     exchange: &Exchange<'_>,
     service: &Arc<Service>,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
 ) -> Response<Body> {
     let origin = match origin_of(exchange, service, request.headers()) {
         Origin::Refused => return refused_origin(service),
@@ -66,7 +66,7 @@ fn origin_of(exchange: &Exchange<'_>, service: &Service, headers: &HeaderMap) ->
 async fn guarded(
     exchange: &Exchange<'_>,
     service: &Arc<Service>,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
 ) -> Response<Body> {
     let admission = match admit(exchange, service, &request).await {
         Ok(admission) => admission,

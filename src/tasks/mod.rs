@@ -1,7 +1,8 @@
 //! What runs beside requests, on the control runtime: the revocation feed, the sweep, the key rings, sealing again under
-//! another `secret_key`, the watch over certificates, and probes.
+//! another `secret_key`, the watch over certificates, probes, and memory that is given back.
 
 mod certificates;
+mod heap;
 mod keys;
 mod probes;
 mod resealing;
@@ -55,7 +56,8 @@ pub async fn start(shared: &Arc<Shared>) -> Result<Tasks, StoreError> {
     let position = read_feed(shared, None).await?;
     let feed = tokio::spawn(follow_feed(Arc::clone(shared), position));
     let sweep = tokio::spawn(sweep(Arc::clone(shared)));
-    Ok(Tasks { running: vec![feed, sweep] })
+    let heap = tokio::spawn(heap::give_back());
+    Ok(Tasks { running: vec![feed, sweep, heap] })
 }
 
 async fn read_feed(shared: &Shared, since: Option<FeedPosition>) -> Result<FeedPosition, StoreError> {

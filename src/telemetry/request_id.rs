@@ -73,7 +73,7 @@ impl RequestIds {
     }
 }
 
-/// Another number for each number, far from those of its neighbours (the finalizer of MurmurHash3, which can be undone).
+/// Another number for each number, far from those of its neighbours (the finalizer of `MurmurHash3`, which can be undone).
 const fn mixed(mut number: u64) -> u64 {
     number = (number ^ (number >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     number = (number ^ (number >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);

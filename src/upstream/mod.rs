@@ -23,6 +23,8 @@ use url::Url;
 
 pub use body::{BodyFault, RequestBody, RequestBodyError, ResponseBody};
 pub use health::Moment;
+#[doc(hidden)]
+pub use http1::read_answer;
 pub use outgoing::{Outgoing, Unspeakable};
 pub use probe::{Learned, Prober};
 pub use replicas::{MOST_REPLICAS, Replica, Upstream, name_of};
@@ -122,7 +124,7 @@ pub enum UpstreamError {
 }
 
 /// A request that is to be sent; `None` as soon as something of it may have left.
-type Unsent = Option<Outgoing>;
+type Unsent = Option<Box<Outgoing>>;
 
 impl Pool {
     /// An empty pool. The system's TLS roots are loaded when the first `https` upstream is called: where all upstreams are
@@ -141,7 +143,7 @@ impl Pool {
         &self,
         upstream: &'u Upstream,
         bound: Option<&'u Replica>,
-        outgoing: Outgoing,
+        outgoing: Box<Outgoing>,
     ) -> Result<Answer<'u>, UpstreamError> {
         let mut unsent = Some(outgoing);
         let turn = match bound {
@@ -220,7 +222,7 @@ impl Pool {
                     return Ok(response.map(|()| ResponseBody::new(reading, &self.idle)));
                 }
                 Err(Failed::Unsent(outgoing, error)) => {
-                    *unsent = Some(*outgoing);
+                    *unsent = Some(outgoing);
                     if is_fresh {
                         return Err(UpstreamError::BrokeOff(error.into()));
                     }

@@ -26,10 +26,10 @@ pub struct Unspeakable;
 const ROOM: usize = 768;
 
 impl Outgoing {
-    /// A request without headers.
+    /// A request without headers. Boxed: on its way it goes through several futures, each of which would have room for it.
     #[must_use]
-    pub fn new(method: Method, target: PathAndQuery, body: RequestBody) -> Self {
-        Self { method, target, lines: Vec::with_capacity(ROOM), body }
+    pub fn new(method: Method, target: PathAndQuery, body: RequestBody) -> Box<Self> {
+        Box::new(Self { method, target, lines: Vec::with_capacity(ROOM), body })
     }
 
     /// Adds a header. What is the connection's own to say is left out, whoever asks for it.

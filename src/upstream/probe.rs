@@ -179,7 +179,7 @@ impl Prober {
         &self,
         upstream: &Upstream,
         replica: &Replica,
-        question: Outgoing,
+        question: Box<Outgoing>,
     ) -> Result<(StatusCode, HeaderMap), ProbeError> {
         let patience = upstream.connect_timeout.min(CONNECT);
         let connection = self.0.connect(replica, patience).await.map_err(ProbeError::NoConnection)?;
@@ -231,18 +231,18 @@ impl Learned {
     }
 }
 
-fn discover(replica: &Replica) -> Outgoing {
+fn discover(replica: &Replica) -> Box<Outgoing> {
     let mut question = question(replica, Method::POST, DISCOVER);
     question.add(&MCP_PROTOCOL_VERSION, &HeaderValue::from_static(MODERN));
     question.add(&MCP_METHOD, &HeaderValue::from_static("server/discover"));
     question
 }
 
-fn initialize(replica: &Replica) -> Outgoing {
+fn initialize(replica: &Replica) -> Box<Outgoing> {
     question(replica, Method::POST, INITIALIZE)
 }
 
-fn question(replica: &Replica, method: Method, body: &'static str) -> Outgoing {
+fn question(replica: &Replica, method: Method, body: &'static str) -> Box<Outgoing> {
     // A URL's path is one.
     let target = PathAndQuery::try_from(replica.url.path()).unwrap_or(PathAndQuery::from_static("/"));
     let mut question = Outgoing::new(method, target, RequestBody::from(body));

@@ -41,13 +41,13 @@ impl Pool {
     async fn ask(
         &self,
         upstream: &Upstream,
-        request: Outgoing,
+        request: Box<Outgoing>,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         self.send(upstream, None, request).await.map(|answer| answer.response)
     }
 }
 
-async fn post(body: &str) -> Outgoing {
+async fn post(body: &str) -> Box<Outgoing> {
     Outgoing::new(Method::POST, PathAndQuery::from_static("/mcp"), incoming(body).await)
 }
 

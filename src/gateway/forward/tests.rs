@@ -82,7 +82,7 @@ impl Front {
             body_pause: Duration::from_secs(30),
             now: self.now,
         };
-        match forward(&way, request.map(RequestBody::from)).await {
+        match forward(&way, Box::new(request.map(RequestBody::from))).await {
             Ok(answer) => answer.map(|body| body.on_end(Box::new(Finished(Arc::clone(&self.finished))))),
             Err(error) => {
                 let text = format!("{error} {:?}", error.finding());

@@ -191,7 +191,7 @@ pub(crate) struct Reading {
 /// Sends a request on a connection and waits for its answer, no longer than `limit` from the end of its body.
 pub(crate) async fn converse(
     mut connection: Connection,
-    mut outgoing: Outgoing,
+    mut outgoing: Box<Outgoing>,
     limit: Option<Duration>,
 ) -> Result<(Response<()>, Reading), Failed> {
     let mut sending = Sending::new(&mut outgoing, &connection);
@@ -229,7 +229,7 @@ pub(crate) async fn converse(
         Err(Wait::Unsent(error)) => {
             outgoing.body = sending.body;
             outgoing.body.put_back(sending.data);
-            Err(Failed::Unsent(Box::new(outgoing), error))
+            Err(Failed::Unsent(outgoing, error))
         }
         Err(Wait::Client(error)) => Err(Failed::Finally(error.into())),
         Err(Wait::Upstream(error)) => Err(Failed::Finally(UpstreamError::BrokeOff(error.into()))),

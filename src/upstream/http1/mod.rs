@@ -2,11 +2,13 @@
 //! one that wants the answer, which is the same. A general client has a task for each connection and channels to it; between
 //! two ends of a proxy those cost more than the protocol.
 
+mod answer;
 mod connection;
 mod conversation;
 mod framing;
 mod head;
 
+pub use answer::read_answer;
 pub(super) use connection::{Connection, Io, Origin};
 pub(super) use conversation::{Failed, Reading, converse};
 

@@ -137,8 +137,10 @@ proptest! {
     }
 }
 
-/// The head of an answer to `method`, and what is left after it.
-fn head(method: &Method, text: &str) -> io::Result<Option<(Response<()>, Framing, bool, String)>> {
+/// An answer, how its body ends, whether its connection stays, and what is left after its head.
+type Taken = (Response<()>, Framing, bool, String);
+
+fn head(method: &Method, text: &str) -> io::Result<Option<Taken>> {
     let mut buffer = BytesMut::from(text);
     let head = Head::take(&mut buffer, method)?;
     Ok(head
@@ -239,7 +241,7 @@ async fn connection() -> (Connection, TcpStream) {
     (Connection::new(origin, Io::Tcp(ours.unwrap())), theirs.unwrap().0)
 }
 
-async fn post(body: &str) -> Outgoing {
+async fn post(body: &str) -> Box<Outgoing> {
     Outgoing::new(Method::POST, "/mcp".parse().unwrap(), incoming(body).await)
 }
 
@@ -301,7 +303,7 @@ async fn a_connection_is_not_kept_if_more_was_said_than_the_answer() {
             read_request(&mut upstream).await.unwrap();
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok{more}");
             upstream.write_all(answer.as_bytes()).await.unwrap();
-            upstream.read(&mut [0]).await.unwrap();
+            let _ended = upstream.read_u8().await;
         });
         let (_, mut reading) = converse(connection, post("{}").await, None).await.ok().unwrap();
         assert_eq!(reading.whole().unwrap(), "ok");
@@ -323,7 +325,7 @@ async fn what_was_not_written_comes_back_whole_and_what_was_does_not() {
     };
     let (connection, mut upstream) = self::connection().await;
     let server = tokio::spawn(async move { read_request(&mut upstream).await });
-    let error = finally(converse(connection, *unsent, None).await);
+    let error = finally(converse(connection, unsent, None).await);
     assert!(matches!(error, UpstreamError::BrokeOff(_)), "{error:?}");
     let request = server.await.unwrap().unwrap();
     assert!(request.starts_with("POST /mcp HTTP/1.1\r\nhost: up:1\r\ncontent-length: 5\r\n"), "{request}");
@@ -372,7 +374,7 @@ async fn a_body_larger_than_it_may_be_ends_the_request() {
     let error =
         finally(converse(connection, Outgoing::new(Method::POST, "/".parse().unwrap(), body), None).await);
     assert!(matches!(error, UpstreamError::Body(BodyFault::TooLarge(5))), "{error:?}");
-    assert!(!String::from_utf8_lossy(&server.await.unwrap()).contains("9"));
+    assert!(!String::from_utf8_lossy(&server.await.unwrap()).contains('9'));
 }
 
 #[tokio::test]

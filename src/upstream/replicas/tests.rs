@@ -54,7 +54,7 @@ async fn nobody() -> String {
     format!("http://{}/mcp", listener.local_addr().unwrap())
 }
 
-async fn post() -> Outgoing {
+async fn post() -> Box<Outgoing> {
     Outgoing::new(Method::POST, PathAndQuery::from_static("/mcp"), incoming("{}").await)
 }
 

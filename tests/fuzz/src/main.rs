@@ -14,13 +14,15 @@ mod oauth;
 mod rig;
 mod token_endpoint;
 mod tokens;
+mod upstream;
 
 use std::sync::LazyLock;
 
 type Target = fn(&[u8]);
 
 /// Each has a folder of seeds by its name.
-const TARGETS: [(&str, Target); 13] = [
+const TARGETS: [(&str, Target); 14] = [
+    ("answer", upstream::answer),
     ("basic", token_endpoint::basic),
     ("code", tokens::code),
     ("config", config::config),
