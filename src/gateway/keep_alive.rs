@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 
@@ -56,13 +56,12 @@ impl KeepAlive {
 }
 
 fn is_plain_event_stream(headers: &HeaderMap) -> bool {
-    let is = |name: HeaderName, wanted: &str| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or(wanted);
-        value.split(';').next().is_some_and(|value| value.trim().eq_ignore_ascii_case(wanted))
+    let is = |value: &HeaderValue, wanted: &str| {
+        let first = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+        first.trim().eq_ignore_ascii_case(wanted)
     };
-    headers.contains_key(CONTENT_TYPE)
-        && is(CONTENT_TYPE, "text/event-stream")
-        && is(CONTENT_ENCODING, "identity")
+    headers.get(CONTENT_TYPE).is_some_and(|kind| is(kind, "text/event-stream"))
+        && headers.get_all(CONTENT_ENCODING).iter().all(|coding| is(coding, "identity"))
         && !headers.contains_key(CONTENT_LENGTH)
 }
 

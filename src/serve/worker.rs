@@ -160,9 +160,9 @@ impl<A: Application> Worker<A> {
                 self.converse(stream, Arrival { peer, tls: false, server_name: None }, (false, terms)).await;
             }
             Some(tls) => {
-                if let Some(Secured { stream, server_name, http2 }) =
-                    self.secure(stream, peer, tls, terms).await
-                {
+                // Boxed, as what comes after it: each takes its room only while it lasts, and an open stream lasts.
+                let secured = Box::pin(self.secure(stream, peer, tls, terms)).await;
+                if let Some(Secured { stream, server_name, http2 }) = secured {
                     self.converse(stream, Arrival { peer, tls: true, server_name }, (http2, terms)).await;
                 }
             }
@@ -179,9 +179,9 @@ impl<A: Application> Worker<A> {
             async move { worker.application.answer(&arrival, request).await }
         };
         if http2 {
-            serve_http2(io, answer, terms).await;
+            Box::pin(serve_http2(io, answer, terms)).await;
         } else {
-            serve_http1(io, answer, terms).await;
+            Box::pin(serve_http1(io, answer, terms)).await;
         }
     }
 

@@ -50,6 +50,8 @@ fn only_an_open_stream_of_plain_events_is_kept_alive() {
         (200, &[("content-type", "application/json")]),
         (200, &[("content-type", "text/event-streams")]),
         (200, &[EVENTS, ("content-encoding", "gzip")]),
+        (200, &[EVENTS, ("content-encoding", "identity"), ("content-encoding", "gzip")]),
+        (200, &[EVENTS, ("content-encoding", "g\u{fc}")]),
         (200, &[EVENTS, ("content-length", "100")]),
         (202, &[EVENTS]),
         (206, &[EVENTS]),
