@@ -25,8 +25,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Checked, Config, Surroundings};
 use crate::fetch::{Fetcher, PublicFetcher};
 use crate::gateway::{
-    Buckets, Documents, Gateway, InFlight, LastReload, Revocations, ServiceSettings, Shared, Site, Watch,
-    load_refresh_keys, load_session_keys, load_signing_keys,
+    Buckets, Documents, Gateway, InFlight, LastReload, Revocations, Shared, Site, Watch, load_refresh_keys,
+    load_session_keys, load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
 use crate::seal::Sealer;
@@ -104,7 +104,11 @@ pub(super) async fn serve(
         background.watch_certificates(Arc::clone(certificates), clock);
     }
     let issuer = config.gateway.issuer.clone();
-    tell_of_services(&config.gateway.services);
+    for service in &config.gateway.services {
+        let upstream: Vec<_> = service.upstream.replicas.iter().map(Url::as_str).collect();
+        let (url, upstream) = (service.resource.as_str(), upstream.join(" "));
+        tracing::info!(service = service.name, url, upstream, "serving");
+    }
     let gateway = Arc::new(Gateway::new(Site::new(config.gateway.clone()), Arc::clone(&shared)));
     background.probe(&gateway);
     let running = Running {
@@ -149,14 +153,6 @@ fn bind(config: &Config, passed: &mut Passed) -> anyhow::Result<(Listeners, Vec<
     let listeners = Listeners::bind(&config.serve, passed).map_err(port::explained)?;
     let internal = bind_beside(&config.internal.listen, passed).map_err(port::explained)?;
     Ok((listeners, internal))
-}
-
-fn tell_of_services(services: &[ServiceSettings]) {
-    for service in services {
-        let upstream: Vec<_> = service.upstream.replicas.iter().map(Url::as_str).collect();
-        let (url, upstream) = (service.resource.as_str(), upstream.join(" "));
-        tracing::info!(service = service.name, url, upstream, "serving");
-    }
 }
 
 /// The internal listener, which answers from the first moment on.
