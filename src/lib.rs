@@ -52,5 +52,6 @@ pub mod store;
 pub mod tasks;
 pub mod telemetry;
 pub mod time;
+pub mod timer;
 pub mod token;
 pub mod upstream;

@@ -21,7 +21,8 @@ const TABLE: &[(&str, &str)] = &[
     ("store", "clock oauth seal secret time"),
     ("fetch", "host"),
     ("identity", "fetch oauth secret time"),
-    ("upstream", ""),
+    ("timer", ""),
+    ("upstream", "timer"),
     ("certs", "secret time"),
     ("acme", "certs clock fetch secret store time"),
     ("pages", ""),
@@ -33,7 +34,7 @@ const TABLE: &[(&str, &str)] = &[
     ("internal", "host secret time"),
     ("admin", "acme certs gateway oauth secret store time"),
     ("tasks", "acme certs clock gateway oauth secret store time upstream"),
-    ("serve", "certs gateway telemetry"),
+    ("serve", "certs gateway telemetry timer"),
     (
         "config",
         "admin certs fetch gateway identity internal oauth policy secret serve store telemetry time token upstream",

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Counted, Open};
+use super::head_timer::HeadTimer;
 use crate::gateway::ConnectionLimits;
 use crate::telemetry::{ConnectionRefusal, Refusals, RequestRefusal};
 
@@ -65,7 +66,7 @@ where
     let head = limits.header_bytes as usize;
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::default())
         .header_read_timeout(limits.head)
         // The buffer's size alone is a soft limit: it grows in powers of two.
         .max_header_size(head)

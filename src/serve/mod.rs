@@ -3,6 +3,7 @@
 mod activity;
 mod connection;
 mod crowd;
+mod head_timer;
 mod listen;
 mod passed;
 mod peers;
@@ -147,7 +148,8 @@ impl Listeners {
                 tls: tls.clone(),
                 admitted: Arc::clone(&admitted),
                 crowd: Arc::clone(&crowd),
-                stopping: stopping.clone(),
+                // One of its own: every connection looks at it at every turn, and a look is a lock.
+                stopping: stopping.child_token(),
                 drain: settings.drain,
             };
             let sockets = self.bound.iter().map(Bound::another).collect::<io::Result<_>>();

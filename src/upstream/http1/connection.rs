@@ -11,9 +11,11 @@ use http::HeaderValue;
 use socket2::SockRef;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 use tokio_util::io::poll_read_buf;
+
+use crate::timer::LazyTimer;
 
 /// Bytes that are read at once, of an answer that is not known to be long.
 const READ: usize = 4096;
@@ -39,12 +41,12 @@ pub(crate) struct Connection {
     pub(crate) origin: Origin,
     io: Io,
     pub(super) read: BytesMut,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: LazyTimer,
 }
 
 impl Connection {
     pub(crate) fn new(origin: Origin, io: Io) -> Self {
-        Self { origin, io, read: BytesMut::new(), timer: None }
+        Self { origin, io, read: BytesMut::new(), timer: LazyTimer::default() }
     }
 
     /// Whether a request may be written. Nothing may be readable before one is: not an end, not a late 408. The system is asked,
@@ -99,20 +101,9 @@ impl Connection {
         }
     }
 
-    /// Done at `deadline`. The timer is the connection's: one that was set for an earlier request goes off too early, and
-    /// is then set again, which is once in a long time instead of once a request.
+    /// Done at `deadline`.
     pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
+        self.timer.poll_deadline(cx, deadline)
     }
 }
 
