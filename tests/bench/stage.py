@@ -128,7 +128,7 @@ def besieged(place: Place, config: dict[str, Any], ticker: int, admin: int) -> d
     and streams open as the attack makes, which would else be refused with 429 before they are a burden."""
     many = {"max_requests": 20_000, "max_requests_per_user": 20_000, "max_streams_per_user": 10_000}
     events = {"url": f"https://{HOST}:{place.port}/events", "upstream": f"http://127.0.0.1:{ticker}/events", **many}
-    mcp = {**config["services"]["mcp"], "max_requests_per_user": 1000}
+    mcp = {**config["services"]["mcp"], **many}
     # slowhttptest goes where `localhost` leads, be it ::1.
     listen = {"https": f"localhost:{place.port}", "http": [], "internal": f"127.0.0.1:{admin}"}
     return {
