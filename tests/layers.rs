@@ -29,9 +29,9 @@ const TABLE: &[(&str, &str)] = &[
     ("telemetry", "oauth secret"),
     (
         "gateway",
-        "clock fetch host identity mcp oauth pages policy seal secret store telemetry time token upstream",
+        "clock fetch host identity mcp oauth pages policy seal secret store telemetry time timer token upstream",
     ),
-    ("internal", "host secret time"),
+    ("internal", "host secret time upstream"),
     ("admin", "acme certs gateway oauth secret store time"),
     ("tasks", "acme certs clock gateway oauth secret store time upstream"),
     ("serve", "certs gateway telemetry timer"),

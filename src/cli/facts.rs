@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::admin::certs::Keepers;
 use crate::certs::Facts;
 use crate::gateway::{Gateway, Shared};
-use crate::internal::{self, CertificateFact, ReplicaFact};
+use crate::internal::{self, CertificateFact};
 use crate::store::Renewal;
 use crate::time::Timestamp;
-use crate::upstream;
+use crate::upstream::ReplicaFact;
 
 /// Those who know it.
 pub(super) struct Witnesses {
@@ -59,13 +59,8 @@ impl internal::Facts for Witnesses {
 
     fn replicas(&self) -> Vec<ReplicaFact> {
         let services = self.gateway.services();
-        services.iter().flat_map(|service| service.upstream.facts()).map(replica).collect()
+        services.iter().flat_map(|service| service.upstream.facts()).collect()
     }
-}
-
-fn replica(fact: upstream::ReplicaFact) -> ReplicaFact {
-    let upstream::ReplicaFact { service, replica, ejected, open, ejections, probe_failures } = fact;
-    ReplicaFact { service, replica, ejected, open, ejections, probe_failures }
 }
 
 fn fact(host: String, facts: Option<&Facts>, renewal: Renewal, now: Timestamp) -> CertificateFact {

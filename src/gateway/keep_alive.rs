@@ -1,7 +1,6 @@
 //! Comments in a quiet event stream, so that nothing between us and the client takes it for dead: `:` and a blank line, which no
 //! client sees (WHATWG HTML §9.2.6). Only between two events, only where the service's `sse_keep_alive` says so.
 
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,7 +9,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
+
+use crate::timer::LazyTimer;
 
 const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -19,9 +20,9 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub(super) struct KeepAlive {
     pause: Duration,
     events: Events,
-    /// Made at the first pause between two events, and kept for the next.
-    timer: Option<Pin<Box<Sleep>>>,
-    is_timed: bool,
+    timer: LazyTimer,
+    /// When the next comment is due; `None` until the server pauses.
+    due: Option<Instant>,
 }
 
 impl KeepAlive {
@@ -31,12 +32,12 @@ impl KeepAlive {
     pub(super) fn of(pause: Option<Duration>, answer: &Parts) -> Option<Box<Self>> {
         let is_stream = answer.status == StatusCode::OK && is_plain_event_stream(&answer.headers);
         let pause = pause.filter(|_| is_stream)?;
-        Some(Box::new(Self { pause, events: Events::default(), timer: None, is_timed: false }))
+        Some(Box::new(Self { pause, events: Events::default(), timer: LazyTimer::default(), due: None }))
     }
 
     /// Looks at what comes from the server; the pause begins anew.
     pub(super) fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        self.is_timed = false;
+        self.due = None;
         frame.map_data(|data| self.events.pass(data))
     }
 
@@ -45,12 +46,9 @@ impl KeepAlive {
         if !self.events.are_apart() {
             return Poll::Pending;
         }
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.pause)));
-        if !std::mem::replace(&mut self.is_timed, true) {
-            timer.as_mut().reset(Instant::now() + self.pause);
-        }
-        ready!(timer.as_mut().poll(cx));
-        self.is_timed = false;
+        let due = *self.due.get_or_insert_with(|| Instant::now() + self.pause);
+        ready!(self.timer.poll_deadline(cx, due));
+        self.due = None;
         Poll::Ready(Frame::data(self.events.comment()))
     }
 }

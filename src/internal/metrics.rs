@@ -11,7 +11,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::{CertificateFact, ReplicaFact, Status};
+use super::{CertificateFact, Status};
+use crate::upstream::ReplicaFact;
 
 /// Everything that is measured.
 pub(super) struct Metrics(Registry);

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::secret::Secret;
 use crate::time::Timestamp;
+use crate::upstream::ReplicaFact;
 
 use readiness::{Readiness, decide};
 
@@ -53,23 +54,6 @@ pub trait Facts: Send + Sync + 'static {
 
     /// How each replica stands; empty where no service has several, and none is probed.
     fn replicas(&self) -> Vec<ReplicaFact>;
-}
-
-/// How a replica of a service stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplicaFact {
-    /// The service's name.
-    pub service: String,
-    /// `host:port`.
-    pub replica: String,
-    /// Why it gets no new requests, while others can take them.
-    pub ejected: Option<&'static str>,
-    /// Requests that are open at it.
-    pub open: u64,
-    /// How often it was ejected.
-    pub ejections: u64,
-    /// How many probes went wrong.
-    pub probe_failures: u64,
 }
 
 /// How it stands with a host's certificate.

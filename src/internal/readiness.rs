@@ -5,7 +5,8 @@
 
 use serde::Serialize;
 
-use super::{CertificateFact, Facts, ReplicaFact, Stage};
+use super::{CertificateFact, Facts, Stage};
+use crate::upstream::ReplicaFact;
 
 /// How often renewing must fail in a row to be worth a line: once happens, and is tried again.
 const KEEPS_FAILING: u32 = 2;

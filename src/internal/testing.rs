@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CertificateFact, Facts, ReplicaFact, Status};
+use super::{CertificateFact, Facts, Status};
 use crate::time::Timestamp;
+use crate::upstream::ReplicaFact;
 
 #[derive(Clone, Default)]
 pub(super) struct Known {

@@ -89,7 +89,7 @@ async fn no_comment_comes_into_an_event_however_long_it_takes() {
         assert_eq!(poll(&mut quiet), None, "after {part:?}");
         tokio::time::advance(PAUSE * 10).await;
         assert_eq!(poll(&mut quiet), None, "after {part:?}");
-        assert!(quiet.timer.is_none(), "there is nothing to wait for");
+        assert!(quiet.due.is_none(), "there is nothing to wait for");
     }
     pass(&mut quiet, "\n");
     assert_eq!(poll(&mut quiet), None);

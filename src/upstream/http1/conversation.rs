@@ -213,7 +213,8 @@ pub(crate) async fn converse(
             return Poll::Ready(head.map_err(|error| Wait::Upstream(write_error.take().unwrap_or(error))));
         }
         match limit {
-            Some(limit) if sending.has_read_all() => {
+            // What cannot be written has ended, too.
+            Some(limit) if sending.has_read_all() || write_error.is_some() => {
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
                 connection.poll_deadline(cx, deadline).map(|()| Err(Wait::TooLong))
             }

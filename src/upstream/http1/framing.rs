@@ -156,3 +156,6 @@ fn size(line: &[u8]) -> io::Result<u64> {
 pub(super) fn broken(text: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
+
+#[cfg(test)]
+mod tests;
