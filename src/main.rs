@@ -44,6 +44,10 @@ enum Command {
     Cert(cli::cert::Arguments),
     /// List or rotate keys.
     Key(cli::key::Arguments),
+    /// Write everything that must survive into one file, while the gateway runs or not.
+    Backup(cli::backup::Arguments),
+    /// Put a backup into the store, of the same kind or the other; the gateway does not run meanwhile.
+    Restore(cli::restore::Arguments),
     #[cfg(feature = "echo")]
     /// Try it: a gateway on this computer with a built-in MCP server; nothing else to install or configure.
     Demo(cli::demo::Arguments),
@@ -76,6 +80,8 @@ fn main() -> ExitCode {
         Command::User(arguments) => cli::user::run(&arguments),
         Command::Cert(arguments) => cli::cert::run(&arguments),
         Command::Key(arguments) => cli::key::run(&arguments),
+        Command::Backup(arguments) => cli::backup::run(&arguments),
+        Command::Restore(arguments) => cli::restore::run(&arguments),
         #[cfg(feature = "echo")]
         Command::Demo(arguments) => cli::demo::run(&arguments),
         #[cfg(feature = "echo")]

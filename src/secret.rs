@@ -154,6 +154,39 @@ impl Digest {
     }
 }
 
+/// SHA-256 of what comes piece by piece.
+pub struct Hasher(aws_lc_rs::digest::Context);
+
+impl Hasher {
+    /// Of nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256))
+    }
+
+    /// Goes on with `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Of everything that came.
+    ///
+    /// # Panics
+    /// Never: SHA-256 is always 32 bytes long.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        Digest(out)
+    }
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

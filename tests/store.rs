@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "store/backup.rs"]
+mod backup;
 #[path = "store/certificates.rs"]
 mod certificates;
 #[path = "store/contract.rs"]

@@ -3,10 +3,12 @@
 //!
 //! One module a family: what is asked, what is answered, and who answers.
 
+mod answer;
 pub mod certs;
 pub mod clients;
 mod fault;
 pub mod grants;
+pub mod kept;
 pub mod keys;
 mod server;
 mod socket;

@@ -1,5 +1,5 @@
 //! The socket's server: one request a connection, bounded in size, time and number, so that no broken command holds up the
-//! gateway or another command.
+//! gateway or another command. A backup may take its time, as long as it is taken.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,7 +20,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{Fault, Settings, SocketError, certs, clients, grants, keys, socket, tokens, users};
+use super::answer::{Answer, Body, Pulse};
+use super::{Fault, Settings, SocketError, certs, clients, grants, keys, kept, socket, tokens, users};
 use crate::gateway::Gateway;
 
 /// The largest request: a token and a few names.
@@ -92,7 +93,10 @@ async fn accept(listener: UnixListener, administered: Arc<Administered>, owner: 
         let administered = Arc::clone(&administered);
         tokio::spawn(async move {
             let limit = if permitted { WHOLE } else { Duration::from_secs(1) };
-            drop(timeout(limit, serve(stream, &administered, (!permitted).then_some(owner))).await);
+            let pulse = Pulse::default();
+            let mut serving =
+                std::pin::pin!(serve(stream, &administered, (!permitted).then_some(owner), &pulse));
+            while timeout(limit, &mut serving).await.is_err() && pulse.was_felt() {}
             drop(place);
         });
     }
@@ -108,9 +112,16 @@ fn is_permitted(stream: &UnixStream, owner: u32) -> bool {
     permitted
 }
 
-async fn serve(stream: UnixStream, administered: &Administered, refused: Option<u32>) {
-    let service =
-        service_fn(async |request| Ok::<_, Infallible>(answer(administered, refused, request).await));
+async fn serve(
+    stream: UnixStream,
+    administered: &Administered,
+    refused: Option<u32>,
+    pulse: &Pulse,
+) {
+    let service = service_fn(async |request| {
+        let answer = answer(administered, refused, request).await;
+        Ok::<_, Infallible>(answer.map(|answer| Body::new(answer, pulse.clone())))
+    });
     let connection = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())
@@ -126,7 +137,7 @@ async fn answer(
     administered: &Administered,
     refused: Option<u32>,
     request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+) -> Response<Answer> {
     let path = request.uri().path().to_owned();
     let answered = match refused {
         Some(owner) => Err(Fault::NotPermitted(owner)),
@@ -139,7 +150,7 @@ async fn answer(
             (fault.status(), json(&fault.answered()))
         }
     };
-    let mut response = Response::new(Full::from(body));
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -150,7 +161,7 @@ async fn route(
     administered: &Administered,
     path: &str,
     request: Request<Incoming>,
-) -> Result<Vec<u8>, Fault> {
+) -> Result<Answer, Fault> {
     let operator = &administered.gateway.operator();
     let (keepers, now) = (&administered.keepers, operator.now());
     let unknown = || Fault::NoSuchRequest(path.to_owned());
@@ -170,6 +181,8 @@ async fn route(
         "users/forget" => users::forget(operator, read(&body)?).await.map(|answer| json(&answer)),
         "keys/list" => keys::list(operator).await.map(|answer| json(&answer)),
         "keys/rotate" => keys::rotate(operator, read(&body)?).await.map(|answer| json(&answer)),
+        "store/backup" => kept::back_up(operator).map(Answer::Streamed),
+        "store/sealed" => kept::sealed(operator).await.map(|answer| json(&answer)),
         _ => Err(unknown()),
     }
 }
@@ -185,6 +198,6 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
 }
 
 /// Answers are structs of text and numbers: serialising them cannot fail.
-fn json(answer: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(answer).unwrap_or_default()
+fn json(answer: &impl Serialize) -> Answer {
+    Answer::Whole(serde_json::to_vec(answer).unwrap_or_default().into())
 }

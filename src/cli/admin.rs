@@ -7,10 +7,12 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
 
 use crate::{admin, config};
 
@@ -25,7 +27,7 @@ pub(super) struct Reach {
         env = "PORTCULLIS_CONFIG",
         hide_env_values = true
     )]
-    config: PathBuf,
+    pub(super) config: PathBuf,
     /// The gateway's socket, in place of what the configuration tells.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -55,6 +57,9 @@ pub(super) enum Failure {
     Configuration(String),
     #[error("the gateway at {} broke the connection off; see its log", .0.display())]
     Broken(PathBuf),
+    /// Told already; the exit status.
+    #[error("it was told")]
+    Told(u8),
     /// Standard output or input.
     #[error(transparent)]
     Terminal(#[from] io::Error),
@@ -69,6 +74,7 @@ impl Failure {
             Self::NotRunning(_) | Self::Broken(_) => 69,
             Self::NotPermitted(_) => 77,
             Self::Configuration(_) => 78,
+            Self::Told(status) => *status,
         }
     }
 }
@@ -79,6 +85,7 @@ pub(super) fn run(command: impl FnOnce() -> Result<ExitCode, Failure>) -> ExitCo
         Ok(status) => status,
         // Whoever reads the output has seen enough.
         Err(Failure::Terminal(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Told(status)) => ExitCode::from(status),
         Err(failure) => {
             drop(writeln!(io::stderr(), "portcullis: {failure}"));
             ExitCode::from(failure.status())
@@ -115,10 +122,49 @@ impl Reach {
         if status.is_success() {
             return serde_json::from_slice(&answer).map_err(|_| broken());
         }
-        let fault: admin::Answered = serde_json::from_slice(&answer).map_err(|_| broken())?;
-        match status.as_u16() {
-            403 => Err(Failure::NotPermitted(socket)),
-            _ => Err(Failure::Refused(fault.error)),
+        Err(refused(&socket, status, &answer))
+    }
+
+    /// The gateway's answer to a question as it comes, on `runtime`; `None` if no gateway listens.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) fn stream(&self, verb: &str, runtime: &Runtime) -> Result<Option<(PathBuf, Incoming)>, Failure> {
+        let socket = self.socket()?;
+        let broken = |_: hyper::Error| Failure::Broken(socket.clone());
+        let answer = async {
+            let stream = match connect(&socket).await {
+                Err(Failure::NotRunning(_)) => return Ok(None),
+                connected => connected?,
+            };
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+            tokio::spawn(connection);
+            let response = sender.send_request(post(verb, b"null".to_vec())?).await.map_err(broken)?;
+            let status = response.status();
+            if status.is_success() {
+                return Ok(Some(response.into_body()));
+            }
+            let answer = response.into_body().collect().await.map_err(broken)?.to_bytes();
+            Err(refused(&socket, status, &answer))
+        };
+        let answer = runtime.block_on(answer)?;
+        Ok(answer.map(|answer| (socket, answer)))
+    }
+
+    /// The gateway's socket, if one listens there.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) fn listening(&self) -> Result<Option<PathBuf>, Failure> {
+        let socket = match self.socket() {
+            // `admin_socket: off`.
+            Err(Failure::Configuration(_)) => return Ok(None),
+            socket => socket?,
+        };
+        match std::os::unix::net::UnixStream::connect(&socket) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Ok(None),
+            Ok(_) | Err(_) => Ok(Some(socket)),
         }
     }
 
@@ -132,23 +178,39 @@ impl Reach {
     }
 }
 
-async fn send(socket: &Path, verb: &str, body: Vec<u8>) -> Result<(http::StatusCode, Bytes), Failure> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| {
+/// What the gateway says of why not.
+fn refused(socket: &Path, status: http::StatusCode, answer: &[u8]) -> Failure {
+    match (serde_json::from_slice::<admin::Answered>(answer), status.as_u16()) {
+        (Err(_), _) => Failure::Broken(socket.to_owned()),
+        (Ok(_), 403) => Failure::NotPermitted(socket.to_owned()),
+        (Ok(fault), _) => Failure::Refused(fault.error),
+    }
+}
+
+async fn connect(socket: &Path) -> Result<UnixStream, Failure> {
+    UnixStream::connect(socket).await.map_err(|error| {
         if error.kind() == io::ErrorKind::PermissionDenied {
             Failure::NotPermitted(socket.to_owned())
         } else {
             Failure::NotRunning(socket.to_owned())
         }
-    })?;
+    })
+}
+
+fn post(verb: &str, body: Vec<u8>) -> Result<http::Request<Full<Bytes>>, Failure> {
+    http::Request::post(format!("/v1/{verb}"))
+        .header(http::header::HOST, "localhost")
+        .body(Full::from(body))
+        .map_err(|error| Failure::Terminal(io::Error::other(error)))
+}
+
+async fn send(socket: &Path, verb: &str, body: Vec<u8>) -> Result<(http::StatusCode, Bytes), Failure> {
+    let stream = connect(socket).await?;
     let broken = |_: hyper::Error| Failure::Broken(socket.to_owned());
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let answer = async move {
-        let request = http::Request::post(format!("/v1/{verb}"))
-            .header(http::header::HOST, "localhost")
-            .body(Full::<Bytes>::from(body))
-            .map_err(|error| Failure::Terminal(io::Error::other(error)))?;
-        let response = sender.send_request(request).await.map_err(broken)?;
+        let response = sender.send_request(post(verb, body)?).await.map_err(broken)?;
         let status = response.status();
         Ok((status, response.into_body().collect().await.map_err(broken)?.to_bytes()))
     };

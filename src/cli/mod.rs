@@ -1,6 +1,7 @@
 //! The command line's commands, one file each.
 
 mod admin;
+pub mod backup;
 pub mod cert;
 pub mod check;
 pub mod client;
@@ -10,11 +11,13 @@ pub mod demo;
 pub mod echo_server;
 mod facts;
 pub mod grant;
+mod keeping;
 pub mod key;
 mod manager;
 mod open_files;
 mod port;
 mod reload;
+pub mod restore;
 pub mod serve;
 mod table;
 mod takeover;

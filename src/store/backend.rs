@@ -122,6 +122,79 @@ pub struct Prefix {
     pub sharded: bool,
 }
 
+/// What is kept under names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Records and counters.
+    Records,
+    /// Logs.
+    Logs,
+}
+
+/// What is under a name, for a copy of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The bytes; of a counter in the backend's own way ([`Snapshot::number`]).
+    pub bytes: Vec<u8>,
+    /// When the record ends, within a second or two; `None` is never.
+    pub ends: Option<Timestamp>,
+}
+
+/// Everything there is, for a copy of it: as it was at one moment where the backend can do that, else as it is when it is read.
+pub trait Snapshot: Send + Sync {
+    /// What kind of store it is.
+    fn backend(&self) -> &'static str;
+
+    /// Whether all of it is as it was at one moment.
+    fn is_one_moment(&self) -> bool;
+
+    /// Names of everything, some at a time, in any order, without prefix and tag; also of what others keep in the same Redis.
+    fn names(&self, of: Of, cursor: Option<Cursor>) -> Reply<'_, ScanPage>;
+
+    /// What is under each of `names`.
+    fn records<'a>(&'a self, names: &'a [Name]) -> Reply<'a, Vec<Option<Copied>>>;
+
+    /// The entries of a log with their scores, in the order of these.
+    fn entries<'a>(&'a self, log: &'a Name) -> Reply<'a, Vec<(u64, Vec<u8>)>>;
+
+    /// What a counter of these bytes says.
+    fn number(&self, bytes: &[u8]) -> Option<u64>;
+}
+
+/// A part of a copy, to be put where it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// A record, whatever there was.
+    Record {
+        /// Where.
+        name: Name,
+        /// What.
+        bytes: Vec<u8>,
+        /// When it ends; `None` is never.
+        ends: Option<Timestamp>,
+    },
+    /// A counter that has no end.
+    Number {
+        /// Which.
+        name: Name,
+        /// What it says.
+        number: u64,
+    },
+    /// One more entry of a log.
+    Entry {
+        /// Which log.
+        log: Name,
+        /// Its score.
+        score: u64,
+        /// What it says.
+        entry: Vec<u8>,
+        /// As of [`Append`].
+        keep: Option<Duration>,
+    },
+    /// Away with the record or log.
+    Gone(Name),
+}
+
 /// The primitives. Each is one atomic step; once begun it goes on even if its caller goes away.
 pub trait Backend: Send + Sync {
     /// Reads a record.
@@ -140,7 +213,7 @@ pub trait Backend: Send + Sync {
     fn increment<'a>(&'a self, name: &'a Name, expires: Timestamp) -> Reply<'a, u64>;
 
     /// The names that begin with `prefix`, some at a time, in any order: sealing again under a new `secret_key`
-    /// goes over every sealed record, `portcullis backup` will go over all.
+    /// goes over every sealed record.
     fn scan(&self, prefix: Prefix, cursor: Option<Cursor>) -> Reply<'_, ScanPage>;
 
     /// Appends to a log.
@@ -157,4 +230,10 @@ pub trait Backend: Send + Sync {
 
     /// Whether it answers.
     fn ping(&self) -> Reply<'_, ()>;
+
+    /// Everything there is, for a copy of it.
+    fn snapshot(&self) -> Reply<'_, Box<dyn Snapshot>>;
+
+    /// Writes parts of a copy, or removes: in this order. Not one step where the backend has no transactions.
+    fn load(&self, parts: Vec<Load>) -> Reply<'_, ()>;
 }

@@ -109,13 +109,13 @@ impl Store {
 }
 
 /// Where a reading begins that goes on from `position`.
-fn from(position: Option<u64>) -> u64 {
+pub(super) fn from(position: Option<u64>) -> u64 {
     let overlap = u64::try_from(OVERLAP.as_millis()).unwrap_or(u64::MAX);
     position.map_or(0, |position| position.saturating_sub(overlap))
 }
 
 /// How long a grant's record can be there at most: its life, and as a tombstone.
-fn longest(lives: &TokenLives) -> Duration {
+pub(super) fn longest(lives: &TokenLives) -> Duration {
     lives.absolute + lives.code + 2 * lives.access + super::COLLECT_AFTER
 }
 

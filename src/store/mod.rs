@@ -2,6 +2,7 @@
 //! primitives ([`backend`]); the verbs here are written once on top of them. Decisions stay in `oauth`.
 
 pub mod backend;
+pub mod backup;
 mod certificates;
 mod embedded;
 mod grants;
@@ -156,6 +157,14 @@ pub enum OpenError {
         "some of this store is still sealed under the secret_key of before; write that as secret_key_previous again, until the log says that 0 are left"
     )]
     StillSealed,
+    /// A restore was broken off.
+    #[error(
+        "what is in this store is not whole, for a restore into it was broken off; run portcullis restore FILE again"
+    )]
+    HalfRestored,
+    /// Nobody has written there, where there should be something to read.
+    #[error("the store is empty")]
+    Nothing,
     /// Its users are those of another identity provider, where the same ids are other people.
     #[error(
         "the users in this store are those of {found}, and web_url says {configured}, where the same ids are other people; \
@@ -305,6 +314,7 @@ impl Store {
     /// [`OpenError`].
     pub async fn with_backend(backend: Arc<dyn Backend>, sealer: Sealer) -> Result<Self, OpenError> {
         let store = Self { backend, sealer };
+        store.check_whole().await?;
         store.check_schema().await?;
         store.check_secret_key().await?;
         Ok(store)

@@ -6,6 +6,8 @@
 //! | `meta:schema` | [`SCHEMA`] | record | never |
 //! | `meta:check` | [`CHECK`] | sealed | never |
 //! | `meta:resealing` | [`RESEALING`] | record | when nothing is left that a `secret_key` of before sealed |
+//! | `meta:restoring` | a restore has begun and not ended | record | when it has ended |
+//! | `meta:restored` | a mark that changes with each restore | record | never |
 //! | `meta:provider` | [`Provider`] | record | never |
 //! | `client:<digest of id>` | [`Client`] | record | `client.expires` |
 //! | `assertion:<digest of client id and jti>` | [`AttemptId`] | record | when the assertion does |
@@ -71,6 +73,8 @@ use crate::time::Timestamp;
 pub const SCHEMA: u32 = 1;
 /// What `meta:check` says when it opens.
 pub(super) const CHECK: &str = "portcullis";
+/// What `meta:restoring` says: the first form of the mark.
+pub(super) const RESTORING: u32 = 1;
 /// What `meta:resealing` says: the first form of the mark.
 pub(super) const RESEALING: u32 = 1;
 /// The kinds whose records are sealed: how their names begin. The one list of them: a record of these is sealed when it is
@@ -190,6 +194,15 @@ pub(super) fn write<T: Record>(name: &Name, value: &T, exp: Option<Timestamp>, s
     [&[VERSION], body.as_slice()].concat()
 }
 
+/// The bytes of a record that is not sealed and has no end.
+///
+/// # Panics
+/// Never: records are structs of text and numbers, which JSON can always say.
+pub(super) fn unsealed<T: Record>(value: &T) -> Vec<u8> {
+    let json = serde_json::to_vec(&EnvelopeOut { exp: None, value }).expect("a record is plain data");
+    [&[VERSION], json.as_slice()].concat()
+}
+
 /// Reads what [`write()`] wrote under the same name.
 pub(super) fn read<T: Record>(name: &Name, bytes: &[u8], sealer: &Sealer) -> Result<Read<T>, StoreError> {
     let Some((&VERSION, body)) = bytes.split_first() else {
@@ -233,6 +246,19 @@ pub(super) fn reseal(name: &Name, bytes: &[u8], sealer: &Sealer) -> Result<Optio
     Ok(Some(SealedAgain { bytes, exp: envelope.exp }))
 }
 
+/// When a record ends, by its own words; `None` if it cannot be read.
+pub(super) fn ends(name: &Name, bytes: &[u8], sealer: &Sealer) -> Option<Option<Timestamp>> {
+    let (&VERSION, body) = bytes.split_first()? else { return None };
+    let opened;
+    let json = if is_sealed(name) {
+        opened = sealer.open(name.as_str(), body).ok()?;
+        opened.as_slice()
+    } else {
+        body
+    };
+    Some(serde_json::from_slice::<EnvelopeIn<IgnoredAny>>(json).ok()?.exp)
+}
+
 fn digested(kind: &str, text: &str) -> Name {
     Name::new(format!("{kind}:{}", Digest::of(text.as_bytes()).to_base64url()))
 }
@@ -247,6 +273,16 @@ pub(super) fn check() -> Name {
 
 pub(super) fn resealing() -> Name {
     Name::new("meta:resealing".to_owned())
+}
+
+/// The mark of a store into which a backup is being restored.
+pub(super) fn restoring() -> Name {
+    Name::new("meta:restoring".to_owned())
+}
+
+/// The mark of the last restore.
+pub(super) fn restored() -> Name {
+    Name::new("meta:restored".to_owned())
 }
 
 pub(super) fn client(id: &ClientId) -> Name {

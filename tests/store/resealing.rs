@@ -8,7 +8,7 @@ use portcullis::oauth::StoredKey;
 use portcullis::seal::Sealer;
 use portcullis::secret::Key;
 use portcullis::store::backend::{
-    Append, Backend, Cursor, Expect, LogPage, Name, Prefix, Put, Reply, ScanPage,
+    Append, Backend, Cursor, Expect, Load, LogPage, Name, Prefix, Put, Reply, ScanPage, Snapshot,
 };
 use portcullis::store::{OpenError, Resealed, RingKind, Store, StoreError, Swap};
 use portcullis::time::Timestamp;
@@ -248,5 +248,13 @@ impl Backend for Dying {
 
     fn ping(&self) -> Reply<'_, ()> {
         self.inner.ping()
+    }
+
+    fn snapshot(&self) -> Reply<'_, Box<dyn Snapshot>> {
+        self.inner.snapshot()
+    }
+
+    fn load(&self, parts: Vec<Load>) -> Reply<'_, ()> {
+        self.inner.load(parts)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis::store::backend::{
-    Append, Backend, Cursor, Expect, LogPage, Name, Prefix, Put, Reply, ScanPage,
+    Append, Backend, Cursor, Expect, Load, LogPage, Name, Prefix, Put, Reply, ScanPage, Snapshot,
 };
 use portcullis::store::{StoreError, Swap};
 use portcullis::time::Timestamp;
@@ -121,5 +121,13 @@ impl Backend for Faulty {
 
     fn ping(&self) -> Reply<'_, ()> {
         self.inner.ping()
+    }
+
+    fn snapshot(&self) -> Reply<'_, Box<dyn Snapshot>> {
+        self.inner.snapshot()
+    }
+
+    fn load(&self, parts: Vec<Load>) -> Reply<'_, ()> {
+        self.inner.load(parts)
     }
 }

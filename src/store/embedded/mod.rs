@@ -1,6 +1,7 @@
 //! The embedded backend: one redb file that belongs to one process. Reads go straight to the file; everything that writes
 //! goes through one [`writer`] thread.
 
+mod snapshot;
 mod tables;
 mod writer;
 
@@ -13,9 +14,12 @@ use std::time::Duration;
 
 use ::redb::{Database, DatabaseError};
 
+use self::snapshot::Moment;
 use self::tables::{Reading, Writing};
 use self::writer::Writer;
-use super::backend::{Append, Backend, Cursor, LogPage, Name, Prefix, Put, Reply, ScanPage};
+use super::backend::{
+    Append, Backend, Cursor, Load, LogPage, Name, Prefix, Put, Reply, ScanPage, Snapshot,
+};
 use super::{OpenError, StoreError, Swap};
 use crate::clock::Clock;
 use crate::time::Timestamp;
@@ -147,5 +151,15 @@ impl Backend for Embedded {
 
     fn ping(&self) -> Reply<'_, ()> {
         self.read(|_| Ok(()))
+    }
+
+    fn snapshot(&self) -> Reply<'_, Box<dyn Snapshot>> {
+        let begun = Reading::begin(&self.database).map_err(StoreError::away);
+        let snapshot = begun.map(|reading| -> Box<dyn Snapshot> { Box::new(Moment(reading)) });
+        Box::pin(std::future::ready(snapshot))
+    }
+
+    fn load(&self, parts: Vec<Load>) -> Reply<'_, ()> {
+        self.write(move |writing| parts.iter().try_for_each(|part| writing.load(part)))
     }
 }

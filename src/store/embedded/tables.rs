@@ -8,7 +8,7 @@ use ::redb::{
 };
 
 use crate::store::Swap;
-use crate::store::backend::{Append, Cursor, Expect, Put, ScanPage};
+use crate::store::backend::{Append, Copied, Cursor, Expect, Load, Put, ScanPage};
 use crate::time::Timestamp;
 
 /// Name → when it ends (8 bytes, big-endian; all ones is never), then the record.
@@ -77,6 +77,45 @@ impl Reading {
             }
         }
         Ok(page)
+    }
+
+    /// What is under a name, and when it ends.
+    pub(super) fn copy(&self, name: &str) -> Result<Option<Copied>, Error> {
+        let found = self.records.get(name)?;
+        Ok(found.map(|value| {
+            let (end, bytes) = split(value.value());
+            Copied { bytes: bytes.to_vec(), ends: (end != NEVER).then(|| Timestamp::from_seconds(end)) }
+        }))
+    }
+
+    /// The names of logs, each once.
+    pub(super) fn scan_logs(&self, cursor: Option<&Cursor>) -> Result<ScanPage, Error> {
+        let mut page = ScanPage::default();
+        let mut last = cursor.map_or_else(String::new, |Cursor(last)| last.clone());
+        while page.names.len() < SCANNED_AT_ONCE {
+            // Behind every entry of this log, and before whatever log comes next.
+            let behind = (last.as_str(), u64::MAX, [].as_slice());
+            let mut rest = self.logs.range((Bound::Excluded(behind), Bound::Unbounded))?;
+            let Some(next) = rest.next() else { return Ok(page) };
+            last = next?.0.value().0.to_owned();
+            page.names.push(last.clone());
+        }
+        page.next = Some(Cursor(last));
+        Ok(page)
+    }
+
+    /// The entries of a log with their scores.
+    pub(super) fn entries(&self, log: &str) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+        let mut entries = Vec::new();
+        for entry in self.logs.range((log, 0, [].as_slice())..)? {
+            let (key, _) = entry?;
+            let (of, score, text) = key.value();
+            if of != log {
+                break;
+            }
+            entries.push((score, text.to_vec()));
+        }
+        Ok(entries)
     }
 
     pub(super) fn log(&self, log: &str, since: u64, entries: &mut Vec<Vec<u8>>) -> Result<(), Error> {
@@ -166,6 +205,33 @@ impl<'t> Writing<'t> {
         Ok(())
     }
 
+    /// Puts a part of a copy where it was.
+    pub(super) fn load(&mut self, part: &Load) -> Result<(), Error> {
+        match part {
+            Load::Record { name, bytes, ends } => {
+                self.insert(name.as_str(), bytes, ends.map_or(NEVER, Timestamp::seconds))
+            }
+            Load::Number { name, number } => self.insert(name.as_str(), &number.to_be_bytes(), NEVER),
+            Load::Entry { log, score, entry, .. } => {
+                self.logs.insert((log.as_str(), *score, entry.as_slice()), ())?;
+                Ok(())
+            }
+            Load::Gone(name) => {
+                self.remove(name.as_str())?;
+                self.empty(name.as_str())
+            }
+        }
+    }
+
+    /// Away with every entry of a log.
+    fn empty(&mut self, log: &str) -> Result<(), Error> {
+        let all = (log, 0, [].as_slice())..(log, u64::MAX, [].as_slice());
+        for entry in self.logs.extract_from_if(all, |_, ()| true)? {
+            entry?;
+        }
+        Ok(())
+    }
+
     /// Removes at most `limit` records that ended at `ended` or before; how many.
     pub(super) fn collect(&mut self, ended: Timestamp, limit: usize) -> Result<usize, Error> {
         let past = self.ends.range(..(ended.seconds().saturating_add(1), ""))?;
@@ -195,6 +261,7 @@ fn split(value: &[u8]) -> (u64, &[u8]) {
     value.split_first_chunk().map_or((NEVER, &[]), |(end, bytes)| (u64::from_be_bytes(*end), bytes))
 }
 
-fn number(bytes: &[u8]) -> u64 {
+/// What a counter says.
+pub(super) fn number(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_be_bytes)
 }

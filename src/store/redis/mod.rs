@@ -3,6 +3,7 @@
 
 mod link;
 mod scripts;
+mod snapshot;
 mod trouble;
 
 use std::sync::Arc;
@@ -12,7 +13,10 @@ use ::redis::{Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, cmd, pipe};
 use tokio::runtime::Handle;
 
 use self::link::{Again, Link};
-use super::backend::{Append, Backend, Cursor, Expect, LogPage, Name, Prefix, Put, Reply, ScanPage};
+use self::snapshot::Passing;
+use super::backend::{
+    Append, Backend, Cursor, Expect, Load, LogPage, Name, Prefix, Put, Reply, ScanPage, Snapshot,
+};
 use super::{COLLECT_AFTER, Damage, OpenError, StoreError, Swap};
 use crate::clock::Clock;
 use crate::secret::Secret;
@@ -24,6 +28,7 @@ const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 const SCANNED_AT_ONCE: u32 = 1000;
 
 /// One Redis server.
+#[derive(Clone)]
 pub(super) struct Redis {
     link: Arc<Link>,
     prefix: String,
@@ -58,6 +63,32 @@ impl Redis {
         let Some(expires) = expires else { return 0 };
         let life = expires.since(self.clock.now()).min(LONGEST) + COLLECT_AFTER;
         milliseconds(life)
+    }
+
+    /// The commands that put a part of a copy where it was.
+    fn load_part(&self, pipeline: &mut Pipeline, part: Load) {
+        match part {
+            Load::Record { name, bytes, ends } => {
+                let set = pipeline.cmd("SET").arg(self.key(&name)).arg(bytes);
+                if ends.is_some() {
+                    set.arg("PX").arg(self.life(ends));
+                }
+                set.ignore();
+            }
+            Load::Number { name, number } => {
+                pipeline.cmd("SET").arg(self.key(&name)).arg(number).ignore();
+            }
+            Load::Entry { log, score, entry, keep } => {
+                let key = self.key(&log);
+                pipeline.cmd("ZADD").arg(&key).arg(score).arg(entry).ignore();
+                if let Some(keep) = keep {
+                    pipeline.cmd("PEXPIRE").arg(key).arg(milliseconds(keep)).ignore();
+                }
+            }
+            Load::Gone(name) => {
+                pipeline.cmd("DEL").arg(self.key(&name)).ignore();
+            }
+        }
     }
 
     fn command<'a, T: FromRedisValue + Send + 'static>(
@@ -186,6 +217,19 @@ impl Backend for Redis {
 
     fn ping(&self) -> Reply<'_, ()> {
         self.command(Again::Safe, "PING".to_owned(), cmd("PING"))
+    }
+
+    fn snapshot(&self) -> Reply<'_, Box<dyn Snapshot>> {
+        let snapshot: Box<dyn Snapshot> = Box::new(Passing(self.clone()));
+        Box::pin(std::future::ready(Ok(snapshot)))
+    }
+
+    fn load(&self, parts: Vec<Load>) -> Reply<'_, ()> {
+        let mut pipeline = pipe();
+        for part in parts {
+            self.load_part(&mut pipeline, part);
+        }
+        self.pipeline(Again::Safe, "restore".to_owned(), pipeline)
     }
 }
 
