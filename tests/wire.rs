@@ -27,6 +27,8 @@ mod evicted;
 mod http2;
 #[path = "wire/internal.rs"]
 mod internal;
+#[path = "wire/keep.rs"]
+mod keep;
 #[path = "wire/keys.rs"]
 mod keys;
 #[path = "wire/limits.rs"]

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::answer::{Answer, Body, Pulse};
-use super::{Fault, Settings, SocketError, certs, clients, grants, keys, kept, socket, tokens, users};
+use super::{Fault, Settings, SocketError, certs, clients, grants, kept, keys, socket, tokens, users};
 use crate::gateway::Gateway;
 
 /// The largest request: a token and a few names.
@@ -112,12 +112,7 @@ fn is_permitted(stream: &UnixStream, owner: u32) -> bool {
     permitted
 }
 
-async fn serve(
-    stream: UnixStream,
-    administered: &Administered,
-    refused: Option<u32>,
-    pulse: &Pulse,
-) {
+async fn serve(stream: UnixStream, administered: &Administered, refused: Option<u32>, pulse: &Pulse) {
     let service = service_fn(async |request| {
         let answer = answer(administered, refused, request).await;
         Ok::<_, Infallible>(answer.map(|answer| Body::new(answer, pulse.clone())))
@@ -157,11 +152,7 @@ async fn answer(
 }
 
 /// One line a request.
-async fn route(
-    administered: &Administered,
-    path: &str,
-    request: Request<Incoming>,
-) -> Result<Answer, Fault> {
+async fn route(administered: &Administered, path: &str, request: Request<Incoming>) -> Result<Answer, Fault> {
     let operator = &administered.gateway.operator();
     let (keepers, now) = (&administered.keepers, operator.now());
     let unknown = || Fault::NoSuchRequest(path.to_owned());

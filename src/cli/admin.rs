@@ -129,7 +129,11 @@ impl Reach {
     ///
     /// # Errors
     /// [`Failure`].
-    pub(super) fn stream(&self, verb: &str, runtime: &Runtime) -> Result<Option<(PathBuf, Incoming)>, Failure> {
+    pub(super) fn stream(
+        &self,
+        verb: &str,
+        runtime: &Runtime,
+    ) -> Result<Option<(PathBuf, Incoming)>, Failure> {
         let socket = self.socket()?;
         let broken = |_: hyper::Error| Failure::Broken(socket.clone());
         let answer = async {

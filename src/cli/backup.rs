@@ -51,7 +51,9 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 fn back_up(file: &Path, reach: &Reach) -> Result<ExitCode, Failure> {
     let to_output = file == Path::new("-");
     if to_output && io::stdout().is_terminal() {
-        return Err(Failure::Usage("a backup is nothing to look at; name a file, or send it on: backup - > FILE".into()));
+        return Err(Failure::Usage(
+            "a backup is nothing to look at; name a file, or send it on: backup - > FILE".into(),
+        ));
     }
     if !to_output && file.symlink_metadata().is_ok() {
         return Err(taken(file));
@@ -208,6 +210,10 @@ fn tell(file: &Path, reach: &Reach, done: &Done, through: &'static str) -> Resul
         let what = if shown == "-" { "The backup" } else { &shown };
         format!("{what}: {}, {length} bytes.", in_words(summary))
     };
-    if file == Path::new("-") { writeln!(io::stderr(), "{text}")? } else { writeln!(io::stdout(), "{text}")? }
+    if file == Path::new("-") {
+        writeln!(io::stderr(), "{text}")?
+    } else {
+        writeln!(io::stdout(), "{text}")?
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -52,7 +52,9 @@ impl<W> Arriving<'_, W> {
                     Err(_) => return Some(Err(io::Error::other(BrokenOff))),
                 }
             },
-            Source::Store(pieces) => self.runtime.block_on(pieces.recv()).map(|piece| piece.map_err(io::Error::other)),
+            Source::Store(pieces) => {
+                self.runtime.block_on(pieces.recv()).map(|piece| piece.map_err(io::Error::other))
+            }
         }
     }
 }

@@ -64,10 +64,11 @@ fn restore(arguments: &Arguments) -> Result<ExitCode, Failure> {
     file.rewind()?;
     let runtime = control_runtime().map_err(|error| Failure::Terminal(io::Error::other(error)))?;
     let restored = runtime.block_on(async {
-        let target = Target::open(&config.store, Arc::new(SystemClock)).await.map_err(|error| match error {
-            OpenError::InUse => running("another process has the store open"),
-            other => Failure::Refused(explained(&other)),
-        })?;
+        let target =
+            Target::open(&config.store, Arc::new(SystemClock)).await.map_err(|error| match error {
+                OpenError::InUse => running("another process has the store open"),
+                other => Failure::Refused(explained(&other)),
+            })?;
         if !target.is_unused().await.map_err(|error| Failure::Refused(explained(&error)))? {
             may_replace(arguments, &config)?;
         }
@@ -110,7 +111,9 @@ fn open(file: &Path, config: &Config) -> Result<File, Failure> {
 fn keep_input(config: &Config) -> Result<File, Failure> {
     let mut input = io::stdin().lock();
     if input.is_terminal() {
-        return Err(Failure::Usage("a backup cannot be typed; name a file, or give it on: restore - < FILE".into()));
+        return Err(Failure::Usage(
+            "a backup cannot be typed; name a file, or give it on: restore - < FILE".into(),
+        ));
     }
     let beside = match &config.store {
         Settings::Embedded { path } => path.parent(),
@@ -165,7 +168,10 @@ fn may_replace(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
         Settings::Embedded { path } => path.display().to_string(),
         Settings::Redis { prefix, .. } => format!("Redis (under {prefix})"),
     };
-    write!(io::stderr(), "What is in {store} is lost: every client and sign-in since the backup. Type yes to go on: ")?;
+    write!(
+        io::stderr(),
+        "What is in {store} is lost: every client and sign-in since the backup. Type yes to go on: "
+    )?;
     let mut answer = String::new();
     input.read_line(&mut answer)?;
     if answer.trim() == "yes" { Ok(()) } else { Err(Failure::Refused("nothing was changed".to_owned())) }
@@ -209,7 +215,8 @@ fn tell(
             more: More::Restore { expired, to },
         })?;
     } else {
-        let ended = if expired == 0 { String::new() } else { format!("; {expired} that had ended were left out") };
+        let ended =
+            if expired == 0 { String::new() } else { format!("; {expired} that had ended were left out") };
         writeln!(
             io::stdout(),
             "Restored the {} store as of {}: {}{ended}. Start the gateway.",

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -114,12 +115,14 @@ pub(super) async fn serve(
         schedule,
     };
     let keepers = Keepers { certificates, acme };
-    let witnesses = Witnesses { shared, gateway: Arc::clone(&gateway), keepers: keepers.clone() };
+    let witnesses =
+        Witnesses { shared: Arc::clone(&shared), gateway: Arc::clone(&gateway), keepers: keepers.clone() };
     status.store_was_read(Arc::new(witnesses));
     let ordering = background.order_certificates(keepers.acme.as_ref());
     let administered = Administered { gateway: Arc::clone(&gateway), keepers };
     let admin = before.administer(&config.admin, administered)?;
-    let stop = asked_to_stop()?;
+    let restored = Arc::new(AtomicBool::new(false));
+    let stop = or_restored(asked_to_stop()?, &shared, &restored);
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
     ready.await;
@@ -137,6 +140,7 @@ pub(super) async fn serve(
     listeners.serve(config.serve, tls, gateway, stop).await?;
     ordering.end().await;
     drop((admin, background, internal));
+    anyhow::ensure!(!restored.load(Ordering::Relaxed), "a backup was restored into the store; start again");
     tracing::info!("stopped");
     Ok(())
 }
@@ -244,6 +248,24 @@ pub(super) fn identity(config: &Config) -> anyhow::Result<Arc<dyn Identity>> {
             Arc::new(GitHub::new(settings.clone(), issuer, fetcher))
         }
     })
+}
+
+/// The same, or when the store is restored from a backup, which is then noted.
+fn or_restored(
+    asked: impl Future<Output = ()>,
+    shared: &Arc<Shared>,
+    restored: &Arc<AtomicBool>,
+) -> impl Future<Output = ()> {
+    let (noticed, restored) = (tasks::restored(Arc::clone(shared)), Arc::clone(restored));
+    async move {
+        tokio::select! {
+            () = asked => {}
+            () = noticed => {
+                tracing::error!("a backup is restored into the store: what is known of it here is no longer true; stopping");
+                restored.store(true, Ordering::Relaxed);
+            }
+        }
+    }
 }
 
 /// Done at the first SIGTERM or SIGINT; a second one ends the process without waiting for open requests.

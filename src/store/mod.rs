@@ -159,7 +159,7 @@ pub enum OpenError {
     StillSealed,
     /// A restore was broken off.
     #[error(
-        "what is in this store is not whole, for a restore into it was broken off; run portcullis restore FILE again"
+        "what is in this store is not whole: a restore into it is under way, or was broken off; then run portcullis restore FILE again"
     )]
     HalfRestored,
     /// Nobody has written there, where there should be something to read.
@@ -290,6 +290,8 @@ pub struct Revocation {
 pub struct Store {
     backend: Arc<dyn Backend>,
     sealer: Sealer,
+    /// The mark of the last restore when it was opened.
+    restored: Option<Arc<[u8]>>,
 }
 
 impl Store {
@@ -313,8 +315,7 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub async fn with_backend(backend: Arc<dyn Backend>, sealer: Sealer) -> Result<Self, OpenError> {
-        let store = Self { backend, sealer };
-        store.check_whole().await?;
+        let store = Self::over(backend, sealer).await?;
         store.check_schema().await?;
         store.check_secret_key().await?;
         Ok(store)

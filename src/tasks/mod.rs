@@ -6,6 +6,7 @@ mod heap;
 mod keys;
 mod probes;
 mod resealing;
+mod restored;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::oauth::TokenLives;
 use crate::store::{FeedPosition, StoreError};
 
 pub use certificates::Ordering;
+pub use restored::restored;
 
 const POLL: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_mins(10);

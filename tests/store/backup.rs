@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis::oauth::{AttemptId, GrantState, ShardId};
 use portcullis::seal::Sealer;
 use portcullis::secret::{Key, random};
-use portcullis::store::backend::{Append, Backend, Copied, Expect, Load, Name, Of, Put};
+use portcullis::store::backend::{Backend, Copied, Load, Name, Of};
 use portcullis::store::backup::{
     Counts, FormatError, Piece, Reader, RestoreError, Restored, Summary, Target, TargetError, Terms, fill,
     is_unused, verify,
@@ -104,7 +104,7 @@ async fn fill_with_everything(store: &Store) {
     store.open_challenge(challenge, "answer", later(3600)).await.unwrap();
     // Of the kinds that are left out.
     store.begin_flow(&secret("state"), &flow(Some("s"), "verifier", later(600)), 10).await.unwrap();
-    store.begin_session(&secret("cookie"), &session(later(8 * 3600))).await.unwrap();
+    store.save_session(&secret("cookie"), &session(later(8 * 3600))).await.unwrap();
     assert!(store.lease("work", later(60), NOW).await.unwrap());
     store.count("registrations", Duration::from_mins(10), NOW).await.unwrap();
 }
@@ -136,7 +136,10 @@ async fn content(backend: &dyn Backend) -> BTreeMap<String, (Vec<u8>, u64)> {
                     }
                     Of::Logs => {
                         for (score, entry) in snapshot.entries(&name).await.unwrap() {
-                            content.insert(format!("{text} {}", String::from_utf8_lossy(&entry)), (vec![], score));
+                            content.insert(
+                                format!("{text} {}", String::from_utf8_lossy(&entry)),
+                                (vec![], score),
+                            );
                         }
                     }
                 }
@@ -166,9 +169,23 @@ fn placed(text: &str) -> Name {
 
 /// The same without what a backup leaves out.
 fn kept(content: &BTreeMap<String, (Vec<u8>, u64)>, open: &str) -> BTreeMap<String, (Vec<u8>, u64)> {
-    let out = ["flow:", "busy:", "session:", "lease:", "count:", "turn:flows", "turns:flows", "turn:sessions", "turns:sessions"];
+    let out = [
+        "flow:",
+        "busy:",
+        "session:",
+        "lease:",
+        "count:",
+        "turn:flows",
+        "turns:flows",
+        "turn:sessions",
+        "turns:sessions",
+    ];
     let stays = |name: &&String| !out.iter().any(|kind| name.starts_with(kind)) && *name != open;
-    content.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    content
+        .iter()
+        .filter(|(name, _)| stays(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// The name of the one grant whose code is not redeemed.
@@ -197,10 +214,27 @@ async fn everything_goes_from_store_to_store_byte_for_byte() {
     let open = open_grant(&first).await;
     let before = content(first.backend.as_ref()).await;
     let expected = kept(&before, &open);
-    let kinds: std::collections::BTreeSet<_> = expected.keys().map(|name| name.split(':').next().unwrap()).collect();
+    let kinds: std::collections::BTreeSet<_> =
+        expected.keys().map(|name| name.split(':').next().unwrap()).collect();
     let all = [
-        "acme-account", "acme-order", "assertion", "certificate", "challenge", "client", "grant", "grants-of-client",
-        "grants-of-user", "meta", "pin", "pins-of", "renewal", "revoked", "ring", "turn", "turns", "user",
+        "acme-account",
+        "acme-order",
+        "assertion",
+        "certificate",
+        "challenge",
+        "client",
+        "grant",
+        "grants-of-client",
+        "grants-of-user",
+        "meta",
+        "pin",
+        "pins-of",
+        "renewal",
+        "revoked",
+        "ring",
+        "turn",
+        "turns",
+        "user",
     ];
     assert_eq!(kinds, all.into(), "all kinds that are kept");
 
@@ -268,7 +302,8 @@ async fn a_restore_takes_away_everything_that_was_there_and_nothing_of_others() 
         if let Some(server) = &to.server {
             let mut connection = server.connection().await;
             for key in ["other:client:x", "pc:two:client:x"] {
-                let set: String = redis::cmd("SET").arg(key).arg("theirs").query_async(&mut connection).await.unwrap();
+                let set: String =
+                    redis::cmd("SET").arg(key).arg("theirs").query_async(&mut connection).await.unwrap();
                 assert_eq!(set, "OK");
             }
         }
@@ -302,37 +337,41 @@ async fn a_store_in_which_nobody_has_signed_in_is_unused() {
 /// A writer that signs people in and revokes grants for as long as it may.
 struct Writer {
     stop: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<usize>,
+    written: tokio::sync::watch::Receiver<usize>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Writer {
     fn start(store: &Store, grants: Vec<portcullis::oauth::Grant>) -> Self {
         let (stop, store) = (Arc::new(AtomicBool::new(false)), store.clone());
-        let stopped = Arc::clone(&stop);
+        let (stopped, (tell, written)) = (Arc::clone(&stop), tokio::sync::watch::channel(0));
         let task = tokio::spawn(async move {
-            let mut written = 0;
-            let mut old = grants.into_iter();
-            while !stopped.load(Ordering::SeqCst) {
-                let id = format!("c_new{written}");
+            for (index, old) in grants.iter().enumerate() {
+                let id = format!("c_new{index}");
                 store.save_client(&client(&id, later(1000))).await.unwrap();
-                let grant = pending(&id, "2", &format!("new {written}"));
+                let grant = pending(&id, "2", &format!("new {index}"));
                 store.begin_grant(&grant, &lives()).await.unwrap();
                 let found = store.grant(grant.id, NOW).await.unwrap().unwrap();
                 store.swap_grant(&found, &active(&grant, 1), &lives()).await.unwrap();
-                if let Some(grant) = old.next() {
-                    let found = store.grant(grant.id, NOW).await.unwrap().unwrap();
-                    store.swap_grant(&found, &revoked(&grant, later(1)), &lives()).await.unwrap();
+                let found = store.grant(old.id, NOW).await.unwrap().unwrap();
+                store.swap_grant(&found, &revoked(old, later(1)), &lives()).await.unwrap();
+                tell.send_replace(index + 1);
+                if stopped.load(Ordering::SeqCst) {
+                    return;
                 }
-                written += 1;
             }
-            written
         });
-        Self { stop, task }
+        Self { stop, written, task }
     }
 
-    async fn end(self) -> usize {
+    /// Waits until it has written something more.
+    async fn writes(&mut self) {
+        self.written.changed().await.unwrap();
+    }
+
+    async fn end(self) {
         self.stop.store(true, Ordering::SeqCst);
-        self.task.await.unwrap()
+        self.task.await.unwrap();
     }
 }
 
@@ -341,33 +380,33 @@ impl Writer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_that_is_made_while_others_write_holds_together() {
     for rig in [Rig::embedded().await, Rig::redis().await] {
-        let mut grants = Vec::new();
-        for index in 0..1500 {
-            let grant = pending("c_1", "1", &format!("code {index}"));
-            let writes = [Load::Record {
+        let grants: Vec<_> = (0..1500).map(|_| active(&pending("c_1", "1", "code"), 1)).collect();
+        let record = |grant: &portcullis::oauth::Grant| {
+            let json = serde_json::json!({ "exp": later(90_000), "value": grant });
+            Load::Record {
                 name: placed(&format!("grant:{}", grant.id)),
-                bytes: [&[1], serde_json::to_vec(&serde_json::json!({ "exp": later(90_000), "value": active(&grant, 1) })).unwrap().as_slice()].concat(),
+                bytes: [&[1], serde_json::to_vec(&json).unwrap().as_slice()].concat(),
                 ends: Some(later(90_000)),
-            }];
-            rig.backend.load(writes.to_vec()).await.unwrap();
-            grants.push(active(&grant, 1));
-        }
-        let writer = Writer::start(&rig.store, grants);
+            }
+        };
+        rig.backend.load(grants.iter().map(record).collect()).await.unwrap();
+        let mut writer = Writer::start(&rig.store, grants);
         let mut whole = Vec::new();
-        let (mut pieces_of_it, mut came) = (rig.store.back_up(NOW), 0);
-        while let Some(piece) = pieces_of_it.recv().await {
+        let mut coming = rig.store.back_up(NOW);
+        while let Some(piece) = coming.recv().await {
             whole.extend(piece.unwrap());
-            came += 1;
-            // Somebody who reads slowly, so that much is written meanwhile.
-            tokio::time::sleep(Duration::from_millis(if came < 20 { 40 } else { 1 })).await;
+            // Much is left to be read while this is written: no more than a few pieces wait to be taken.
+            if whole.len() < 500_000 {
+                writer.writes().await;
+            }
         }
-        let written = writer.end().await;
-        assert!(written > 10, "{written} were written meanwhile");
+        writer.end().await;
         let to = Rig::embedded().await;
         restore(&whole, to.backend.as_ref()).await;
         let store = Store::with_backend(to.backend.clone(), sealer()).await.unwrap();
         let (revocations, _) = store.revocations(None).await.unwrap();
-        let told: std::collections::BTreeSet<_> = revocations.iter().map(|revocation| revocation.grant).collect();
+        let told: std::collections::BTreeSet<_> =
+            revocations.iter().map(|revocation| revocation.grant).collect();
         let mut ended = std::collections::BTreeSet::new();
         let found = content(to.backend.as_ref()).await;
         for name in found.keys().filter_map(|name| name.strip_prefix("grant:")) {
@@ -379,7 +418,8 @@ async fn a_backup_that_is_made_while_others_write_holds_together() {
                     grant.facts.user.subject == subject("1")
                         || found.contains_key(&format!(
                             "grants-of-user:{} {id}",
-                            portcullis::secret::Digest::of(grant.facts.user.subject.as_str().as_bytes()).to_base64url()
+                            portcullis::secret::Digest::of(grant.facts.user.subject.as_str().as_bytes())
+                                .to_base64url()
                         )),
                     "nobody finds {id}"
                 ),
@@ -464,15 +504,18 @@ async fn a_restore_that_is_broken_off_leaves_a_store_that_nobody_opens_until_it_
         let refused = Store::with_backend(rig.backend.clone(), sealer()).await.err().unwrap();
         assert_eq!(
             refused.to_string(),
-            "what is in this store is not whole, for a restore into it was broken off; run portcullis restore FILE again"
+            "what is in this store is not whole: a restore into it is under way, or was broken off; then run portcullis restore FILE again"
         );
         let refused = Store::to_be_read(rig.backend.clone(), sealer()).await.err().unwrap();
         assert!(matches!(refused, OpenError::HalfRestored), "{refused}");
         assert!(is_unused(rig.backend.as_ref()).await.unwrap(), "nothing of worth is there");
-        let before = rig.store.restored().await.unwrap();
+        assert!(rig.store.was_restored().await.unwrap(), "whoever has the store open notices");
         restore(&backup, rig.backend.as_ref()).await;
-        Store::with_backend(rig.backend.clone(), sealer()).await.unwrap();
-        assert_ne!(rig.store.restored().await.unwrap(), before, "whoever has the store open notices");
+        assert!(rig.store.was_restored().await.unwrap());
+        let opened = Store::with_backend(rig.backend.clone(), sealer()).await.unwrap();
+        assert!(!opened.was_restored().await.unwrap());
+        restore(&backup, rig.backend.as_ref()).await;
+        assert!(opened.was_restored().await.unwrap(), "once more");
     }
 }
 
@@ -487,17 +530,24 @@ async fn an_embedded_store_is_replaced_as_a_whole_or_stays_as_it_was() {
     let held = open_backend(&settings, &Handle::current(), clock()).await.unwrap();
     let refused = Target::open(&settings, clock()).await.err().unwrap();
     assert!(matches!(refused, OpenError::InUse), "{refused}");
-    Store::with_backend(held.clone(), sealer()).await.unwrap().save_client(&client("c_old", later(9000))).await.unwrap();
+    Store::with_backend(held.clone(), sealer())
+        .await
+        .unwrap()
+        .save_client(&client("c_old", later(9000)))
+        .await
+        .unwrap();
     drop(held);
-    let before = std::fs::read(&path).unwrap();
 
     let target = Target::open(&settings, clock()).await.unwrap();
     assert!(!target.is_unused().await.unwrap());
     let cut = reader(&backup[..backup.len() - 40]);
     let error = target.fill(cut, &terms(0), |_| {}).await.unwrap_err();
     assert!(matches!(error, TargetError::Restore(_)), "{error}");
-    assert_eq!(std::fs::read(&path).unwrap(), before);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    let backend = open_backend(&settings, &Handle::current(), clock()).await.unwrap();
+    let store = Store::with_backend(backend, sealer()).await.unwrap();
+    assert!(store.client(&client_id("c_old"), NOW).await.unwrap().is_some(), "it is as it was");
+    drop(store);
 
     // Even a file that is no store any more.
     std::fs::write(&path, "rubbish").unwrap();
@@ -565,7 +615,10 @@ async fn what_another_version_wrote_is_refused_by_name() {
     // The checksum is right: somebody else's program wrote it so.
     let odd = rewritten(&backup, |text| text.replacen("\"schema\":1", "\"schema\":2", 1), None);
     let refused = verify(reader(&odd), &sealer(), |_| {}).unwrap_err();
-    assert_eq!(refused.to_string(), "its records have schema 2, and this version knows 1; upgrade portcullis");
+    assert_eq!(
+        refused.to_string(),
+        "its records have schema 2, and this version knows 1; upgrade portcullis"
+    );
     let unknown = Piece::Record { name: "novelty:x".to_owned(), bytes: vec![1], ends: None };
     let odd = rewritten(&backup, str::to_owned, Some(&unknown));
     let refused = verify(reader(&odd), &sealer(), |_| {}).unwrap_err();
@@ -623,5 +676,8 @@ async fn nothing_secret_is_readable_in_a_backup() {
     for secret in ["a-token", "a-token-refresh", "ops@example.com", "\"signing\"", "code 3", "answer"] {
         assert!(!text.contains(secret), "{secret}");
     }
-    assert_eq!(pieces(&backup).len() as u64, { let counts = reader_counts(&backup); counts.records + counts.entries });
+    assert_eq!(pieces(&backup).len() as u64, {
+        let counts = reader_counts(&backup);
+        counts.records + counts.entries
+    });
 }

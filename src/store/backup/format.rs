@@ -115,7 +115,9 @@ pub enum FormatError {
     #[error("it is no backup of portcullis")]
     NoBackup,
     /// Another format.
-    #[error("it has format {0}, and this version knows format {FORMAT}; use the version of portcullis that made it, or a newer one")]
+    #[error(
+        "it has format {0}, and this version knows format {FORMAT}; use the version of portcullis that made it, or a newer one"
+    )]
     Version(u32),
     /// It ends before its end.
     #[error("it ends too early, at byte {0}: it was cut, or never written whole")]

@@ -201,7 +201,17 @@ mod tests {
 
     #[test]
     fn what_is_none_of_ours_has_no_place() {
-        for name in ["", "grant:x", "grant:", "revoked:32", "revoked:+1", "revoked:7", "else:x", "meta:", "two:client:x"] {
+        for name in [
+            "",
+            "grant:x",
+            "grant:",
+            "revoked:32",
+            "revoked:+1",
+            "revoked:7",
+            "else:x",
+            "meta:",
+            "two:client:x",
+        ] {
             assert_eq!(placed(name), None, "{name}");
         }
         assert_eq!(word("client:x"), "client");

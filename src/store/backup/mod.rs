@@ -18,6 +18,8 @@ mod kinds;
 mod restore;
 mod target;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -95,12 +97,8 @@ impl Store {
     ///
     /// # Errors
     /// [`OpenError`]; [`OpenError::Nothing`] if nobody has written there yet.
-    pub async fn to_be_read(
-        backend: std::sync::Arc<dyn Backend>,
-        sealer: Sealer,
-    ) -> Result<Self, OpenError> {
-        let store = Self { backend, sealer };
-        store.check_whole().await?;
+    pub async fn to_be_read(backend: Arc<dyn Backend>, sealer: Sealer) -> Result<Self, OpenError> {
+        let store = Self::over(backend, sealer).await?;
         let (name, check) = (schema::schema(), schema::check());
         let Some(bytes) = store.backend.get(&name).await? else { return Err(OpenError::Nothing) };
         let found = schema::read::<u32>(&name, &bytes, &store.sealer)?.value;
@@ -115,22 +113,24 @@ impl Store {
         }
     }
 
-    /// Refuses a store into which a restore was broken off.
-    pub(super) async fn check_whole(&self) -> Result<(), OpenError> {
-        let marked = self.backend.get(&schema::restoring()).await?.is_some();
-        if marked { Err(OpenError::HalfRestored) } else { Ok(()) }
+    /// A store over a backend, unless a restore into it was broken off. The mark is read first: a restore that begins later is
+    /// noticed.
+    pub(super) async fn over(backend: Arc<dyn Backend>, sealer: Sealer) -> Result<Self, OpenError> {
+        let restored = backend.get(&schema::restored()).await?.map(Into::into);
+        if backend.get(&schema::restoring()).await?.is_some() {
+            return Err(OpenError::HalfRestored);
+        }
+        Ok(Self { backend, sealer, restored })
     }
 
-    /// Changes whenever a backup is restored into the store, and when that begins: then what a process has in memory of the
-    /// store is no longer true.
+    /// Whether a backup was restored since the store was opened, or is being restored: then what a process has in memory of it
+    /// is no longer true. No embedded store ever is: it belongs to the process that has it open.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn restored(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.backend.get(&schema::restoring()).await? {
-            None => self.backend.get(&schema::restored()).await,
-            begun => Ok(begun),
-        }
+    pub async fn was_restored(&self) -> Result<bool, StoreError> {
+        let begun = self.backend.get(&schema::restoring()).await?.is_some();
+        Ok(begun || self.backend.get(&schema::restored()).await?.as_deref() != self.restored.as_deref())
     }
 
     /// The [`fingerprints`] of this store's keys.

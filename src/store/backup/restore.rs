@@ -1,18 +1,18 @@
 //! A store that is filled from a backup: first the whole file is verified, then a mark is set, what is there is taken away,
 //! everything is written, and last the mark is taken away. A store with the mark is opened by nobody but another restore.
 
-use std::io::Read;
 use std::collections::BTreeMap;
+use std::io::Read;
 
+use super::fingerprints;
 use super::format::{Counts, FormatError, Piece, Reader};
 use super::kinds::{Form, form, is_of_the_start, placed, word};
-use super::fingerprints;
 use crate::oauth::TokenLives;
 use crate::seal::Sealer;
 use crate::secret::{random, to_base64url};
+use crate::store::StoreError;
 use crate::store::backend::{Backend, Cursor, Load, Of};
 use crate::store::schema::{self, RESTORING, SCHEMA};
-use crate::store::StoreError;
 use crate::time::Timestamp;
 
 /// How many parts are written at once, and how many bytes, about.

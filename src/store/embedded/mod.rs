@@ -17,9 +17,7 @@ use ::redb::{Database, DatabaseError};
 use self::snapshot::Moment;
 use self::tables::{Reading, Writing};
 use self::writer::Writer;
-use super::backend::{
-    Append, Backend, Cursor, Load, LogPage, Name, Prefix, Put, Reply, ScanPage, Snapshot,
-};
+use super::backend::{Append, Backend, Cursor, Load, LogPage, Name, Prefix, Put, Reply, ScanPage, Snapshot};
 use super::{OpenError, StoreError, Swap};
 use crate::clock::Clock;
 use crate::time::Timestamp;

@@ -77,9 +77,7 @@ impl Snapshot for Passing {
         let mut command = cmd("ZRANGE");
         command.arg(self.0.key(log)).arg(0).arg(-1).arg("WITHSCORES");
         let entries = self.0.command::<Vec<(Vec<u8>, u64)>>(Again::Safe, log.to_string(), command);
-        Box::pin(async move {
-            Ok(entries.await?.into_iter().map(|(entry, score)| (score, entry)).collect())
-        })
+        Box::pin(async move { Ok(entries.await?.into_iter().map(|(entry, score)| (score, entry)).collect()) })
     }
 
     fn number(&self, bytes: &[u8]) -> Option<u64> {

@@ -14,7 +14,11 @@ fn about() -> About {
 
 fn some() -> Vec<Piece> {
     vec![
-        Piece::Record { name: "client:x".to_owned(), bytes: b"\x01{}".to_vec(), ends: Some(Timestamp::from_seconds(5)) },
+        Piece::Record {
+            name: "client:x".to_owned(),
+            bytes: b"\x01{}".to_vec(),
+            ends: Some(Timestamp::from_seconds(5)),
+        },
         Piece::Record { name: "pin:x".to_owned(), bytes: vec![], ends: None },
         Piece::Number { name: "turns:clients".to_owned(), number: 7 },
         Piece::Entry { log: "revoked:07".to_owned(), score: 9, entry: b"g 1".to_vec() },
@@ -60,8 +64,15 @@ fn the_form_does_not_change() {
 fn what_is_no_backup_is_told_as_such() {
     assert_eq!(refusal(b""), "it is empty");
     let long = [b'x'; 10_000];
-    let others: [&[u8]; 7] =
-        [b"x", b"SQLite format 3\0", b"portcullis-backup", b"portcullis-backup \n", b"portcullis-backup one\n", b"\xff\xfe\n", &long];
+    let others: [&[u8]; 7] = [
+        b"x",
+        b"SQLite format 3\0",
+        b"portcullis-backup",
+        b"portcullis-backup \n",
+        b"portcullis-backup one\n",
+        b"\xff\xfe\n",
+        &long,
+    ];
     for other in others {
         assert_eq!(refusal(other), "it is no backup of portcullis", "{other:?}");
     }
@@ -157,9 +168,16 @@ proptest! {
 fn piece() -> impl Strategy<Value = Piece> {
     let ends = proptest::option::of(0..NEVER).prop_map(|ends| ends.map(Timestamp::from_seconds));
     prop_oneof![
-        (".{0,40}", any::<Vec<u8>>(), ends).prop_map(|(name, bytes, ends)| Piece::Record { name, bytes, ends }),
+        (".{0,40}", any::<Vec<u8>>(), ends).prop_map(|(name, bytes, ends)| Piece::Record {
+            name,
+            bytes,
+            ends
+        }),
         (".{0,40}", any::<u64>()).prop_map(|(name, number)| Piece::Number { name, number }),
-        (".{0,40}", any::<u64>(), any::<Vec<u8>>())
-            .prop_map(|(log, score, entry)| Piece::Entry { log, score, entry }),
+        (".{0,40}", any::<u64>(), any::<Vec<u8>>()).prop_map(|(log, score, entry)| Piece::Entry {
+            log,
+            score,
+            entry
+        }),
     ]
 }
