@@ -48,6 +48,8 @@ enum Command {
     Backup(cli::backup::Arguments),
     /// Put a backup into the store, of the same kind or the other; the gateway does not run meanwhile.
     Restore(cli::restore::Arguments),
+    /// Change the secret key in an env file, and Redis' password; nobody is signed out.
+    RotateSecrets(cli::rotate_secrets::Arguments),
     #[cfg(feature = "echo")]
     /// Try it: a gateway on this computer with a built-in MCP server; nothing else to install or configure.
     Demo(cli::demo::Arguments),
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::Key(arguments) => cli::key::run(&arguments),
         Command::Backup(arguments) => cli::backup::run(&arguments),
         Command::Restore(arguments) => cli::restore::run(&arguments),
+        Command::RotateSecrets(arguments) => cli::rotate_secrets::run(&arguments),
         #[cfg(feature = "echo")]
         Command::Demo(arguments) => cli::demo::run(&arguments),
         #[cfg(feature = "echo")]

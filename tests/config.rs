@@ -62,6 +62,11 @@ impl Fake {
         self
     }
 
+    fn with_variable(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.insert(name, value.into());
+        self
+    }
+
     /// Reads `text` as `p.yaml`.
     fn read(&self, text: impl Into<Vec<u8>>) -> Result<Checked, Problems> {
         config::read(Path::new("p.yaml"), &self.clone().with("p.yaml", text))
@@ -274,6 +279,18 @@ fn keys_are_used_for_a_quarter_unless_it_says_otherwise() {
         let config = Fake::default().with("old", format!("{other}\n")).read(text).unwrap().config;
         assert_eq!(config.secret_key_previous.unwrap().to_hex().expose(), other);
     }
+}
+
+#[test]
+fn one_configuration_does_with_and_without_a_previous_key() {
+    let text = || minimal(&format!("{FILES}\nsecret_key_previous: ${{PREVIOUS:-}}"));
+    let without = Fake::complete().read(text()).unwrap().config;
+    assert!(without.secret_key_previous.is_none(), "not set");
+    let empty = Fake::complete().with_variable("PREVIOUS", "").read(text()).unwrap().config;
+    assert!(empty.secret_key_previous.is_none(), "set to nothing, as container tools do");
+    let other = "1f".repeat(32);
+    let with = Fake::complete().with_variable("PREVIOUS", &other).read(text()).unwrap().config;
+    assert_eq!(with.secret_key_previous.unwrap().to_hex().expose(), other);
 }
 
 #[test]

@@ -57,6 +57,8 @@ mod reload;
 mod replicas;
 #[path = "wire/revocation.rs"]
 mod revocation;
+#[path = "wire/rotation.rs"]
+mod rotation;
 #[path = "wire/slow.rs"]
 mod slow;
 #[path = "wire/smuggling.rs"]

@@ -17,6 +17,8 @@ pub struct Sealed {
     pub previous: Option<String>,
     /// How many records only that one opens.
     pub left: usize,
+    /// Whether that key can be taken away: nothing is left, and it was looked for once more.
+    pub done: bool,
 }
 
 pub(super) fn back_up(operator: &Operator) -> Result<mpsc::Receiver<Result<Bytes, BackupError>>, Fault> {
@@ -30,5 +32,6 @@ pub(super) async fn sealed(operator: &Operator) -> Result<Sealed, Fault> {
     let key = keys.next().unwrap_or_default();
     let previous = keys.next();
     let left = if previous.is_some() { store.left_to_reseal().await? } else { 0 };
-    Ok(Sealed { key, previous, left })
+    let done = left == 0 && store.is_resealed().await?;
+    Ok(Sealed { key, previous, left, done })
 }

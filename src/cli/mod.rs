@@ -9,6 +9,7 @@ pub mod client;
 pub mod demo;
 #[cfg(feature = "echo")]
 pub mod echo_server;
+mod env_file;
 mod facts;
 pub mod grant;
 mod keeping;
@@ -18,6 +19,7 @@ mod open_files;
 mod port;
 mod reload;
 pub mod restore;
+pub mod rotate_secrets;
 pub mod serve;
 mod table;
 mod takeover;

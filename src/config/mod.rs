@@ -156,6 +156,29 @@ pub fn admin_socket(file: &Path, surroundings: &dyn Surroundings) -> Result<crat
     })
 }
 
+/// The `secret_key` and `secret_key_previous` of `file`, as far as the file tells them: what else is wrong in it does not matter
+/// here.
+///
+/// # Errors
+/// Why they cannot be told, in a sentence.
+pub fn secret_keys(file: &Path, surroundings: &dyn Surroundings) -> Result<(Key, Option<Key>), String> {
+    let mut findings = Findings::of(file);
+    let here = Here { folder: file.parent().unwrap_or(Path::new("")), surroundings };
+    let text = text_of(file, 0, here, &mut findings);
+    let given = text.and_then(|text| fill::<raw::File>(shape::FILE, &text, 0, here, &mut Findings::of(file)));
+    let keys = given.and_then(|given| {
+        let raw = given.value?;
+        let key = secrets::key(&raw, here, &mut findings);
+        let previous = secrets::previous_key(&raw, key.as_ref(), here, &mut findings);
+        Some((key?, previous))
+    });
+    match findings.conclude(keys) {
+        Ok((keys, _)) => Ok(keys),
+        Err(problems) if !problems.lines().is_empty() => Err(problems.lines().join("; ")),
+        Err(_) => Err(format!("{} does not say what the secret key is", file.display())),
+    }
+}
+
 impl Config {
     /// Reads a configuration that stands alone: no environment, no other files.
     ///

@@ -86,16 +86,19 @@ pub(super) fn key(raw: &File, here: Here<'_>, findings: &mut Findings) -> Option
     read_key("the secret key", &secret(&pair, here, findings)?, findings)
 }
 
-/// `secret_key_previous` or `secret_key_previous_file`, of which none need be there; not the same as `new`.
+/// `secret_key_previous` or `secret_key_previous_file`, of which none need be there; not the same as `new`. An empty one is none: so
+/// one configuration does with and without the variable.
 pub(super) fn previous_key(
     raw: &File,
     new: Option<&Key>,
     here: Here<'_>,
     findings: &mut Findings,
 ) -> Option<Key> {
+    let is_empty = |given: &Given<String>| given.value.as_ref().is_some_and(String::is_empty);
+    let value = &raw.secret_key_previous.clone().filter(|given| !is_empty(given));
     let pair = Pair {
         name: "secret_key_previous",
-        value: &raw.secret_key_previous,
+        value,
         file: &raw.secret_key_previous_file,
         section: Position::start(0),
         example: "the secret_key of before",

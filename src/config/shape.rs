@@ -15,6 +15,8 @@ use super::raw::Given;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shape {
     Text,
+    /// A text that may be empty, as a variable that is set only at times.
+    TextOrNothing,
     Flag,
     Number,
     /// One or a list of them.
@@ -48,7 +50,7 @@ pub(super) const FILE: &[Key] = &[
     key("issuer", Shape::Text),
     key("secret_key", Shape::Text),
     key("secret_key_file", Shape::Text),
-    key("secret_key_previous", Shape::Text),
+    key("secret_key_previous", Shape::TextOrNothing),
     key("secret_key_previous_file", Shape::Text),
     key("store", Shape::Text),
     key("store_file", Shape::Text),
@@ -240,7 +242,7 @@ impl Reader<'_> {
             | (Shape::Several(shape @ Shape::Section(_)), Kind::Map(_)) => {
                 Value::Sequence(vec![self.given(name, *shape, node)])
             }
-            (Shape::Text | Shape::Flag | Shape::Number, Kind::Scalar(scalar)) => {
+            (Shape::Text | Shape::TextOrNothing | Shape::Flag | Shape::Number, Kind::Scalar(scalar)) => {
                 self.scalar(name, shape, scalar, node).unwrap_or(Value::Null)
             }
             (_, Kind::Null) => {
@@ -312,6 +314,7 @@ impl Reader<'_> {
         let value = match shape {
             Shape::Flag => text.parse().ok().map(Value::Bool),
             Shape::Number => text.parse::<u64>().ok().map(|number| Value::Number(number.into())),
+            Shape::TextOrNothing => Some(Value::String(text)),
             Shape::Text
             | Shape::Several(_)
             | Shape::Section(_)
@@ -325,6 +328,7 @@ impl Reader<'_> {
                 Shape::Flag => "neither true nor false",
                 Shape::Number => "no whole number",
                 Shape::Text
+                | Shape::TextOrNothing
                 | Shape::Several(_)
                 | Shape::Section(_)
                 | Shape::WordOr(_)
@@ -372,7 +376,7 @@ const fn kind(kind: &Kind) -> &'static str {
 
 fn wanted(shape: Shape) -> String {
     match shape {
-        Shape::Text => "one text".into(),
+        Shape::Text | Shape::TextOrNothing => "one text".into(),
         Shape::Flag => "true or false".into(),
         Shape::Number => "one such as 4".into(),
         Shape::Several(Shape::Section(keys)) => format!("a list with the keys {}", names(keys)),

@@ -95,6 +95,15 @@ impl Store {
         Ok(self.sealed().await?.before.len())
     }
 
+    /// Whether a change of `secret_key` is over: our key leads the store, and somebody who looked found nothing left.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_resealed(&self) -> Result<bool, StoreError> {
+        let marked = self.backend.get(&schema::resealing()).await?.is_some();
+        Ok(!marked && self.is_led_by_new_key().await?)
+    }
+
     /// Whether the check value is sealed under our `secret_key`.
     async fn is_led_by_new_key(&self) -> Result<bool, StoreError> {
         let name = schema::check();

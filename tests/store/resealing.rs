@@ -157,7 +157,9 @@ pub(crate) async fn the_previous_secret_key_must_stay_until_nothing_is_left(rig:
     );
     assert!(matches!(store.reseal().await.unwrap(), Resealed::Some(6)));
     assert_eq!(refusal(rig, new_alone()).await, text, "it was not looked again");
+    assert!(!store.is_resealed().await.unwrap());
     assert!(matches!(store.reseal().await.unwrap(), Resealed::NoneLeft));
+    assert!(store.is_resealed().await.unwrap());
     is_whole(rig, 3).await;
 }
 
