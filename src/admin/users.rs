@@ -23,7 +23,7 @@ pub struct Forgotten {
 
 pub(super) async fn forget(operator: &Operator, asked: Forget) -> Result<Forgotten, Fault> {
     let login = asked.login.to_lowercase();
-    let owner = operator.shared().store.forget_login(&login).await?;
+    let owner = operator.forget_login(&login).await?;
     let user = owner.ok_or_else(|| Fault::NoPin(login.clone()))?.to_string();
     tracing::info!(login, user, "the operator unpinned a login; the next who signs in with it is its owner");
     Ok(Forgotten { login, user })

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use super::admin::{Failure, Reach, STATUS, pages, run as report};
 use super::table::List;
 use crate::admin::grants::{self, Which};
+use crate::oauth::GrantId;
 
 /// `portcullis grant`.
 #[derive(Args, Clone, Debug)]
@@ -48,7 +49,7 @@ enum Command {
     /// seconds.
     Revoke {
         /// This grant alone.
-        #[arg(allow_hyphen_values = true, conflicts_with_all = ["user", "client", "service"], required_unless_present_any = ["user", "client", "service"])]
+        #[arg(allow_hyphen_values = true, value_parser = no_option, conflicts_with_all = ["user", "client", "service"], required_unless_present_any = ["user", "client", "service"])]
         grant: Option<String>,
         #[command(flatten)]
         named: Named,
@@ -58,6 +59,14 @@ enum Command {
         #[command(flatten)]
         reach: Reach,
     },
+}
+
+/// An id may begin with a hyphen; what is none but begins so was meant as an option.
+fn no_option(text: &str) -> Result<String, &'static str> {
+    if text.starts_with('-') && GrantId::parse(text).is_none() {
+        return Err("no such option, and no id of a grant");
+    }
+    Ok(text.to_owned())
 }
 
 /// The command.

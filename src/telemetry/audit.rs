@@ -11,6 +11,7 @@
 //! | `login_succeeded` | somebody came back from the identity provider | `sub` `client` `resource` |
 //! | `login_refused` | no access rule lets the person in, or the identity provider said no | `sub` `client` `resource` `reason` |
 //! | `login_taken` | a login of the access rules came with another account than the one it is pinned to | `sub` `client` `reason` |
+//! | `login_unpinned` | an operator gave a login of the access rules free: it is the next one's who signs in with it | `sub` `by` |
 //! | `logout` | a person ended the browser's session | `sub` |
 //! | `consent_given` | a person allowed a client to use a service | `sub` `client` `grant` `resource` |
 //! | `consent_denied` | a person did not | `sub` `client` `resource` |
@@ -53,6 +54,8 @@ pub enum Event {
     LoginRefused,
     /// `login_taken`: a login that a rule names came with another subject than the one it is pinned to.
     LoginTaken,
+    /// `login_unpinned`: a login of the access rules is nobody's now; whose it was.
+    LoginUnpinned,
     /// `logout`: a person ended the browser's session.
     Logout,
     /// `consent_given`: a person allowed a client to use a service.
@@ -111,6 +114,7 @@ impl Event {
             Self::LoginSucceeded => "login_succeeded",
             Self::LoginRefused => "login_refused",
             Self::LoginTaken => "login_taken",
+            Self::LoginUnpinned => "login_unpinned",
             Self::Logout => "logout",
             Self::ConsentGiven => "consent_given",
             Self::ConsentDenied => "consent_denied",

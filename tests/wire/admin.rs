@@ -700,6 +700,16 @@ async fn a_usual_socket_that_cannot_be_is_a_warning_with_what_to_write() {
     );
 }
 
+#[tokio::test]
+async fn an_option_that_there_is_not_is_no_grant_s_id() {
+    for odd in ["--yes", "--all", "-y"] {
+        let said = run(&["grant", "revoke", "--client", "c_x", odd]).await;
+        assert_eq!((said.status, said.out.as_str()), (2, ""), "{said:?}");
+        let told = format!("error: invalid value '{odd}' for '[GRANT]': no such option, and no id of a grant");
+        assert!(said.errors.starts_with(&told), "{said:?}");
+    }
+}
+
 // ---- users and keys
 
 // F3
@@ -712,6 +722,8 @@ async fn a_login_is_forgotten() {
         forgotten.starts_with("alice was dev:alice's; it is the next one's who signs in with it."),
         "{forgotten}"
     );
+    let event = rig.process.line(|line| line["event"] == "login_unpinned").await;
+    assert_eq!((event["sub"].as_str(), event["by"].as_str()), (Some("dev:alice"), Some("operator")));
     rig.run(&["user", "forget", "alice"]).await.is_refused(1, "the login alice is not pinned to anybody");
     rig.client.sign_in("alice").await;
     let json = rig.run(&["user", "forget", "alice", "--json"]).await.good().json();

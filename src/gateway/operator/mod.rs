@@ -181,6 +181,19 @@ impl Operator {
         Ok(Some(ended))
     }
 
+    /// Gives a login of the access rules free, and tells whose it was; `None` if it was nobody's.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_login(&self, login: &str) -> Result<Option<Subject>, StoreError> {
+        let owner = self.shared.store.forget_login(login).await?;
+        if let Some(owner) = &owner {
+            Audit { subject: Some(owner.as_str()), by: Some("operator"), ..Audit::of(Event::LoginUnpinned) }
+                .write_alone();
+        }
+        Ok(owner)
+    }
+
     /// Whether a client stands in the configuration, where alone it can be changed.
     #[must_use]
     pub fn is_configured(&self, id: &ClientId) -> bool {

@@ -3,6 +3,7 @@
 
 #![no_main]
 
+mod backup;
 mod clients;
 mod config;
 #[path = "../../support/faults.rs"]
@@ -21,8 +22,9 @@ use std::sync::LazyLock;
 type Target = fn(&[u8]);
 
 /// Each has a folder of seeds by its name.
-const TARGETS: [(&str, Target); 14] = [
+const TARGETS: [(&str, Target); 15] = [
     ("answer", upstream::answer),
+    ("backup", backup::backup),
     ("basic", token_endpoint::basic),
     ("code", tokens::code),
     ("config", config::config),
