@@ -63,6 +63,8 @@ mod rotation;
 mod slow;
 #[path = "wire/smuggling.rs"]
 mod smuggling;
+#[path = "wire/standing.rs"]
+mod standing;
 #[path = "wire/start.rs"]
 mod start;
 #[path = "wire/takeover.rs"]

@@ -4,11 +4,13 @@ mod activity;
 mod connection;
 mod crowd;
 mod head_timer;
+mod held;
 mod listen;
 mod passed;
 mod peers;
 mod redirect;
 mod tls;
+mod turns;
 mod worker;
 
 use std::future::Future;
