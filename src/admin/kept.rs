@@ -21,9 +21,9 @@ pub struct Sealed {
     pub done: bool,
 }
 
-pub(super) fn back_up(operator: &Operator) -> Result<mpsc::Receiver<Result<Bytes, BackupError>>, Fault> {
+pub(super) fn back_up(operator: &Operator) -> mpsc::Receiver<Result<Bytes, BackupError>> {
     tracing::info!("the store is backed up");
-    Ok(operator.shared().store.back_up(operator.now()))
+    operator.shared().store.back_up(operator.now())
 }
 
 pub(super) async fn sealed(operator: &Operator) -> Result<Sealed, Fault> {

@@ -172,7 +172,7 @@ async fn route(administered: &Administered, path: &str, request: Request<Incomin
         "users/forget" => users::forget(operator, read(&body)?).await.map(|answer| json(&answer)),
         "keys/list" => keys::list(operator).await.map(|answer| json(&answer)),
         "keys/rotate" => keys::rotate(operator, read(&body)?).await.map(|answer| json(&answer)),
-        "store/backup" => kept::back_up(operator).map(Answer::Streamed),
+        "store/backup" => Ok(Answer::Streamed(kept::back_up(operator))),
         "store/sealed" => kept::sealed(operator).await.map(|answer| json(&answer)),
         _ => Err(unknown()),
     }

@@ -113,13 +113,17 @@ fn source(reach: &Reach, runtime: &Runtime) -> Result<(Source, Way), Failure> {
         let store = Store::to_be_read(backend, sealer(&config)).await?;
         Ok(Source::Store(store.back_up(SystemClock.now())))
     });
-    let source = opened.map_err(|error| match error {
-        OpenError::Nothing => Failure::Refused(format!("there is nothing in the store {place} to back up")),
-        OpenError::InUse => Failure::Refused(format!(
-            "another process has the store {place} open, and no gateway listens at its admin socket; \
-             name that by --socket, or stop the process"
-        )),
-        other => Failure::Refused(explained(&other)),
+    let source = opened.map_err(|error| {
+        Failure::Refused(if matches!(error, OpenError::Nothing) {
+            format!("there is nothing in the store {place} to back up")
+        } else if matches!(error, OpenError::InUse) {
+            format!(
+                "another process has the store {place} open, and no gateway listens at its admin socket; \
+                 name that by --socket, or stop the process"
+            )
+        } else {
+            explained(&error)
+        })
     })?;
     let store = if is_file { format!("the store {place}") } else { place };
     Ok((source, Way { said: format!("From {store}; no gateway listens here."), through: "store" }))
@@ -177,9 +181,9 @@ impl Part {
             let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
             File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
         };
-        placed().map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => taken(file),
-            _ => unwritable(file, &error),
+        placed().map_err(|error| {
+            let is_taken = error.kind() == io::ErrorKind::AlreadyExists;
+            if is_taken { taken(file) } else { unwritable(file, &error) }
         })
     }
 }
@@ -211,9 +215,9 @@ fn tell(file: &Path, reach: &Reach, done: &Done, through: &'static str) -> Resul
         format!("{what}: {}, {length} bytes.", in_words(summary))
     };
     if file == Path::new("-") {
-        writeln!(io::stderr(), "{text}")?
+        writeln!(io::stderr(), "{text}")?;
     } else {
-        writeln!(io::stdout(), "{text}")?
+        writeln!(io::stdout(), "{text}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -81,13 +81,11 @@ impl<W: Write> Read for Arriving<'_, W> {
 /// [`Failure::Told`].
 pub(super) fn configuration(file: &Path) -> Result<Config, Failure> {
     let mut told = Vec::new();
-    match check::read(file, &config::System, &mut told) {
-        Ok(checked) => Ok(checked.config),
-        Err(_) => {
-            io::stderr().write_all(&told)?;
-            Err(Failure::Told(config::Problems::EXIT_CODE))
-        }
+    if let Ok(checked) = check::read(file, &config::System, &mut told) {
+        return Ok(checked.config);
     }
+    io::stderr().write_all(&told)?;
+    Err(Failure::Told(config::Problems::EXIT_CODE))
 }
 
 /// A number that grows on a terminal.
@@ -149,9 +147,10 @@ pub(super) fn explained(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// The reader's words, or of a backup that did not arrive the reason alone.
 pub(super) fn not_arrived(error: &FormatError) -> String {
-    match error {
-        FormatError::Read(why) => explained(why),
-        other => format!("the backup is not whole: {other}"),
+    if let FormatError::Read(why) = error {
+        explained(why)
+    } else {
+        format!("the backup is not whole: {error}")
     }
 }
 

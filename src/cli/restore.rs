@@ -64,11 +64,12 @@ fn restore(arguments: &Arguments) -> Result<ExitCode, Failure> {
     file.rewind()?;
     let runtime = control_runtime().map_err(|error| Failure::Terminal(io::Error::other(error)))?;
     let restored = runtime.block_on(async {
-        let target =
-            Target::open(&config.store, Arc::new(SystemClock)).await.map_err(|error| match error {
-                OpenError::InUse => running("another process has the store open"),
-                other => Failure::Refused(explained(&other)),
-            })?;
+        let opened = Target::open(&config.store, Arc::new(SystemClock)).await;
+        let target = opened.map_err(|error| {
+            let is_in_use = matches!(error, OpenError::InUse);
+            let refused = || Failure::Refused(explained(&error));
+            if is_in_use { running("another process has the store open") } else { refused() }
+        })?;
         if !target.is_unused().await.map_err(|error| Failure::Refused(explained(&error)))? {
             may_replace(arguments, &config)?;
         }

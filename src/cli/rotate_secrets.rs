@@ -21,7 +21,7 @@ use crate::store::backup::fingerprints;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{STATUS}"))]
 pub struct Arguments {
-    /// The file in which PORTCULLIS_SECRET_KEY stands.
+    /// The file in which `PORTCULLIS_SECRET_KEY` stands.
     #[arg(long, value_name = "FILE", default_value = ".env")]
     env: PathBuf,
     /// Take the key of before away: the running gateway must have nothing left that is sealed under it.
@@ -30,7 +30,7 @@ pub struct Arguments {
     /// Wait so many seconds until nothing is left.
     #[arg(long, value_name = "SECONDS", requires = "finish", default_value_t = 0)]
     wait: u64,
-    /// Change REDIS_PASSWORD in the file too: Redis and the gateway are to be restarted together.
+    /// Change `REDIS_PASSWORD` in the file too: Redis and the gateway are to be restarted together.
     #[arg(long, conflicts_with = "finish")]
     redis_password: bool,
     #[command(flatten)]

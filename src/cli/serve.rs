@@ -121,8 +121,7 @@ pub(super) async fn serve(
     let ordering = background.order_certificates(keepers.acme.as_ref());
     let administered = Administered { gateway: Arc::clone(&gateway), keepers };
     let admin = before.administer(&config.admin, administered)?;
-    let restored = Arc::new(AtomicBool::new(false));
-    let stop = or_restored(asked_to_stop()?, &shared, &restored);
+    let (stop, restored) = or_restored(asked_to_stop()?, &shared);
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
     ready.await;
@@ -246,22 +245,23 @@ pub(super) fn identity(config: &Config) -> Arc<dyn Identity> {
     }
 }
 
-/// The same, or when the store is restored from a backup, which is then noted.
+/// When it is asked for, or when the store is restored from a backup; whether it was that.
 fn or_restored(
     asked: impl Future<Output = ()>,
     shared: &Arc<Shared>,
-    restored: &Arc<AtomicBool>,
-) -> impl Future<Output = ()> {
-    let (noticed, restored) = (tasks::restored(Arc::clone(shared)), Arc::clone(restored));
-    async move {
+) -> (impl Future<Output = ()>, Arc<AtomicBool>) {
+    let (noticed, restored) = (tasks::restored(Arc::clone(shared)), Arc::new(AtomicBool::new(false)));
+    let note = Arc::clone(&restored);
+    let stop = async move {
         tokio::select! {
             () = asked => {}
             () = noticed => {
                 tracing::error!("a backup is restored into the store: what is known of it here is no longer true; stopping");
-                restored.store(true, Ordering::Relaxed);
+                note.store(true, Ordering::Relaxed);
             }
         }
-    }
+    };
+    (stop, restored)
 }
 
 /// Done at the first SIGTERM or SIGINT; a second one ends the process without waiting for open requests.

@@ -205,6 +205,20 @@ pub(super) fn unsealed<T: Record>(value: &T) -> Vec<u8> {
 
 /// Reads what [`write()`] wrote under the same name.
 pub(super) fn read<T: Record>(name: &Name, bytes: &[u8], sealer: &Sealer) -> Result<Read<T>, StoreError> {
+    let EnvelopeIn { value, exp } = envelope(name, bytes, sealer)?;
+    Ok(Read { value, exp })
+}
+
+/// When a record ends, by its own words.
+pub(super) fn ends(name: &Name, bytes: &[u8], sealer: &Sealer) -> Result<Option<Timestamp>, StoreError> {
+    Ok(envelope::<IgnoredAny>(name, bytes, sealer)?.exp)
+}
+
+fn envelope<T: DeserializeOwned>(
+    name: &Name,
+    bytes: &[u8],
+    sealer: &Sealer,
+) -> Result<EnvelopeIn<T>, StoreError> {
     let Some((&VERSION, body)) = bytes.split_first() else {
         return Err(StoreError::damaged(name, Damage::Form));
     };
@@ -215,9 +229,7 @@ pub(super) fn read<T: Record>(name: &Name, bytes: &[u8], sealer: &Sealer) -> Res
     } else {
         body
     };
-    let envelope: EnvelopeIn<T> = serde_json::from_slice(json)
-        .map_err(|error| StoreError::damaged(name, Damage::Content(error.column())))?;
-    Ok(Read { value: envelope.value, exp: envelope.exp })
+    serde_json::from_slice(json).map_err(|error| StoreError::damaged(name, Damage::Content(error.column())))
 }
 
 fn is_sealed(name: &Name) -> bool {
@@ -244,19 +256,6 @@ pub(super) fn reseal(name: &Name, bytes: &[u8], sealer: &Sealer) -> Result<Optio
         .map_err(|error| StoreError::damaged(name, Damage::Content(error.column())))?;
     let bytes = [&[VERSION], sealer.seal(name.as_str(), &json).as_slice()].concat();
     Ok(Some(SealedAgain { bytes, exp: envelope.exp }))
-}
-
-/// When a record ends, by its own words; `None` if it cannot be read.
-pub(super) fn ends(name: &Name, bytes: &[u8], sealer: &Sealer) -> Option<Option<Timestamp>> {
-    let (&VERSION, body) = bytes.split_first()? else { return None };
-    let opened;
-    let json = if is_sealed(name) {
-        opened = sealer.open(name.as_str(), body).ok()?;
-        opened.as_slice()
-    } else {
-        body
-    };
-    Some(serde_json::from_slice::<EnvelopeIn<IgnoredAny>>(json).ok()?.exp)
 }
 
 fn digested(kind: &str, text: &str) -> Name {

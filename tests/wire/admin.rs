@@ -705,7 +705,8 @@ async fn an_option_that_there_is_not_is_no_grant_s_id() {
     for odd in ["--yes", "--all", "-y"] {
         let said = run(&["grant", "revoke", "--client", "c_x", odd]).await;
         assert_eq!((said.status, said.out.as_str()), (2, ""), "{said:?}");
-        let told = format!("error: invalid value '{odd}' for '[GRANT]': no such option, and no id of a grant");
+        let told =
+            format!("error: invalid value '{odd}' for '[GRANT]': no such option, and no id of a grant");
         assert!(said.errors.starts_with(&told), "{said:?}");
     }
 }

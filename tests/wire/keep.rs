@@ -125,7 +125,7 @@ impl Story {
         assert_eq!(world.calls(&self.alice).await, 200, "her access token verifies");
         let (status, tokens) = world.refresh(&self.alice).await;
         assert_eq!(status, 200, "{tokens}");
-        self.alice.refresh = tokens["refresh_token"].as_str().unwrap().to_owned();
+        tokens["refresh_token"].as_str().unwrap().clone_into(&mut self.alice.refresh);
         assert_eq!(world.calls(&self.revoked).await, 401, "the revoked stays revoked");
         let (status, refused) = world.refresh(&self.revoked).await;
         assert_eq!((status, refused["error"].as_str()), (400, Some("invalid_grant")));
@@ -148,7 +148,7 @@ async fn an_embedded_store_is_backed_up_while_it_serves_and_restored_after_it_wa
     assert_eq!(mode & 0o777, 0o600);
     // What happens after the backup: tokens that are newer than the restored store, and a code that is used.
     let (_, tokens) = world.refresh(&story.alice).await;
-    story.alice.refresh = tokens["refresh_token"].as_str().unwrap().to_owned();
+    tokens["refresh_token"].as_str().unwrap().clone_into(&mut story.alice.refresh);
     assert_eq!(world.redeem(&story.code_open.0, &story.code_open.1).await.0, 200);
 
     let said = world.run(&["restore", &world.file("one.backup")]).await;

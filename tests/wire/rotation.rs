@@ -86,7 +86,7 @@ impl World {
         let answer = self.client.post("/token", &[], &form).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(self.client.send(call("POST", "/mcp", signed_in)).await.status, 200);
-        signed_in.refresh = answer.json()["refresh_token"].as_str().unwrap().to_owned();
+        answer.json()["refresh_token"].as_str().unwrap().clone_into(&mut signed_in.refresh);
     }
 }
 

@@ -97,7 +97,7 @@ impl Reading {
             let behind = (last.as_str(), u64::MAX, [].as_slice());
             let mut rest = self.logs.range((Bound::Excluded(behind), Bound::Unbounded))?;
             let Some(next) = rest.next() else { return Ok(page) };
-            last = next?.0.value().0.to_owned();
+            next?.0.value().0.clone_into(&mut last);
             page.names.push(last.clone());
         }
         page.next = Some(Cursor(last));

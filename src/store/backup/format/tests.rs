@@ -27,7 +27,9 @@ fn some() -> Vec<Piece> {
 
 fn written(pieces: &[Piece]) -> Vec<u8> {
     let mut writer = Writer::begin(&about());
-    pieces.iter().for_each(|piece| writer.add(piece).unwrap());
+    for piece in pieces {
+        writer.add(piece).unwrap();
+    }
     writer.end()
 }
 
