@@ -10,6 +10,7 @@ pub mod demo;
 pub mod echo_server;
 mod facts;
 pub mod grant;
+pub mod health;
 pub mod key;
 mod manager;
 mod open_files;

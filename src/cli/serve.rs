@@ -117,7 +117,7 @@ pub(super) async fn serve(
     let witnesses = Witnesses { shared, gateway: Arc::clone(&gateway), keepers: keepers.clone() };
     status.store_was_read(Arc::new(witnesses));
     let ordering = background.order_certificates(keepers.acme.as_ref());
-    let administered = Administered { gateway: Arc::clone(&gateway), keepers };
+    let administered = Administered { gateway: Arc::clone(&gateway), keepers, status: Arc::clone(&status) };
     let admin = before.administer(&config.admin, administered)?;
     let stop = asked_to_stop()?;
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();

@@ -19,8 +19,9 @@ use crate::secret::Secret;
 use crate::time::Timestamp;
 use crate::upstream::ReplicaFact;
 
-use readiness::{Readiness, decide};
+use readiness::decide;
 
+pub use readiness::Readiness;
 pub use server::{Listening, start};
 
 /// Where it listens, and for whom.
@@ -119,7 +120,9 @@ impl Status {
         self.facts.get().map(|facts| &**facts)
     }
 
-    fn readiness(&self) -> Readiness {
+    /// Whether requests should be sent here, and what does not work as it should.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
         decide(self.stage(), self.facts())
     }
 }
