@@ -1,12 +1,16 @@
 //! What the internal listener tells of a running gateway, from those who know it.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt as _, Collected};
+
 use crate::admin::certs::Keepers;
 use crate::certs::Facts;
-use crate::gateway::{Gateway, Shared};
-use crate::internal::{self, CertificateFact};
+use crate::gateway::{Gateway, Shared, Worker};
+use crate::internal::{self, CertificateFact, Judge, Verdict};
 use crate::store::Renewal;
 use crate::time::Timestamp;
 use crate::upstream::ReplicaFact;
@@ -71,5 +75,30 @@ fn fact(host: String, facts: Option<&Facts>, renewal: Renewal, now: Timestamp) -
         expired: not_after.is_some_and(|end| end <= now),
         problem: renewal.problem,
         failures: renewal.failures,
+    }
+}
+
+/// Who decides on requests that another proxy forwards: the gateway, with what else each of its workers has for itself.
+pub(super) struct Verifier {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) worker: Worker,
+}
+
+impl Judge for Verifier {
+    fn is_on(&self) -> bool {
+        self.gateway.verifies()
+    }
+
+    fn trusts(&self, peer: IpAddr) -> bool {
+        self.gateway.is_trusted_proxy(peer)
+    }
+
+    fn verdict(&self, peer: SocketAddr, asked: HeaderMap) -> Verdict<'_> {
+        Box::pin(async move {
+            let (parts, body) = self.gateway.verify(&self.worker, peer, asked).await.into_parts();
+            // It is known already: nothing is waited for, and nothing can break off.
+            let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+            Response::from_parts(parts, body)
+        })
     }
 }

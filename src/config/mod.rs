@@ -13,6 +13,7 @@ mod clients;
 mod connections;
 mod documents;
 mod expand;
+mod forward_auth;
 mod identity;
 mod internal;
 mod issuer;

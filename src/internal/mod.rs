@@ -10,10 +10,14 @@ mod server;
 #[cfg(test)]
 mod testing;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
 
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -57,6 +61,21 @@ pub trait Facts: Send + Sync + 'static {
     fn replicas(&self) -> Vec<ReplicaFact>;
 }
 
+/// A question of another proxy, on its way to whoever decides.
+pub type Verdict<'a> = Pin<Box<dyn Future<Output = Response<Bytes>> + Send + 'a>>;
+
+/// Who says whether a request that another proxy has may go to its service.
+pub trait Judge: Send + Sync + 'static {
+    /// Whether there is anything to ask about.
+    fn is_on(&self) -> bool;
+
+    /// Whether `peer` is a proxy that may ask.
+    fn trusts(&self, peer: IpAddr) -> bool;
+
+    /// The answer to `peer`, which describes the request by the headers `asked`.
+    fn verdict(&self, peer: SocketAddr, asked: HeaderMap) -> Verdict<'_>;
+}
+
 /// How it stands with a host's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFact {
@@ -76,6 +95,7 @@ pub struct CertificateFact {
 #[derive(Default)]
 pub struct Status {
     facts: OnceLock<Arc<dyn Facts>>,
+    judge: OnceLock<Arc<dyn Judge>>,
     accepting: AtomicBool,
     stopping: AtomicBool,
 }
@@ -93,6 +113,12 @@ impl Status {
     pub fn store_was_read(&self, facts: Arc<dyn Facts>) {
         // Once a process: a reload changes what the facts say, not who knows them.
         let _ = self.facts.set(facts);
+    }
+
+    /// This is who is asked about other proxies' requests from now on.
+    pub fn is_judged_by(&self, judge: Arc<dyn Judge>) {
+        // Likewise.
+        let _ = self.judge.set(judge);
     }
 
     /// The public listeners accept.
@@ -114,6 +140,11 @@ impl Status {
         } else {
             Stage::Starting
         }
+    }
+
+    /// Who decides, if there is anything to decide.
+    fn judge(&self) -> Option<&dyn Judge> {
+        self.judge.get().map(|judge| &**judge).filter(|judge| judge.is_on())
     }
 
     fn facts(&self) -> Option<&dyn Facts> {
