@@ -21,6 +21,8 @@ mod confusion;
 mod differential;
 #[path = "wire/drain.rs"]
 mod drain;
+#[path = "wire/edges.rs"]
+mod edges;
 #[path = "wire/evicted.rs"]
 mod evicted;
 #[path = "wire/health.rs"]
@@ -45,6 +47,8 @@ mod oracle;
 mod passed;
 #[path = "wire/process.rs"]
 mod process;
+#[path = "acme/program.rs"]
+mod program;
 #[path = "wire/proxies.rs"]
 mod proxies;
 #[path = "wire/recorder.rs"]

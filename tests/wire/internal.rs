@@ -83,7 +83,7 @@ async fn probes_get_their_answers_and_nothing_of_the_product_is_there() {
     let head = ask(place.second, request("HEAD", "/ready", &[], String::new())).await;
     assert_eq!((head.status.as_u16(), head.header("content-length")), (200, "45"));
     assert_eq!(head.body, "");
-    for path in ["/", "/mcp", "/authorize", "/.well-known/oauth-authorization-server", "/jwks"] {
+    for path in ["/", "/mcp", "/verify", "/authorize", "/.well-known/oauth-authorization-server", "/jwks"] {
         let nothing = get(place.second, path).await;
         assert_eq!((nothing.status.as_u16(), nothing.body.as_str()), (404, NOTHING), "{path}");
     }
