@@ -75,3 +75,5 @@ mod tls;
 mod unauthenticated;
 #[path = "wire/unwanted.rs"]
 mod unwanted;
+#[path = "wire/upgrade.rs"]
+mod upgrade;

@@ -390,7 +390,7 @@ async fn only_proxies_are_answered_and_they_keep_their_connections() {
     // As many as there may be of others; a proxy has more connections than that, and each of them is quiet for a while.
     let mut kept = Vec::new();
     for _ in 0..100 {
-        kept.push(TcpStream::connect(([127, 0, 0, 1], world.internal)).await.unwrap());
+        kept.push(TcpStream::connect(("127.0.0.1", world.internal)).await.unwrap());
     }
     let proxy = asked(&world, [127, 0, 0, 1], &question.repeat(3)).await;
     assert_eq!((proxy.statuses(), proxy.closed), (vec![401, 401, 401], false), "{proxy:?}");
