@@ -34,6 +34,8 @@ enum Command {
     },
     /// Say whether the gateway runs: for a container's health check, and for scripts.
     Health(cli::health::Arguments),
+    /// Show how it stands with a running gateway: everything at a glance.
+    Status(cli::status::Arguments),
     /// List, show or delete the clients of a running gateway.
     Client(cli::client::Arguments),
     /// List or revoke what people have allowed clients.
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Serve { file } => cli::serve::run(&file),
         Command::Check { file } => cli::check::run(&file),
         Command::Health(arguments) => cli::health::run(&arguments),
+        Command::Status(arguments) => cli::status::run(&arguments),
         Command::Client(arguments) => cli::client::run(&arguments),
         Command::Grant(arguments) => cli::grant::run(&arguments),
         Command::Token(arguments) => cli::token::run(&arguments),

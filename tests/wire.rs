@@ -69,6 +69,8 @@ mod smuggling;
 mod standing;
 #[path = "wire/start.rs"]
 mod start;
+#[path = "wire/status.rs"]
+mod status;
 #[path = "wire/takeover.rs"]
 mod takeover;
 #[path = "wire/tls.rs"]

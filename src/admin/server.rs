@@ -166,6 +166,8 @@ async fn route(
         "clients/list" => clients::list(operator, read(&body)?).await.map(|answer| json(&answer)),
         "clients/show" => clients::show(operator, read(&body)?).await.map(|answer| json(&answer)),
         "clients/delete" => clients::delete(operator, read(&body)?).await.map(|answer| json(&answer)),
+        "gateway/status" => Ok(json(&administered.status.report())),
+        "gateway/health" => Ok(json(&serde_json::json!({ "status": "ok" }))),
         "gateway/ready" => Ok(json(&administered.status.readiness())),
         "grants/list" => grants::list(operator, read(&body)?).await.map(|answer| json(&answer)),
         "grants/revoke" => grants::revoke(operator, read(&body)?).await.map(|answer| json(&answer)),

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
+use super::door::Door;
 use crate::{admin, config};
 
 /// Where the gateway is, and how its answer is shown.
@@ -121,6 +122,14 @@ impl Reach {
             403 => Err(Failure::NotPermitted(socket)),
             _ => Err(Failure::Refused(fault.error)),
         }
+    }
+
+    /// Where it is asked how it stands.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    pub(super) fn door(&self) -> Result<Door, String> {
+        self.socket.clone().map_or_else(|| Door::of(&self.config), |socket| Ok(Door::Socket(socket)))
     }
 
     fn socket(&self) -> Result<PathBuf, Failure> {

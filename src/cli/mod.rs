@@ -6,6 +6,7 @@ pub mod check;
 pub mod client;
 #[cfg(feature = "echo")]
 pub mod demo;
+mod door;
 #[cfg(feature = "echo")]
 pub mod echo_server;
 mod facts;
@@ -17,6 +18,7 @@ mod open_files;
 mod port;
 mod reload;
 pub mod serve;
+pub mod status;
 mod table;
 mod takeover;
 pub mod token;

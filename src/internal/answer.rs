@@ -37,7 +37,7 @@ enum Refusal {
         "without a token, this is told to this machine only: ask by http://localhost or a loopback address"
     )]
     Host,
-    #[error("there is nothing here; there are /health, /ready and /metrics")]
+    #[error("there is nothing here; there are /health, /ready, /status and /metrics")]
     Nothing,
     #[error("this address answers GET and HEAD only")]
     Method,
@@ -50,6 +50,7 @@ enum Refusal {
 enum Page {
     Health,
     Ready,
+    Status,
     Metrics,
 }
 
@@ -88,6 +89,7 @@ impl Desk {
                 let told = self.status.readiness();
                 json(if told.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &told)
             }
+            Ok(Page::Status) => json(StatusCode::OK, &self.status.report()),
             Ok(Page::Metrics) => {
                 reply(StatusCode::OK, metrics_type(request.headers()), self.metrics.text().into())
             }
@@ -107,6 +109,7 @@ impl Desk {
         let page = match request.uri().path() {
             "/health" => Page::Health,
             "/ready" => Page::Ready,
+            "/status" => Page::Status,
             "/metrics" => Page::Metrics,
             _ => return Err(Refusal::Nothing),
         };
@@ -263,7 +266,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_else_is_there() {
-        let nothing = r#"{"error":"not_found","error_description":"there is nothing here; there are /health, /ready and /metrics"}"#;
+        let nothing = r#"{"error":"not_found","error_description":"there is nothing here; there are /health, /ready, /status and /metrics"}"#;
         for path in
             ["/", "/healthy", "/health/", "//health", "/READY", "/mcp", "/token", "/jwks", "/authorize"]
         {
@@ -279,7 +282,7 @@ mod tests {
         }
         let refused = r#"{"error":"forbidden","error_description":"without a token, this is told to this machine only: ask by http://localhost or a loopback address"}"#;
         for host in ["rebound.example:9400", "localhost.example", "10.0.0.1", ""] {
-            for path in ["/health", "/metrics", "/nothing"] {
+            for path in ["/health", "/status", "/metrics", "/nothing"] {
                 assert_eq!(
                     told(ask(&open(), with(path, &[(HOST, host)])).await).await,
                     (403, refused.into()),
@@ -323,7 +326,7 @@ mod tests {
             vec![(AUTHORIZATION, right.as_str()), (AUTHORIZATION, right.as_str())],
         ];
         let refused = r#"{"error":"unauthorized","error_description":"this needs the token that is configured as internal_token, as `Authorization: Bearer TOKEN`"}"#;
-        for path in ["/health", "/ready", "/metrics", "/nothing"] {
+        for path in ["/health", "/ready", "/status", "/metrics", "/nothing"] {
             for headers in &wrong {
                 let response = ask(&closed(), with(path, headers)).await;
                 assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer", "{path} {headers:?}");

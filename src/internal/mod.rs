@@ -6,6 +6,7 @@
 mod answer;
 mod metrics;
 mod readiness;
+mod report;
 mod server;
 #[cfg(test)]
 mod testing;
@@ -14,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -26,6 +27,7 @@ use crate::upstream::ReplicaFact;
 use readiness::decide;
 
 pub use readiness::Readiness;
+pub use report::{Abilities, Provider, Replica, Report, Service, Standing, Store};
 pub use server::{Listening, start};
 
 /// Where it listens, and for whom.
@@ -56,6 +58,12 @@ pub trait Facts: Send + Sync + 'static {
 
     /// How it stands with the certificate of each host; empty without TLS.
     fn certificates(&self) -> Vec<CertificateFact>;
+
+    /// What it tells of itself beside that.
+    fn standing(&self) -> Standing;
+
+    /// What every gateway of this version supports.
+    fn abilities(&self) -> Abilities;
 
     /// How each replica stands; empty where no service has several, and none is probed.
     fn replicas(&self) -> Vec<ReplicaFact>;
@@ -92,12 +100,25 @@ pub struct CertificateFact {
 }
 
 /// How far the process has come, and what it knows. Nothing is known before the store was read.
-#[derive(Default)]
 pub struct Status {
+    started: Instant,
     facts: OnceLock<Arc<dyn Facts>>,
     judge: OnceLock<Arc<dyn Judge>>,
     accepting: AtomicBool,
     stopping: AtomicBool,
+}
+
+/// A process that begins now.
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            facts: OnceLock::new(),
+            judge: OnceLock::new(),
+            accepting: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }
+    }
 }
 
 /// How far a process has come.
@@ -155,5 +176,11 @@ impl Status {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         decide(self.stage(), self.facts())
+    }
+
+    /// Everything that is known of the gateway at once.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        report::report(self.stage(), self.readiness(), self.facts(), self.started.elapsed().as_secs())
     }
 }
