@@ -1,7 +1,7 @@
 //! What the internal listener tells of a running gateway, from those who know it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderMap, Response};
@@ -160,8 +160,15 @@ fn fact(host: String, facts: Option<&Facts>, renewal: Renewal, now: Timestamp) -
 
 /// Who decides on requests that another proxy forwards: the gateway, with what else each of its workers has for itself.
 pub(super) struct Verifier {
-    pub(super) gateway: Arc<Gateway>,
-    pub(super) worker: Worker,
+    gateway: Arc<Gateway>,
+    /// Once somebody has asked: few gateways are asked ever.
+    worker: OnceLock<Worker>,
+}
+
+impl Verifier {
+    pub(super) const fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway, worker: OnceLock::new() }
+    }
 }
 
 impl Judge for Verifier {
@@ -175,7 +182,8 @@ impl Judge for Verifier {
 
     fn verdict(&self, peer: SocketAddr, asked: HeaderMap) -> Verdict<'_> {
         Box::pin(async move {
-            let (parts, body) = self.gateway.verify(&self.worker, peer, asked).await.into_parts();
+            let worker = self.worker.get_or_init(Worker::new);
+            let (parts, body) = self.gateway.verify(worker, peer, asked).await.into_parts();
             // It is known already: nothing is waited for, and nothing can break off.
             let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
             Response::from_parts(parts, body)

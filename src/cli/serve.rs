@@ -25,8 +25,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Checked, Config, Surroundings};
 use crate::fetch::{Fetcher, PublicFetcher};
 use crate::gateway::{
-    Buckets, Documents, Gateway, InFlight, LastReload, Revocations, Shared, Site, Watch, Worker,
-    load_refresh_keys, load_session_keys, load_signing_keys,
+    Buckets, Documents, Gateway, InFlight, LastReload, Revocations, Shared, Site, Watch, load_refresh_keys,
+    load_session_keys, load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
 use crate::seal::Sealer;
@@ -117,7 +117,7 @@ pub(super) async fn serve(
     let settled = Settled::of(&config);
     let witnesses = Witnesses { shared, gateway: Arc::clone(&gateway), keepers: keepers.clone(), settled };
     status.store_was_read(Arc::new(witnesses));
-    status.is_judged_by(Arc::new(Verifier { gateway: Arc::clone(&gateway), worker: Worker::new() }));
+    status.is_judged_by(Arc::new(Verifier::new(Arc::clone(&gateway))));
     let ordering = background.order_certificates(keepers.acme.as_ref());
     let administered = Administered { gateway: Arc::clone(&gateway), keepers, status: Arc::clone(&status) };
     let admin = before.administer(&config.admin, administered)?;

@@ -22,15 +22,13 @@ const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Other proxies' words for the same. Whoever sends them beside ours may mean another request.
-const OTHER_SPELLINGS: [&str; 8] = [
+const OTHER_SPELLINGS: [&str; 6] = [
+    "x-forwarded-path",
     "x-original-host",
     "x-original-method",
     "x-original-uri",
     "x-original-url",
     "x-rewrite-url",
-    "x-http-method-override",
-    "x-forwarded-path",
-    "x-forwarded-server-name",
 ];
 
 /// Why there is no verdict.
