@@ -36,7 +36,8 @@ impl Idle {
         let mut entries = self.lock();
         let list = entries.by_upstream.get_mut(upstream)?;
         while let Some(entry) = list.pop() {
-            if entry.is_young() && entry.connection.is_usable() {
+            let rest = entry.since.elapsed();
+            if rest < IDLE_TIMEOUT && entry.connection.is_usable(rest) {
                 return Some(entry.connection);
             }
         }

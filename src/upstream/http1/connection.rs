@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::HeaderValue;
@@ -21,6 +22,10 @@ use crate::timer::LazyTimer;
 const READ: usize = 4096;
 /// The same, of one that is.
 const READ_MUCH: usize = 64 * 1024;
+
+/// A rest that is no longer than a turn of a busy worker: what happens meanwhile is as likely to happen while the request is on
+/// its way, and asking the system would cost a fiftieth of a request.
+const BRIEF: Duration = Duration::from_millis(1);
 
 /// A socket to an upstream.
 pub(crate) enum Io {
@@ -41,20 +46,26 @@ pub(crate) struct Connection {
     pub(crate) origin: Origin,
     io: Io,
     pub(super) read: BytesMut,
+    /// Whether the last reading filled the buffer: more is about to come.
+    is_flowing: bool,
     timer: LazyTimer,
 }
 
 impl Connection {
     pub(crate) fn new(origin: Origin, io: Io) -> Self {
-        Self { origin, io, read: BytesMut::new(), timer: LazyTimer::default() }
+        Self { origin, io, read: BytesMut::new(), is_flowing: false, timer: LazyTimer::default() }
     }
 
-    /// Whether a request may be written. Nothing may be readable before one is: not an end, not a late 408. The system is asked,
-    /// for the runtime only knows what its last poll told it, and a connection closed since then would swallow a request that
-    /// must not be sent twice.
-    pub(crate) fn is_usable(&self) -> bool {
-        let quiet = SockRef::from(self.io.tcp()).peek(&mut [MaybeUninit::uninit()]);
-        self.read.is_empty() && matches!(quiet, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    /// Whether a request may be written, after so long a `rest`. Nothing may be readable before one is: not an end, not a late 408.
+    /// The runtime knows what its last poll told it; the system is asked where that may be old, for a connection closed since
+    /// then would swallow a request that must not be sent twice.
+    pub(crate) fn is_usable(&self, rest: Duration) -> bool {
+        let told = if rest < BRIEF {
+            self.io.tcp().try_read(&mut [0]).map(drop)
+        } else {
+            SockRef::from(self.io.tcp()).peek(&mut [MaybeUninit::uninit()]).map(drop)
+        };
+        self.read.is_empty() && matches!(told, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Reads more; the number of bytes, 0 at the connection's end.
@@ -65,20 +76,31 @@ impl Connection {
                 ready!(tcp.poll_read_ready(cx))?;
             }
         }
-        if self.read.capacity() == self.read.len() {
-            let more = if self.read.is_empty() { READ } else { READ_MUCH };
-            self.read.reserve(more);
+        // An empty buffer begins at its beginning again, which costs nothing, and not where the last answer ended.
+        if self.read.is_empty() && self.read.capacity() < READ {
+            self.read.reserve(if self.is_flowing { READ_MUCH } else { READ });
+        } else if self.read.capacity() == self.read.len() {
+            self.read.reserve(READ_MUCH);
         }
-        match &mut self.io {
+        let read = match &mut self.io {
             Io::Tcp(tcp) => poll_read_buf(Pin::new(tcp), cx, &mut self.read),
             Io::Tls(tls) => poll_read_buf(Pin::new(tls), cx, &mut self.read),
-        }
+        };
+        self.is_flowing = read.is_ready() && self.read.capacity() == self.read.len();
+        read
     }
 
     /// Gives the buffer back while nothing is to be read.
     pub(super) fn rest(&mut self) {
         if self.read.is_empty() {
             self.read = BytesMut::new();
+        }
+    }
+
+    /// Gives it back if it is large.
+    pub(super) fn rest_from_much(&mut self) {
+        if self.read.capacity() > READ {
+            self.rest();
         }
     }
 

@@ -1,4 +1,5 @@
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response};
@@ -190,11 +191,14 @@ async fn a_connection_is_not_kept_if_more_was_said_than_the_answer() {
 #[tokio::test]
 async fn what_was_not_written_comes_back_whole_and_what_was_does_not() {
     let (connection, upstream) = connection().await;
+    assert!(connection.is_usable(Duration::ZERO) && connection.is_usable(Duration::from_secs(1)));
     reset(upstream);
-    // The reset has come once the connection says so.
-    while connection.is_usable() {
+    // The reset has come once the connection says so; after a brief rest the runtime is asked, which has polled since.
+    while connection.is_usable(Duration::from_secs(1)) {
         tokio::task::yield_now().await;
     }
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert!(!connection.is_usable(Duration::ZERO));
     let Err(Failed::Unsent(unsent, _)) = converse(connection, post("hello").await, None).await else {
         panic!("it was sent")
     };
@@ -209,7 +213,7 @@ async fn what_was_not_written_comes_back_whole_and_what_was_does_not() {
 
 /// Closes a socket with a reset.
 fn reset(tcp: TcpStream) {
-    socket2::SockRef::from(&tcp).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    socket2::SockRef::from(&tcp).set_linger(Some(Duration::ZERO)).unwrap();
     drop(tcp);
 }
 
