@@ -132,7 +132,7 @@ fn what_the_process_was_built_on_waits_for_a_restart() {
         ("/var/lib/portcullis/portcullis.db", "/srv/portcullis.db", &["store", "admin_socket"]),
         ("\":443\"", "\":8443\"", &["listen"]),
         ("http: \":80\"", "http: []", &["listen"]),
-        ("http: \":80\"", "http: \":80\", internal: \"127.0.0.1:9400\"", &["listen.internal"]),
+        ("localhost:9400", "127.0.0.1:9400", &["listen.internal"]),
         ("{ files: [{ certificate: a.pem, key: a.key }] }", "{ local_ca: ca }", &["tls"]),
         ("workers: 2", "workers: 3", &["workers"]),
         ("workers: 2\n", "workers: 2\ndrain: 1s\n", &["drain"]),
