@@ -190,7 +190,7 @@ pub(crate) fn nginx(snippet: &str, folder: &str, address: SocketAddr) -> Program
 }
 
 /// Caddy with this, listening at `address` instead of port 443.
-pub(crate) fn caddy(snippet: &str, folder: &str, address: SocketAddr) -> Program {
+fn caddy(snippet: &str, folder: &str, address: SocketAddr) -> Program {
     let file = format!("{folder}/Caddyfile");
     let caddy = |command: &str| {
         let mut caddy = Command::new("caddy");
