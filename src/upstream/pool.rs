@@ -36,8 +36,7 @@ impl Idle {
         let mut entries = self.lock();
         let list = entries.by_upstream.get_mut(upstream)?;
         while let Some(entry) = list.pop() {
-            let rest = entry.since.elapsed();
-            if rest < IDLE_TIMEOUT && entry.connection.is_usable(rest) {
+            if entry.is_young() && entry.connection.is_usable() {
                 return Some(entry.connection);
             }
         }

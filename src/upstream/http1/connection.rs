@@ -5,7 +5,6 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use http::HeaderValue;
@@ -22,10 +21,6 @@ use crate::timer::LazyTimer;
 const READ: usize = 4096;
 /// The same, of one that is.
 const READ_MUCH: usize = 64 * 1024;
-
-/// A rest that is no longer than a turn of a busy worker: what happens meanwhile is as likely to happen while the request is on
-/// its way, and asking the system would cost a fiftieth of a request.
-const BRIEF: Duration = Duration::from_millis(1);
 
 /// A socket to an upstream.
 pub(crate) enum Io {
@@ -56,16 +51,12 @@ impl Connection {
         Self { origin, io, read: BytesMut::new(), is_flowing: false, timer: LazyTimer::default() }
     }
 
-    /// Whether a request may be written, after so long a `rest`. Nothing may be readable before one is: not an end, not a late 408.
-    /// The runtime knows what its last poll told it; the system is asked where that may be old, for a connection closed since
-    /// then would swallow a request that must not be sent twice.
-    pub(crate) fn is_usable(&self, rest: Duration) -> bool {
-        let told = if rest < BRIEF {
-            self.io.tcp().try_read(&mut [0]).map(drop)
-        } else {
-            SockRef::from(self.io.tcp()).peek(&mut [MaybeUninit::uninit()]).map(drop)
-        };
-        self.read.is_empty() && matches!(told, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    /// Whether a request may be written. Nothing may be readable before one is: not an end, not a late 408. The system is asked,
+    /// for the runtime only knows what its last poll told it, and a connection closed since then would swallow a request that
+    /// must not be sent twice.
+    pub(crate) fn is_usable(&self) -> bool {
+        let quiet = SockRef::from(self.io.tcp()).peek(&mut [MaybeUninit::uninit()]);
+        self.read.is_empty() && matches!(quiet, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Reads more; the number of bytes, 0 at the connection's end.
