@@ -279,11 +279,11 @@ async fn one_gateway_after_the_other_is_upgraded_and_no_request_fails_or_comes_t
         failures.extend(customer.unwrap());
     }
     assert!(failures.is_empty(), "{} requests failed: {failures:#?}", failures.len());
-    let asked = tally.next.load(Ordering::SeqCst);
+    let number = tally.next.load(Ordering::SeqCst);
     let arrived = arrivals(&world.members);
-    assert_eq!(arrived.len(), asked, "each came");
+    assert_eq!(arrived.len(), number, "each came");
     assert!(arrived.values().all(|times| *times == 1), "each came once: {arrived:?}");
-    println!("upgrade: {asked} requests over four restarts of two gateways, none failed, none came twice");
+    println!("upgrade: {number} requests over four restarts of two gateways, none failed, none came twice");
 }
 
 /// Asked without the edge, as the edge would.
