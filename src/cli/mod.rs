@@ -6,16 +6,19 @@ pub mod check;
 pub mod client;
 #[cfg(feature = "echo")]
 pub mod demo;
+mod door;
 #[cfg(feature = "echo")]
 pub mod echo_server;
 mod facts;
 pub mod grant;
+pub mod health;
 pub mod key;
 mod manager;
 mod open_files;
 mod port;
 mod reload;
 pub mod serve;
+pub mod status;
 mod table;
 mod takeover;
 pub mod token;

@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
-use super::facts::Witnesses;
+use super::facts::{Settled, Verifier, Witnesses};
 use super::manager::Manager;
 use super::reload::{self, Running, Source};
 use super::takeover::Predecessor;
@@ -114,10 +114,12 @@ pub(super) async fn serve(
         schedule,
     };
     let keepers = Keepers { certificates, acme };
-    let witnesses = Witnesses { shared, gateway: Arc::clone(&gateway), keepers: keepers.clone() };
+    let settled = Settled::of(&config);
+    let witnesses = Witnesses { shared, gateway: Arc::clone(&gateway), keepers: keepers.clone(), settled };
     status.store_was_read(Arc::new(witnesses));
+    status.is_judged_by(Arc::new(Verifier::new(Arc::clone(&gateway))));
     let ordering = background.order_certificates(keepers.acme.as_ref());
-    let administered = Administered { gateway: Arc::clone(&gateway), keepers };
+    let administered = Administered { gateway: Arc::clone(&gateway), keepers, status: Arc::clone(&status) };
     let admin = before.administer(&config.admin, administered)?;
     let stop = asked_to_stop()?;
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
