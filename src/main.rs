@@ -32,6 +32,10 @@ enum Command {
         #[arg(default_value = "portcullis.yaml", env = "PORTCULLIS_CONFIG", hide_env_values = true)]
         file: PathBuf,
     },
+    /// Say whether the gateway runs: for a container's health check, and for scripts.
+    Health(cli::health::Arguments),
+    /// Show how it stands with a running gateway: everything at a glance.
+    Status(cli::status::Arguments),
     /// List, show or delete the clients of a running gateway.
     Client(cli::client::Arguments),
     /// List or revoke what people have allowed clients.
@@ -76,6 +80,8 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { file } => cli::serve::run(&file),
         Command::Check { file } => cli::check::run(&file),
+        Command::Health(arguments) => cli::health::run(&arguments),
+        Command::Status(arguments) => cli::status::run(&arguments),
         Command::Client(arguments) => cli::client::run(&arguments),
         Command::Grant(arguments) => cli::grant::run(&arguments),
         Command::Token(arguments) => cli::token::run(&arguments),

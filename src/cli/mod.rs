@@ -7,11 +7,13 @@ pub mod check;
 pub mod client;
 #[cfg(feature = "echo")]
 pub mod demo;
+mod door;
 #[cfg(feature = "echo")]
 pub mod echo_server;
 mod env_file;
 mod facts;
 pub mod grant;
+pub mod health;
 mod keeping;
 pub mod key;
 mod manager;
@@ -21,6 +23,7 @@ mod reload;
 pub mod restore;
 pub mod rotate_secrets;
 pub mod serve;
+pub mod status;
 mod table;
 mod takeover;
 pub mod token;

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
-use super::facts::Witnesses;
+use super::facts::{Settled, Verifier, Witnesses};
 use super::manager::Manager;
 use super::reload::{self, Running, Source};
 use super::takeover::Predecessor;
@@ -115,13 +115,15 @@ pub(super) async fn serve(
         schedule,
     };
     let keepers = Keepers { certificates, acme };
-    let witnesses =
-        Witnesses { shared: Arc::clone(&shared), gateway: Arc::clone(&gateway), keepers: keepers.clone() };
+    let settled = Settled::of(&config);
+    let noticed = tasks::restored(Arc::clone(&shared));
+    let witnesses = Witnesses { shared, gateway: Arc::clone(&gateway), keepers: keepers.clone(), settled };
     status.store_was_read(Arc::new(witnesses));
+    status.is_judged_by(Arc::new(Verifier::new(Arc::clone(&gateway))));
     let ordering = background.order_certificates(keepers.acme.as_ref());
-    let administered = Administered { gateway: Arc::clone(&gateway), keepers };
+    let administered = Administered { gateway: Arc::clone(&gateway), keepers, status: Arc::clone(&status) };
     let admin = before.administer(&config.admin, administered)?;
-    let (stop, restored) = or_restored(asked_to_stop()?, &shared);
+    let (stop, restored) = or_restored(asked_to_stop()?, noticed);
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
     ready.await;
@@ -139,6 +141,11 @@ pub(super) async fn serve(
     listeners.serve(config.serve, tls, gateway, stop).await?;
     ordering.end().await;
     drop((admin, background, internal));
+    stopped(&restored)
+}
+
+/// The last word: a stop that nobody has asked for is a failure, so that a service manager starts the gateway again.
+fn stopped(restored: &AtomicBool) -> anyhow::Result<()> {
     anyhow::ensure!(!restored.load(Ordering::Relaxed), "a backup was restored into the store; start again");
     tracing::info!("stopped");
     Ok(())
@@ -248,9 +255,9 @@ pub(super) fn identity(config: &Config) -> Arc<dyn Identity> {
 /// When it is asked for, or when the store is restored from a backup; whether it was that.
 fn or_restored(
     asked: impl Future<Output = ()>,
-    shared: &Arc<Shared>,
+    noticed: impl Future<Output = ()>,
 ) -> (impl Future<Output = ()>, Arc<AtomicBool>) {
-    let (noticed, restored) = (tasks::restored(Arc::clone(shared)), Arc::new(AtomicBool::new(false)));
+    let restored = Arc::new(AtomicBool::new(false));
     let note = Arc::clone(&restored);
     let stop = async move {
         tokio::select! {

@@ -11,6 +11,7 @@ use super::acme;
 use super::admin;
 use super::clients;
 use super::documents;
+use super::forward_auth;
 use super::identity as identities;
 use super::internal;
 use super::issuer::{self, Issuer};
@@ -35,6 +36,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let admin = admin::check(raw, store.as_ref(), here, findings);
     let network = network::check(raw, issuer.as_ref(), here, findings);
     let internal = internal::check(raw, network.as_ref(), here, findings);
+    forward_auth::check_asked(raw, findings);
     let identity = identities::check(raw, here, findings);
     identities::check_dev(raw, issuer.as_ref(), network.as_ref(), findings);
     let services = all_services(raw, findings);
