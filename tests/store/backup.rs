@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use portcullis::oauth::{AttemptId, GrantState, ShardId};
+use portcullis::oauth::{AttemptId, GrantState, RevocationReason, ShardId};
 use portcullis::seal::Sealer;
 use portcullis::secret::{Key, random};
 use portcullis::store::backend::{Backend, Copied, Load, Name, Of};
@@ -17,6 +17,7 @@ use portcullis::store::{
     AcmeAccount, AcmeOrder, GrantsOf, OpenChallenge, OpenError, Ordered, Renewal, RingKind, Settings, Store,
     StoredCertificate, open_backend,
 };
+use portcullis::time::Timestamp;
 use tokio::runtime::Handle;
 
 use crate::fixtures::*;
@@ -75,10 +76,7 @@ async fn fill_with_everything(store: &Store) {
             let mut ended = revoked(&pending, later(1));
             if index == 8 {
                 let until = Some(later(80 * 86_400));
-                ended.state = match ended.state {
-                    GrantState::Revoked { at, reason, .. } => GrantState::Revoked { at, reason, until },
-                    other => other,
-                };
+                ended.state = GrantState::Revoked { at: later(1), reason: RevocationReason::Client, until };
             }
             store.swap_grant(&found, &ended, &lives()).await.unwrap();
         }
@@ -132,7 +130,7 @@ async fn content(backend: &dyn Backend) -> BTreeMap<String, (Vec<u8>, u64)> {
                         } else {
                             bytes
                         };
-                        content.insert(text.clone(), (bytes, ends.map_or(u64::MAX, |ends| ends.seconds())));
+                        content.insert(text.clone(), (bytes, ends.map_or(u64::MAX, Timestamp::seconds)));
                     }
                     Of::Logs => {
                         for (score, entry) in snapshot.entries(&name).await.unwrap() {
@@ -414,7 +412,10 @@ async fn a_backup_that_is_made_while_others_write_holds_together() {
             let grant = store.grant(id, NOW).await.unwrap().unwrap().value;
             match grant.state {
                 GrantState::Revoked { .. } => drop(ended.insert(id)),
-                _ => assert!(
+                GrantState::Pending { .. }
+                | GrantState::Active { .. }
+                | GrantState::Issued { .. }
+                | GrantState::Dead { .. } => assert!(
                     grant.facts.user.subject == subject("1")
                         || found.contains_key(&format!(
                             "grants-of-user:{} {id}",
