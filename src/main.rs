@@ -63,6 +63,9 @@ enum Command {
         /// The port on 127.0.0.1; 0 takes a free one.
         #[arg(long, default_value_t = 3000)]
         port: u16,
+        /// In a container: the name by which the gateway reaches it. It then listens on every address, so keep the network private.
+        #[arg(long)]
+        host: Option<String>,
     },
 }
 
@@ -94,6 +97,6 @@ fn main() -> ExitCode {
         #[cfg(feature = "echo")]
         Command::Demo(arguments) => cli::demo::run(&arguments),
         #[cfg(feature = "echo")]
-        Command::EchoServer { port } => cli::echo_server::run(port),
+        Command::EchoServer { port, host } => cli::echo_server::run(port, host.as_deref()),
     }
 }

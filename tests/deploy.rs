@@ -12,6 +12,10 @@ use tempfile::TempDir;
 /// What `systemd-analyze security` may say at most: 0 is nothing to attack, 10 everything.
 const EXPOSURE: f32 = 1.5;
 
+/// The words of the justfile; what is behind them is tried by tests/deploy/run, over a real engine.
+const RECIPES: &str = "default init up down restart rebuild pull ps logs exec shell stats status health-check check-env check-ports \
+    check-network validate-config validate-compose backup restore rotate-secrets clean-all version demo test lint bench bench-quick micro";
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -103,7 +107,7 @@ fn the_readme_installs_units_that_are_there_under_the_names_they_have() {
 fn recipes(justfile: &str) -> Vec<(String, String, Vec<String>)> {
     let mut recipes: Vec<(String, String, Vec<String>)> = Vec::new();
     let mut above = "";
-    for line in justfile.lines() {
+    for line in justfile.lines().filter(|line| !line.starts_with('[') && !line.starts_with("set ")) {
         if let Some(command) = line.strip_prefix("    ") {
             recipes.last_mut().unwrap().2.push(command.to_owned());
         } else if let Some((name, _)) = line.split_once(':').filter(|_| !line.starts_with('#')) {
@@ -118,18 +122,134 @@ fn recipes(justfile: &str) -> Vec<(String, String, Vec<String>)> {
 #[test]
 fn every_recipe_is_explained_and_runs_what_is_there() {
     let recipes = recipes(&read("justfile"));
-    let names: Vec<_> = recipes.iter().map(|(name, ..)| name.as_str()).collect();
-    assert_eq!(names, ["test", "bench", "bench-quick", "micro"]);
+    let mut names: Vec<_> = recipes.iter().map(|(name, ..)| name.as_str()).collect();
+    names.sort_unstable();
+    let mut wanted: Vec<_> = RECIPES.split_whitespace().collect();
+    wanted.sort_unstable();
+    assert_eq!(names, wanted);
     for (name, comment, commands) in &recipes {
         assert!(comment.starts_with("# "), "`just --list` says nothing of {name}");
         for command in commands {
             let program = command.split(' ').next().unwrap();
-            if program == "cargo" {
+            if ["cargo", "@just"].contains(&program) {
                 continue;
             }
             let file = fs::metadata(root().join(program))
                 .unwrap_or_else(|error| panic!("{name}: {program}: {error}"));
             assert!(file.permissions().mode() & 0o111 != 0, "{name}: {program} cannot be run");
         }
+    }
+}
+
+#[test]
+fn no_secret_stands_in_a_file_that_is_shipped() {
+    let example = read("deploy/.env.example");
+    for name in ["PORTCULLIS_SECRET_KEY", "REDIS_PASSWORD", "GITHUB_CLIENT_SECRET"] {
+        assert_eq!(values(&example, name), [""], "{name}");
+        for file in ["compose.yaml", "compose.local.yaml", "compose.domain.yaml"] {
+            for line in read(&format!("deploy/{file}")).lines().filter(|line| line.contains(name)) {
+                let asked = [format!("${{{name}"), format!("$${name}")];
+                assert!(asked.iter().any(|asked| line.contains(asked)), "{file}: {line}");
+            }
+        }
+    }
+}
+
+/// What an operator can set, in the order of the file.
+fn names(env: &str) -> Vec<&str> {
+    env.lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, _)| name)
+        .filter(|name| !name.starts_with('#'))
+        .collect()
+}
+
+#[test]
+fn whatever_the_compose_files_and_configurations_ask_for_stands_in_the_example() {
+    let example = read("deploy/.env.example");
+    let names = names(&example);
+    let mut files =
+        vec!["compose.yaml".to_owned(), "compose.local.yaml".to_owned(), "compose.domain.yaml".to_owned()];
+    for folder in ["local", "local/services.d", "domain", "domain/services.d"] {
+        for entry in fs::read_dir(root().join("deploy/config").join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                files.push(format!("config/{folder}/{}", entry.file_name().to_str().unwrap()));
+            }
+        }
+    }
+    assert_eq!(files.len(), 12);
+    // Put in by deploy/scripts/compose, and by `just rotate-secrets` for as long as it takes.
+    let ours = ["PORTCULLIS_IDENTITY", "PORTCULLIS_SECRET_KEY_PREVIOUS"];
+    for file in files {
+        let text = read(&format!("deploy/{file}"));
+        for asked in text.split("${").skip(1) {
+            let name = asked.split(|c: char| !(c.is_ascii_uppercase() || c == '_')).next().unwrap();
+            assert!(names.contains(&name) || ours.contains(&name), "{file}: {name}");
+        }
+    }
+}
+
+#[test]
+fn the_three_configurations_of_the_compose_are_good() {
+    for (file, issuer) in [
+        ("local/dev.yaml", "http://localhost:8080"),
+        ("local/github.yaml", "http://localhost:8080"),
+        ("domain/portcullis.yaml", "https://auth.mcp.example.com"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .arg("check")
+            .arg(root().join("deploy/config").join(file))
+            .env_clear()
+            .envs([
+                ("PORTCULLIS_SECRET_KEY", "5e".repeat(31) + "01"),
+                ("REDIS_PASSWORD", "0123456789abcdef".into()),
+                ("PORTCULLIS_PORT", "8080".into()),
+                ("DOMAIN", "mcp.example.com".into()),
+                ("ACME_EMAIL", "ops@example.com".into()),
+                ("GITHUB_CLIENT_ID", "Iv1.0123456789abcdef".into()),
+                ("GITHUB_CLIENT_SECRET", "0123456789".repeat(4)),
+                ("GITHUB_USER", "octocat".into()),
+            ])
+            .output()
+            .unwrap();
+        let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{told}");
+        assert!(told.contains(&format!("good; 3 services, issuer {issuer}")), "{told}");
+    }
+}
+
+#[test]
+fn every_command_of_the_guide_is_one_that_the_rung_tries_on_what_is_there() {
+    let (guide, tried) =
+        (read("deploy/README.md"), read("tests/deploy/booted") + &read("tests/deploy/rung.py"));
+    let recipes = recipes(&read("justfile"));
+    let words = guide.split('`').filter_map(|code| code.strip_prefix("just "));
+    let blocks = guide.lines().filter_map(|line| line.strip_prefix("$ just "));
+    let mut named = 0;
+    for command in words.chain(blocks) {
+        let name = command.split_whitespace().next().unwrap();
+        assert!(recipes.iter().any(|(recipe, ..)| recipe == name), "{command}");
+        let ways = [format!("just(\"{name}\""), format!("\"just\", \"{name}\"")];
+        assert!(ways.iter().any(|way| tried.contains(way)), "no step of the rung says {name}");
+        named += 1;
+    }
+    assert!(named >= 20, "{named}");
+    let root_commands: Vec<_> = guide
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .filter(|line| line.contains('/') || line.starts_with("systemctl"))
+        .collect();
+    assert_eq!(root_commands.len(), 9, "{root_commands:?}");
+    for command in root_commands {
+        // The binary is put there beforehand, and systemctl is told to be quiet.
+        let quiet = command.replace("--now ", "--now --quiet ");
+        assert!(
+            command.contains("target/release") || tried.contains(&quiet),
+            "the rung does not run: {command}"
+        );
+    }
+    for link in guide.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+        assert!(link.starts_with("https://") || root().join("deploy").join(link).exists(), "{link}");
     }
 }

@@ -452,6 +452,30 @@ async fn only_loopback_names_and_origins_are_answered() {
 }
 
 #[tokio::test]
+async fn in_a_container_it_answers_to_the_one_name_that_it_was_given_too() {
+    let listener = TcpListener::bind(("0.0.0.0", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async move { drop(stopped.await) };
+    let running = tokio::spawn(echo::serve_as("echo", listener, stopped, || 1_795_229_240));
+    let server = Server { address: ([127, 0, 0, 1], port).into(), stop, running };
+    let mut client = server.connect().await;
+    let discover = request(1, "server/discover", &json!({"_meta": meta()}));
+    let [version, method] = modern("server/discover");
+    for (host, status) in [
+        ("echo:3000", StatusCode::OK),
+        ("echo", StatusCode::OK),
+        ("localhost:1", StatusCode::OK),
+        ("echo.evil.example", StatusCode::FORBIDDEN),
+        ("evil.example", StatusCode::FORBIDDEN),
+    ] {
+        let answer = client.post(&[version, method, ("host", host)], &discover).await;
+        assert_eq!(answer.status(), status, "{host}");
+        body(answer).await;
+    }
+}
+
+#[tokio::test]
 async fn other_paths_are_not_found() {
     let server = Server::start().await;
     let mut client = server.connect().await;

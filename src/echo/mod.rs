@@ -1,7 +1,8 @@
 //! The built-in diagnostic MCP server of `portcullis demo` and `portcullis echo-server`: it shows what the gateway passed on.
 //!
 //! It speaks both protocol eras (2025-11-25 with `initialize` and sessions, 2026-07-28 without), knows nothing of OAuth, hides nothing
-//! it was sent, and therefore listens on loopback only and answers to loopback names only.
+//! it was sent, and therefore listens on loopback only and answers to loopback names only; in a container also to the one name that it
+//! is told.
 
 mod arguments;
 mod tools;
@@ -59,11 +60,34 @@ pub async fn serve(
         let problem = format!("the diagnostic server listens on loopback only, not on {address}");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
+    run(listener, None, stop, now).await
+}
 
+/// Like [`serve`], for a private network in which nobody but a gateway reaches it: `listener` may be on any address, and beside loopback
+/// names it answers to `host`.
+///
+/// # Errors
+///
+/// None of its own.
+pub async fn serve_as(
+    host: &str,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+    now: impl Fn() -> u64 + Send + Sync + 'static,
+) -> io::Result<()> {
+    run(listener, Some(host), stop, now).await
+}
+
+async fn run(
+    listener: TcpListener,
+    host: Option<&str>,
+    stop: impl Future<Output = ()>,
+    now: impl Fn() -> u64 + Send + Sync + 'static,
+) -> io::Result<()> {
     let (drain, cut) = (CancellationToken::new(), CancellationToken::new());
     // Sessions are tasks of rmcp's own: they end with this future, even if it is dropped.
     let _ended = cut.clone().drop_guard();
-    let mcp = mcp(Tools::new(now), &cut);
+    let mcp = mcp(Tools::new(now), host, &cut);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -92,12 +116,12 @@ pub async fn serve(
     Ok(())
 }
 
-fn mcp(tools: Tools, cut: &CancellationToken) -> Mcp {
-    // Host is left at rmcp's default, loopback names only: a rebound DNS name does not get in.
-    let config = StreamableHttpServerConfig::default()
-        .with_json_response(true)
-        .with_allowed_origins(ORIGINS)
-        .with_cancellation_token(cut.clone());
+fn mcp(tools: Tools, host: Option<&str>, cut: &CancellationToken) -> Mcp {
+    // Host is left at rmcp's default, loopback names only, but for our own: a rebound DNS name does not get in.
+    let mut config = StreamableHttpServerConfig::default();
+    config.allowed_hosts.extend(host.map(str::to_owned));
+    let config =
+        config.with_json_response(true).with_allowed_origins(ORIGINS).with_cancellation_token(cut.clone());
     StreamableHttpService::new(move || Ok(tools.clone()), Arc::default(), config)
 }
 
