@@ -32,6 +32,8 @@ enum Command {
         #[arg(default_value = "portcullis.yaml", env = "PORTCULLIS_CONFIG", hide_env_values = true)]
         file: PathBuf,
     },
+    /// Write the first configuration: portcullis.yaml, and its secrets in .env.
+    Init(cli::init::Arguments),
     /// List, show or delete the clients of a running gateway.
     Client(cli::client::Arguments),
     /// List or revoke what people have allowed clients.
@@ -58,6 +60,7 @@ enum Command {
 
 const EXAMPLES: &str = "Examples:
   portcullis demo                         try it on this computer
+  portcullis init                         write a configuration, from a few answers
   portcullis check portcullis.yaml        what is wrong with a configuration
   portcullis serve portcullis.yaml        run the gateway
   portcullis echo-server --port 3000      an MCP server to put behind it";
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { file } => cli::serve::run(&file),
         Command::Check { file } => cli::check::run(&file),
+        Command::Init(arguments) => cli::init::run(&arguments),
         Command::Client(arguments) => cli::client::run(&arguments),
         Command::Grant(arguments) => cli::grant::run(&arguments),
         Command::Token(arguments) => cli::token::run(&arguments),

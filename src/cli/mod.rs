@@ -4,16 +4,19 @@ mod admin;
 pub mod cert;
 pub mod check;
 pub mod client;
+mod console;
 #[cfg(feature = "echo")]
 pub mod demo;
 #[cfg(feature = "echo")]
 pub mod echo_server;
 mod facts;
 pub mod grant;
+pub mod init;
 pub mod key;
 mod manager;
 mod open_files;
 mod port;
+mod refusal;
 mod reload;
 pub mod serve;
 mod table;
