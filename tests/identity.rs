@@ -34,14 +34,14 @@ async fn world() -> (FakeGitHub, GitHub) {
 }
 
 fn client(settings: GitHubSettings) -> GitHub {
-    GitHub::new(settings, ISSUER.into(), Fetcher::new().unwrap())
+    GitHub::new(settings, ISSUER.into(), Fetcher::new())
 }
 
 /// What a browser does: goes where `start` says and comes back with the callback's parameters.
 async fn visit(url: &str) -> (Url, HashMap<String, String>) {
     let bounds = Bounds { body: 65_536, time: Duration::from_secs(10) };
     let request = Request::get(url).body(Bytes::new()).unwrap();
-    let answer = Fetcher::new().unwrap().send(request, bounds).await.unwrap();
+    let answer = Fetcher::new().send(request, bounds).await.unwrap();
     assert_eq!(answer.status(), StatusCode::FOUND, "{answer:?}");
     let back: Url = answer.headers()[header::LOCATION].to_str().unwrap().parse().unwrap();
     let parameters = back.query_pairs().into_owned().collect();
@@ -584,7 +584,7 @@ async fn the_fake_shows_a_browser_a_page_to_choose_from() {
     let start = github.start(&Secret::new("a&b".into()), &asked(&[]), false);
     let bounds = Bounds { body: 65_536, time: Duration::from_secs(10) };
     let request = Request::get(start.url.as_str()).body(Bytes::new()).unwrap();
-    let page = Fetcher::new().unwrap().send(request, bounds).await.unwrap();
+    let page = Fetcher::new().send(request, bounds).await.unwrap();
     let page = String::from_utf8(page.into_body().to_vec()).unwrap();
     let links: Vec<Url> = page
         .split("href=\"")

@@ -59,6 +59,8 @@ mod revocation;
 mod slow;
 #[path = "wire/smuggling.rs"]
 mod smuggling;
+#[path = "wire/standing.rs"]
+mod standing;
 #[path = "wire/start.rs"]
 mod start;
 #[path = "wire/takeover.rs"]

@@ -122,7 +122,7 @@ impl Acme {
     ) -> Result<Arc<Self>, AcmeError> {
         let fetcher = match &settings.roots {
             Some(path) => Fetcher::trusting(&certs::read(path).map_err(AcmeError::Roots)?)?,
-            None => Fetcher::new()?,
+            None => Fetcher::new(),
         };
         let acme = Self {
             settings,

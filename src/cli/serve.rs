@@ -212,7 +212,7 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
         in_flight: InFlight::new(),
         refusals: Refusals::default(),
         documents: Documents::new(Arc::new(PublicFetcher::new())),
-        identity: ArcSwap::from_pointee(identity(config)?),
+        identity: ArcSwap::from_pointee(identity(config)),
         watch: Watch::default(),
         sealer: sealer(config),
         clock,
@@ -232,18 +232,14 @@ pub fn sealer(config: &Config) -> Sealer {
 }
 
 /// Who signs people in.
-///
-/// # Errors
-/// If the system's root certificates cannot be loaded.
-pub(super) fn identity(config: &Config) -> anyhow::Result<Arc<dyn Identity>> {
+pub(super) fn identity(config: &Config) -> Arc<dyn Identity> {
     let issuer = config.gateway.issuer.clone();
-    Ok(match &config.identity {
+    match &config.identity {
         identity::Settings::Dev => Arc::new(Dev::new(issuer)),
         identity::Settings::GitHub(settings) => {
-            let fetcher = Fetcher::new().context("the outbound HTTPS client")?;
-            Arc::new(GitHub::new(settings.clone(), issuer, fetcher))
+            Arc::new(GitHub::new(settings.clone(), issuer, Fetcher::new()))
         }
-    })
+    }
 }
 
 /// Done at the first SIGTERM or SIGINT; a second one ends the process without waiting for open requests.

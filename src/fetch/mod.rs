@@ -10,7 +10,7 @@ mod addresses;
 mod public;
 
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,10 +42,12 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Sends requests to servers that are not upstreams. A clone shares the connections. The first request
 /// on a connection leaves its driver on the runtime it was called on; a connection whose runtime is gone
 /// is closed and replaced, so that any runtime may use any clone.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Fetcher {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Arc<OnceLock<HttpsClient>>,
 }
+
+type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Bounds of one exchange.
 #[derive(Clone, Copy, Debug)]
@@ -77,27 +79,22 @@ pub enum FetchError {
 }
 
 impl Fetcher {
-    /// A client that trusts the system's roots.
-    ///
-    /// # Errors
-    /// If the roots cannot be loaded.
-    pub fn new() -> Result<Self, FetchError> {
+    /// A client that trusts the system's roots. They are loaded at the first request, which fails if that does: they are
+    /// some 150 certificates, 2 MB of memory and 20 ms.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn client(&self) -> Result<&HttpsClient, FetchError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
         // The provider is named, not taken from the process, so that no order of start-up can make this fail.
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let connector = HttpsConnectorBuilder::new().with_provider_and_platform_verifier(provider);
-        Ok(Self::over(connector.map_err(FetchError::Roots)?))
-    }
-
-    fn over(tls: HttpsConnectorBuilder<WantsSchemes>) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE)
-            .pool_timer(TokioTimer::new())
-            .build(tls.https_or_http().enable_http1().wrap_connector(tcp));
-        Self { client }
+        let client = over(connector.map_err(FetchError::Roots)?);
+        Ok(self.client.get_or_init(|| client))
     }
 
     /// A client that trusts these roots and no others: PEM.
@@ -123,7 +120,8 @@ impl Fetcher {
             .map_err(|error| FetchError::Roots(std::io::Error::other(error)))?
             .with_root_certificates(store)
             .with_no_client_auth();
-        Ok(Self::over(HttpsConnectorBuilder::new().with_tls_config(config)))
+        let client = over(HttpsConnectorBuilder::new().with_tls_config(config));
+        Ok(Self { client: Arc::new(OnceLock::from(client)) })
     }
 
     /// Sends one request and reads the whole answer. Redirects are answers like others.
@@ -149,14 +147,25 @@ impl Fetcher {
         request: Request<Full<Bytes>>,
         most: usize,
     ) -> Result<Response<Bytes>, FetchError> {
-        let response =
-            self.client.request(request).await.map_err(|error| FetchError::Unreachable(error.into()))?;
+        let answered = self.client()?.request(request).await;
+        let response = answered.map_err(|error| FetchError::Unreachable(error.into()))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, most).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() { FetchError::TooLarge } else { FetchError::Unreachable(error) }
         })?;
         Ok(Response::from_parts(parts, body.to_bytes()))
     }
+}
+
+fn over(tls: HttpsConnectorBuilder<WantsSchemes>) -> HttpsClient {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT));
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE)
+        .pool_timer(TokioTimer::new())
+        .build(tls.https_or_http().enable_http1().wrap_connector(tcp))
 }
 
 /// Whether `uri` is https, or plain http to this machine itself.
@@ -246,30 +255,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_url_is_not_sent() {
-        let outcome = Fetcher::new().unwrap().send(get("http://192.0.2.1/"), BOUNDS).await;
+        let outcome = Fetcher::new().send(get("http://192.0.2.1/"), BOUNDS).await;
         assert!(matches!(outcome, Err(FetchError::NotHttps)), "{outcome:?}");
     }
 
     #[tokio::test]
     async fn every_request_says_who_we_are() {
         let address = server().await;
-        let response =
-            Fetcher::new().unwrap().send(get(&format!("http://{address}/ua")), BOUNDS).await.unwrap();
+        let response = Fetcher::new().send(get(&format!("http://{address}/ua")), BOUNDS).await.unwrap();
         assert_eq!(response.body(), concat!("portcullis/", env!("CARGO_PKG_VERSION")));
     }
 
     #[tokio::test]
     async fn a_redirect_is_an_answer_and_not_followed() {
         let address = server().await;
-        let response =
-            Fetcher::new().unwrap().send(get(&format!("http://{address}/away")), BOUNDS).await.unwrap();
+        let response = Fetcher::new().send(get(&format!("http://{address}/away")), BOUNDS).await.unwrap();
         assert_eq!((response.status(), response.body().len()), (StatusCode::FOUND, 0));
     }
 
     #[tokio::test]
     async fn an_answer_one_byte_too_long_is_refused() {
         let address = server().await;
-        let fetcher = Fetcher::new().unwrap();
+        let fetcher = Fetcher::new();
         let fits = fetcher.send(get(&format!("http://{address}/fits")), BOUNDS).await.unwrap();
         assert_eq!(fits.body().len(), 64);
         let outcome = fetcher.send(get(&format!("http://{address}/large")), BOUNDS).await;
@@ -286,7 +293,7 @@ mod tests {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
             while stream.write_all(&[b'x'; 32]).await.is_ok() {}
         });
-        let outcome = Fetcher::new().unwrap().send(get(&format!("http://{address}/")), BOUNDS).await;
+        let outcome = Fetcher::new().send(get(&format!("http://{address}/")), BOUNDS).await;
         assert!(matches!(outcome, Err(FetchError::TooLarge)), "{outcome:?}");
     }
 
@@ -303,7 +310,7 @@ mod tests {
             }
         });
         let bounds = Bounds { body: 64, time: Duration::from_millis(300) };
-        let outcome = Fetcher::new().unwrap().send(get(&format!("http://{address}/")), bounds).await;
+        let outcome = Fetcher::new().send(get(&format!("http://{address}/")), bounds).await;
         assert!(matches!(outcome, Err(FetchError::Timeout)), "{outcome:?}");
     }
 
@@ -312,7 +319,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let outcome = Fetcher::new().unwrap().send(get(&format!("http://{address}/")), BOUNDS).await;
+        let outcome = Fetcher::new().send(get(&format!("http://{address}/")), BOUNDS).await;
         assert!(matches!(outcome, Err(FetchError::Unreachable(_))), "{outcome:?}");
     }
 
@@ -334,7 +341,7 @@ mod tests {
             let (stream, _) = listener.accept().await.unwrap();
             let _ = tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(stream).await;
         });
-        let outcome = Fetcher::new().unwrap().send(get(&format!("https://localhost:{port}/")), BOUNDS).await;
+        let outcome = Fetcher::new().send(get(&format!("https://localhost:{port}/")), BOUNDS).await;
         let Err(FetchError::Unreachable(error)) = outcome else { panic!("{outcome:?}") };
         let mut cause: Option<&dyn Error> = Some(error.as_ref());
         while cause.is_some_and(|cause| !cause.to_string().contains("certificate")) {
@@ -349,7 +356,7 @@ mod tests {
         let serving =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let url = format!("http://{}/ua", serving.block_on(server()));
-        let fetcher = Fetcher::new().unwrap();
+        let fetcher = Fetcher::new();
         for _ in 0..3 {
             let response = runtime().block_on(fetcher.clone().send(get(&url), BOUNDS)).unwrap();
             assert_eq!(response.status(), StatusCode::OK);

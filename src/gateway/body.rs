@@ -21,6 +21,11 @@ pub enum Body {
     Stream(Stream),
 }
 
+/// An extension of responses that stay open for as long as their upstream says something now and then, and whose requests were
+/// read to their end.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing;
+
 /// Told when a response's body has ended, by its end or by being dropped: writes the access line.
 pub trait Finish {
     /// `bytes` of data went to the client; `complete` unless the body was broken off or the client went away.

@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 
 use super::guard::Refusal;
 use super::headers::{self, MCP_SESSION_ID, Told};
-use super::keep_alive::KeepAlive;
+use super::keep_alive::{self, KeepAlive};
 use super::streams::{Cutter, Life};
-use super::{Body, Revocations, ServiceSettings, caching, paths};
+use super::{Body, Revocations, ServiceSettings, Standing, caching, paths};
 use crate::mcp::{Era, SessionOwner, SessionSealer, UpstreamSession};
 use crate::telemetry::RequestRefusal;
 use crate::time::Timestamp;
@@ -284,6 +284,9 @@ impl<'a> Forwarding<'a> {
             self.publish(&mut parts.headers, name, requested);
         }
         parts.extensions.clear();
+        if keep_alive::is_event_stream(&parts) && body.is_asked_whole() {
+            parts.extensions.insert(Standing);
+        }
         let keep_alive = KeepAlive::of(self.settings().sse_keep_alive, &parts);
         Ok(Response::from_parts(parts, Body::stream(body, cutter).kept_alive(keep_alive)))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use http_body::Frame;
 use tokio::time::Instant;
 
@@ -30,7 +30,8 @@ impl KeepAlive {
     /// `Cache-Control: no-transform` is no reason against it, for the operator asks for it, of servers that say so of every
     /// stream (the TypeScript SDK's do).
     pub(super) fn of(pause: Option<Duration>, answer: &Parts) -> Option<Box<Self>> {
-        let is_stream = answer.status == StatusCode::OK && is_plain_event_stream(&answer.headers);
+        let mut codings = answer.headers.get_all(CONTENT_ENCODING).iter();
+        let is_stream = is_event_stream(answer) && codings.all(|coding| is(coding, "identity"));
         let pause = pause.filter(|_| is_stream)?;
         Some(Box::new(Self { pause, events: Events::default(), timer: LazyTimer::default(), due: None }))
     }
@@ -53,14 +54,16 @@ impl KeepAlive {
     }
 }
 
-fn is_plain_event_stream(headers: &HeaderMap) -> bool {
-    let is = |value: &HeaderValue, wanted: &str| {
-        let first = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-        first.trim().eq_ignore_ascii_case(wanted)
-    };
-    headers.get(CONTENT_TYPE).is_some_and(|kind| is(kind, "text/event-stream"))
-        && headers.get_all(CONTENT_ENCODING).iter().all(|coding| is(coding, "identity"))
-        && !headers.contains_key(CONTENT_LENGTH)
+/// Whether an answer is a stream of events of no fixed length.
+pub(super) fn is_event_stream(answer: &Parts) -> bool {
+    answer.status == StatusCode::OK
+        && answer.headers.get(CONTENT_TYPE).is_some_and(|kind| is(kind, "text/event-stream"))
+        && !answer.headers.contains_key(CONTENT_LENGTH)
+}
+
+fn is(value: &HeaderValue, wanted: &str) -> bool {
+    let first = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    first.trim().eq_ignore_ascii_case(wanted)
 }
 
 /// Where a stream of events stands, seen by the bytes that have passed.

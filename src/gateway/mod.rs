@@ -71,7 +71,7 @@ use crate::upstream::{self, RequestBody};
 use exchange::{Exchange, noted};
 use route::{Route, TargetError};
 
-pub use body::{Body, BodyError, Finish};
+pub use body::{Body, BodyError, Finish, Standing};
 pub use configured::{Authentication, ClientSettings};
 pub use documents::{DocumentSource, Documents};
 pub use in_flight::{InFlight, ServiceLimits};

@@ -249,7 +249,7 @@ mod tests {
             web: web.parse().unwrap(),
             api: "https://api.github.com".parse().unwrap(),
         };
-        GitHub::new(settings, "https://auth.example.com".into(), Fetcher::new().unwrap())
+        GitHub::new(settings, "https://auth.example.com".into(), Fetcher::new())
     }
 
     fn started(web: &str, state: &str) -> SignInStart {

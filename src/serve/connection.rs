@@ -10,19 +10,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Counted, Open};
 use super::head_timer::HeadTimer;
-use crate::gateway::ConnectionLimits;
+use super::held::{self, Channel, Handover, Held};
+use crate::gateway::{ConnectionLimits, Standing};
 use crate::telemetry::{ConnectionRefusal, Refusals, RequestRefusal};
 
 /// What hyper wants a body's error to become.
@@ -52,7 +53,7 @@ pub(super) struct Terms<'a> {
     pub(super) refusals: &'a Refusals,
 }
 
-/// Serves an HTTP/1.1 connection until it ends.
+/// Serves an HTTP/1.1 connection until it ends. Boxed, each phase takes its room only while it lasts.
 pub(super) async fn serve_http1<I, F, A, B>(io: I, answer: F, terms: Terms<'_>)
 where
     I: AsyncRead + AsyncWrite + Unpin,
@@ -61,7 +62,42 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
 {
     let activity = Arc::new(Activity::default());
-    let service = service_fn(|request| Answering::new(&activity, Some(answer(request))));
+    let handover = Arc::new(Handover::default());
+    let mut channel = Channel::new(io, Arc::clone(&handover));
+    loop {
+        let spoken = Box::pin(speak_http1(channel, &answer, (&activity, &handover), terms)).await;
+        let Some((returned, held)) = spoken else { return };
+        channel = returned;
+        let is_last = held.response.headers().contains_key(CONNECTION);
+        if let Err(error) = held::write_out(&mut channel, held).await {
+            tracing::debug!(error = &*error, "a stream broke off");
+            return;
+        }
+        if is_last || terms.stopping.is_cancelled() {
+            // The peer may be gone already.
+            let _ = channel.shutdown().await;
+            return;
+        }
+    }
+}
+
+/// Lets hyper serve a connection until it ends, or until an answer that it need not hold.
+async fn speak_http1<I, F, A, B>(
+    channel: Channel<I, B>,
+    answer: F,
+    (activity, handover): (&Arc<Activity>, &Arc<Handover<B>>),
+    terms: Terms<'_>,
+) -> Option<(Channel<I, B>, Held<B>)>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    F: Fn(Request<Incoming>) -> A,
+    A: Future<Output = Response<B>>,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
+{
+    let service = service_fn(|request| {
+        let handover = held::may_be_held(&request).then(|| Arc::clone(handover));
+        Answering::new(activity, Some(answer(request))).to(handover)
+    });
     let limits = terms.limits.configured;
     let head = limits.header_bytes as usize;
     let mut builder = http1::Builder::new();
@@ -77,7 +113,7 @@ where
     if limits.header_count != ConnectionLimits::DEFAULT_HEADER_COUNT {
         builder.max_headers(limits.header_count);
     }
-    let connection = builder.serve_connection(TokioIo::new(io), service);
+    let mut connection = builder.serve_connection(TokioIo::new(channel), service);
     // A client that is not told (RFC 9112 §9.6) may send its next request just when the connection is closed, and lose it: what
     // began before is not the last, and an idle connection is not closed at once.
     let stopped = async {
@@ -85,7 +121,37 @@ where
         activity.say_the_end();
         activity.idle(terms.limits.late, terms.limits.late).await;
     };
-    drive(connection, (http1::Connection::graceful_shutdown, stopped), &activity, terms).await;
+    let until_held = UntilHeld { connection: &mut connection, handover };
+    let close = |until: Pin<&mut UntilHeld<'_, http1::Connection<_, _>, B>>| {
+        Pin::new(&mut *until.get_mut().connection).graceful_shutdown();
+    };
+    let held = drive(until_held, (close, stopped), activity, terms).await??;
+    let parts = connection.into_parts();
+    let mut channel = parts.io.into_inner();
+    channel.give_back(&parts.read_buf);
+    Some((channel, held))
+}
+
+/// An HTTP/1.1 connection up to its end, or up to an answer that hyper need not hold.
+struct UntilHeld<'a, C, B> {
+    connection: &'a mut C,
+    handover: &'a Handover<B>,
+}
+
+impl<C, B> Future for UntilHeld<'_, C, B>
+where
+    C: Future<Output = hyper::Result<()>> + Unpin,
+{
+    type Output = hyper::Result<Option<Held<B>>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        match (Pin::new(&mut *this.connection).poll(cx), this.handover.take()) {
+            (Poll::Ready(ended), _) => Poll::Ready(ended.map(|()| None)),
+            (Poll::Pending, None) => Poll::Pending,
+            (Poll::Pending, held) => Poll::Ready(Ok(held)),
+        }
+    }
 }
 
 /// Serves an HTTP/2 connection until it ends.
@@ -136,28 +202,39 @@ pin_project! {
     /// The answer as hyper wants it, its request open until the body has gone; 431 if there is nobody to answer.
     ///
     /// Written by hand: an async block would hold the answer twice, once as it was captured and once as it is awaited.
-    struct Answering<A> {
+    struct Answering<A, B> {
         #[pin]
         answer: Option<A>,
         open: Option<Open>,
+        // Where an answer goes that hyper need not hold.
+        handover: Option<Arc<Handover<B>>>,
+        is_given: bool,
     }
 }
 
-impl<A> Answering<A> {
+impl<A, B> Answering<A, B> {
     fn new(activity: &Arc<Activity>, answer: Option<A>) -> Self {
-        Self { answer, open: Some(activity.begin()) }
+        Self { answer, open: Some(activity.begin()), handover: None, is_given: false }
+    }
+
+    /// An answer that stays open goes there, and never to hyper.
+    fn to(self, handover: Option<Arc<Handover<B>>>) -> Self {
+        Self { handover, ..self }
     }
 }
 
-impl<A, B> Future for Answering<A>
+impl<A, B> Future for Answering<A, B>
 where
     A: Future<Output = Response<B>>,
 {
     type Output = Result<Response<Counted<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let answer = this.answer.as_pin_mut().map(|answer| answer.poll(cx));
+        let mut this = self.project();
+        if *this.is_given {
+            return Poll::Pending;
+        }
+        let answer = this.answer.as_mut().as_pin_mut().map(|answer| answer.poll(cx));
         let answer = match answer {
             Some(Poll::Pending) => return Poll::Pending,
             Some(Poll::Ready(answer)) => Some(answer),
@@ -165,30 +242,41 @@ where
         };
         let open = this.open.take();
         let is_last = open.as_ref().is_some_and(Open::is_last);
-        let mut response = if let Some(answer) = answer {
-            answer.map(|body| Counted::new(body, open))
-        } else {
+        let last = |headers: &mut HeaderMap| {
+            if is_last {
+                // hyper closes the connection after it.
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+        };
+        let Some(mut response) = answer else {
             let mut refused = Response::new(Counted::nothing(open));
             *refused.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            refused
+            last(refused.headers_mut());
+            return Poll::Ready(Ok(refused));
         };
-        if is_last {
-            // hyper closes the connection after it.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        last(response.headers_mut());
+        match this.handover.take() {
+            Some(handover) if response.extensions().get::<Standing>().is_some() => {
+                this.answer.set(None);
+                *this.is_given = true;
+                handover.give(Held { response, open });
+                Poll::Pending
+            }
+            Some(_) | None => Poll::Ready(Ok(response.map(|body| Counted::new(body, open)))),
         }
-        Poll::Ready(Ok(response))
     }
 }
 
 /// Lets a connection run until it ends by itself, is idle, or `stopped`; then ends it gently by `close`, which for HTTP/1.1
-/// means after the request that is open and for HTTP/2 with GOAWAY and after all that are.
-async fn drive<C>(
+/// means after the request that is open and for HTTP/2 with GOAWAY and after all that are. Returns what it came to, if it ended by itself.
+async fn drive<C, T>(
     connection: C,
     (close, stopped): (impl FnOnce(Pin<&mut C>), impl Future<Output = ()>),
     activity: &Activity,
     terms: Terms<'_>,
-) where
-    C: Future<Output = hyper::Result<()>>,
+) -> Option<T>
+where
+    C: Future<Output = hyper::Result<T>>,
 {
     let ConnectionLimits { head, idle, .. } = terms.limits.configured;
     let mut connection = pin!(connection);
@@ -201,19 +289,22 @@ async fn drive<C>(
     tokio::select! {
         ended = connection => log(ended),
         // hyper waits for the HTTP/2 preface of a peer that never sends it.
-        () = activity.idle(terms.limits.late, head) => tracing::debug!("a silent connection is dropped"),
+        () = activity.idle(terms.limits.late, head) => {
+            tracing::debug!("a silent connection is dropped");
+            None
+        }
     }
 }
 
 impl Terms<'_> {
-    fn ended(self, ended: hyper::Result<()>, activity: &Activity) {
+    fn ended<T>(self, ended: hyper::Result<T>, activity: &Activity) -> Option<T> {
         match &ended {
             Err(error) if error.is_parse_too_large() => self.refusals.request(RequestRefusal::HeadTooLarge),
             // One that is kept and idle is closed in the same way.
             Err(error) if error.is_timeout() => self.count_if_silent(activity),
-            Ok(()) | Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
-        log(ended);
+        log(ended)
     }
 
     /// A connection that is given up and has never brought a request.
@@ -224,11 +315,12 @@ impl Terms<'_> {
     }
 }
 
-fn log(ended: hyper::Result<()>) {
-    if let Err(error) = ended {
-        // Peers vanish all day: nothing an operator could do.
-        tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke off");
-    }
+fn log<T>(ended: hyper::Result<T>) -> Option<T> {
+    // Peers vanish all day: nothing an operator could do.
+    let note = |error: &hyper::Error| {
+        tracing::debug!(error = error as &dyn std::error::Error, "a connection broke off");
+    };
+    ended.inspect_err(note).ok()
 }
 
 #[cfg(test)]

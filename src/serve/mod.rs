@@ -4,6 +4,7 @@ mod activity;
 mod connection;
 mod crowd;
 mod head_timer;
+mod held;
 mod listen;
 mod passed;
 mod peers;

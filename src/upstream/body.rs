@@ -236,6 +236,15 @@ impl ResponseBody {
         Self { rest: if whole.is_empty() { Rest::Nothing } else { Rest::Whole(whole) }, open: None }
     }
 
+    /// Whether it is still coming and its request was read to the end: nothing is left of that on the client's connection.
+    #[must_use]
+    pub fn is_asked_whole(&self) -> bool {
+        match &self.rest {
+            Rest::Coming(coming) => coming.reading.is_asked_whole(),
+            Rest::Nothing | Rest::Whole(_) => false,
+        }
+    }
+
     /// Counts as open at its replica until it has ended.
     pub(super) fn holding(mut self, open: Option<Open>) -> Self {
         self.open = open;

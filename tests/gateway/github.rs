@@ -40,7 +40,7 @@ pub(crate) async fn sign_in(rig: &Rig, client: &str) -> Answer {
     assert_eq!(sent.status, 303, "{sent:?}");
     let request = Request::get(sent.header("location")).body(Bytes::new()).unwrap();
     let bounds = Bounds { body: 65_536, time: Duration::from_secs(10) };
-    let back = Fetcher::new().unwrap().send(request, bounds).await.unwrap();
+    let back = Fetcher::new().send(request, bounds).await.unwrap();
     let back = back.headers()["location"].to_str().unwrap().strip_prefix(ISSUER).unwrap().to_owned();
     rig.get(&back, &[("cookie", &sent.cookies())]).await
 }

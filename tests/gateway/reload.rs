@@ -89,7 +89,7 @@ async fn a_sign_in_that_was_on_its_way_is_not_refused_for_good() {
     let sent = rig.post("/authorize", &[("cookie", &page.cookies()), ("origin", ISSUER)], &form).await;
     let request = Request::get(sent.header("location")).body(Bytes::new()).unwrap();
     let bounds = Bounds { body: 65_536, time: Duration::from_secs(10) };
-    let back = Fetcher::new().unwrap().send(request, bounds).await.unwrap();
+    let back = Fetcher::new().send(request, bounds).await.unwrap();
     let back = back.headers()["location"].to_str().unwrap().strip_prefix(ISSUER).unwrap().to_owned();
     members_alone(&rig);
     // GitHub was not asked for memberships then, so it tells none; that is said, and the way back into it is open.
@@ -106,8 +106,7 @@ async fn other_credentials_are_used_from_the_next_sign_in_on() {
     let client = rig.register().await;
     let use_secret = |secret: &str| {
         let settings = GitHubSettings { client_secret: Secret::new(secret.into()), ..fake.settings() };
-        let identity: Arc<dyn Identity> =
-            Arc::new(GitHub::new(settings, ISSUER.into(), Fetcher::new().unwrap()));
+        let identity: Arc<dyn Identity> = Arc::new(GitHub::new(settings, ISSUER.into(), Fetcher::new()));
         rig.shared.identity.store(Arc::new(identity));
     };
     use_secret("another one");

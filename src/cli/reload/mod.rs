@@ -174,7 +174,7 @@ impl Running {
             return Ok(difference);
         }
         let then = &difference.then;
-        let identity = (then.identity != self.config.identity).then(|| serve::identity(then)).transpose()?;
+        let identity = (then.identity != self.config.identity).then(|| serve::identity(then));
         self.certify(then)?;
         if let Some(identity) = identity {
             self.gateway.shared().identity.store(Arc::new(identity));

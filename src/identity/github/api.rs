@@ -270,7 +270,7 @@ mod tests {
     // F4: the token must not go to another host
     #[test]
     fn a_next_page_elsewhere_is_refused() {
-        let fetch = Fetcher::new().unwrap();
+        let fetch = Fetcher::new();
         let base: Url = "https://git.example.com/api/v3".parse().unwrap();
         let api = Api::new(&fetch, &base, Secret::new("gho_x".into()));
         let good = api.next_page(&headers(&[(

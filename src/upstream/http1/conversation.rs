@@ -185,6 +185,7 @@ pub(crate) struct Reading {
     framing: Framing,
     keeps: bool,
     sending: Option<Sending>,
+    is_asked_whole: bool,
     failed: Option<io::Error>,
 }
 
@@ -223,9 +224,10 @@ pub(crate) async fn converse(
     });
     match waited.await {
         Ok(Head { response, framing, keeps }) => {
-            let sending = (sending.state != State::Done && write_error.is_none()).then_some(sending);
+            let is_asked_whole = sending.state == State::Done;
+            let sending = (!is_asked_whole && write_error.is_none()).then_some(sending);
             let keeps = keeps && write_error.is_none();
-            Ok((response, Reading { connection, framing, keeps, sending, failed: None }))
+            Ok((response, Reading { connection, framing, keeps, sending, is_asked_whole, failed: None }))
         }
         Err(Wait::Unsent(error)) => {
             outgoing.body = sending.body;
@@ -273,6 +275,11 @@ impl Reading {
             }
             Framing::Length(_) | Framing::Chunked(_) | Framing::UntilClose => None,
         }
+    }
+
+    /// Whether the request's body had come to its end, from the client too, when the answer began.
+    pub(crate) const fn is_asked_whole(&self) -> bool {
+        self.is_asked_whole
     }
 
     /// How long it is, if that is known.
