@@ -34,6 +34,8 @@ enum Command {
     },
     /// Write the first configuration: portcullis.yaml, and its secrets in .env.
     Init(cli::init::Arguments),
+    /// Put one MCP server on the internet (or, with --dev, on this machine), without any file.
+    Expose(cli::expose::Arguments),
     /// List, show or delete the clients of a running gateway.
     Client(cli::client::Arguments),
     /// List or revoke what people have allowed clients.
@@ -61,6 +63,8 @@ enum Command {
 const EXAMPLES: &str = "Examples:
   portcullis demo                         try it on this computer
   portcullis init                         write a configuration, from a few answers
+  portcullis expose http://localhost:3002 --url https://mcp.example.com/mcp --allow octocat
+                                          one server on the internet, without a file
   portcullis check portcullis.yaml        what is wrong with a configuration
   portcullis serve portcullis.yaml        run the gateway
   portcullis echo-server --port 3000      an MCP server to put behind it";
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         Command::Serve { file } => cli::serve::run(&file),
         Command::Check { file } => cli::check::run(&file),
         Command::Init(arguments) => cli::init::run(&arguments),
+        Command::Expose(arguments) => cli::expose::run(&arguments),
         Command::Client(arguments) => cli::client::run(&arguments),
         Command::Grant(arguments) => cli::grant::run(&arguments),
         Command::Token(arguments) => cli::token::run(&arguments),

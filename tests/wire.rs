@@ -23,6 +23,8 @@ mod differential;
 mod drain;
 #[path = "wire/evicted.rs"]
 mod evicted;
+#[path = "wire/expose.rs"]
+mod expose;
 #[path = "wire/http2.rs"]
 mod http2;
 #[path = "wire/internal.rs"]

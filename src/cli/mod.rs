@@ -9,6 +9,7 @@ mod console;
 pub mod demo;
 #[cfg(feature = "echo")]
 pub mod echo_server;
+pub mod expose;
 mod facts;
 pub mod grant;
 pub mod init;
@@ -19,6 +20,7 @@ mod port;
 mod refusal;
 mod reload;
 pub mod serve;
+mod state;
 mod table;
 mod takeover;
 pub mod token;

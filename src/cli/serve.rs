@@ -59,7 +59,7 @@ async fn serve_file(file: &Path, passed: Passed) -> ExitCode {
         Err(exit) => return exit,
     };
     telemetry::start(&config.telemetry);
-    super::report(serve(config, Some(source), passed, async {}).await)
+    super::report(serve(config, Some(source), passed, |_| async {}).await)
 }
 
 /// The runtime of everything that is no request.
@@ -71,8 +71,8 @@ pub(super) fn control_runtime() -> anyhow::Result<Runtime> {
     runtime.context("cannot start the control runtime")
 }
 
-/// Binds what was not `passed`, opens the store, and serves; what `source` brings later, too. `ready` is polled once everything
-/// answers.
+/// Binds what was not `passed`, opens the store, and serves; what `source` brings later, too. `ready` is called once everything
+/// answers, with those who have the certificates.
 ///
 /// # Errors
 /// Whatever keeps the gateway from starting, in words an operator can act on.
@@ -80,7 +80,7 @@ pub(super) async fn serve(
     config: Config,
     source: Option<Source>,
     mut passed: Passed,
-    ready: impl Future<Output = ()>,
+    ready: impl AsyncFnOnce(Keepers),
 ) -> anyhow::Result<()> {
     open_files::take_all();
     let manager = Manager::from_environment();
@@ -117,12 +117,12 @@ pub(super) async fn serve(
     let witnesses = Witnesses { shared, gateway: Arc::clone(&gateway), keepers: keepers.clone() };
     status.store_was_read(Arc::new(witnesses));
     let ordering = background.order_certificates(keepers.acme.as_ref());
-    let administered = Administered { gateway: Arc::clone(&gateway), keepers };
+    let administered = Administered { gateway: Arc::clone(&gateway), keepers: keepers.clone() };
     let admin = before.administer(&config.admin, administered)?;
     let stop = asked_to_stop()?;
     let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
     tracing::info!(issuer, listen = addresses.join(" "), "listening");
-    ready.await;
+    ready(keepers).await;
     status.accepts();
     manager.ready(&reload::standing(&config));
     if let Some(source) = source {

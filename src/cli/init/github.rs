@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::env_file::writable;
 use super::questions::{Given, Question};
+use crate::secret::Secret;
 
 /// Where the credentials come from.
 #[derive(Args, Clone, Debug)]
@@ -48,14 +49,25 @@ const SEEN: &str = "a secret on the command line is seen by everybody on this ma
 impl Credentials {
     /// Id and secret as far as they were given.
     pub(in crate::cli) fn given(&self, given: &mut Given) -> (Option<String>, Option<String>) {
-        let id = given.one(&ID, self.github_client_id.as_deref().filter(|id| !id.is_empty()));
+        self.given_or((None, None), given)
+    }
+
+    /// The same, or what was kept of them.
+    pub(in crate::cli) fn given_or(
+        &self,
+        (kept_id, kept_secret): (Option<Secret>, Option<Secret>),
+        given: &mut Given,
+    ) -> (Option<String>, Option<String>) {
+        let id = self.github_client_id.as_deref().filter(|id| !id.is_empty());
+        let id = given.one(&ID, id.or(kept_id.as_ref().map(Secret::expose)));
         if self.github_client_secret.is_some() {
             given.judge::<()>("--github-client-secret", Err(SEEN.to_owned()));
             return (id, None);
         }
         let Some(file) = &self.github_client_secret_file else {
             let secret = std::env::var("GITHUB_CLIENT_SECRET").ok().filter(|secret| !secret.is_empty());
-            return (id, given.one(&SECRET, secret.as_deref()));
+            let secret = secret.as_deref().or(kept_secret.as_ref().map(Secret::expose));
+            return (id, given.one(&SECRET, secret));
         };
         let secret = given.judge("--github-client-secret-file", read(file));
         (id, secret)

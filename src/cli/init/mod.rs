@@ -5,7 +5,7 @@ pub(in crate::cli) mod files;
 pub(in crate::cli) mod github;
 pub(in crate::cli) mod plan;
 pub(in crate::cli) mod questions;
-mod told;
+pub(in crate::cli) mod told;
 pub(in crate::cli) mod trial;
 
 use std::io;
@@ -77,7 +77,7 @@ const DOMAIN: Question = Question {
     check: answers::domain,
 };
 
-const EMAIL: Question = Question {
+pub(in crate::cli) const EMAIL: Question = Question {
     flag: "--email",
     usage: "--email EMAIL",
     prompt: "Your e-mail address (for the certificate authority)",
@@ -85,7 +85,7 @@ const EMAIL: Question = Question {
     check: answers::email,
 };
 
-const ALLOW: Question = Question {
+pub(in crate::cli) const ALLOW: Question = Question {
     flag: "--allow",
     usage: "--allow USER, --allow-org ORGANISATION or --allow-team ORGANISATION/TEAM",
     prompt: "Who may come in (logins at GitHub with spaces between them; * for everybody)",
@@ -171,8 +171,25 @@ fn answers(arguments: &Arguments, console: Option<&Console>) -> Result<(Plan, Va
     Ok((plan(issuer, store, Edge::Internet { email }, access, services), variables))
 }
 
-fn plan(issuer: String, store: String, edge: Edge, access: Access, services: Vec<Service>) -> Plan {
-    Plan { issuer, store, edge, access, origins: Vec::new(), tokens: Vec::new(), session: None, services }
+/// A configuration in which everything else is as usual.
+pub(in crate::cli) fn plan(
+    issuer: String,
+    store: String,
+    edge: Edge,
+    access: Access,
+    services: Vec<Service>,
+) -> Plan {
+    Plan {
+        issuer,
+        store,
+        edge,
+        access,
+        origins: Vec::new(),
+        tokens: Vec::new(),
+        session: None,
+        services,
+        more: String::new(),
+    }
 }
 
 fn public(domain: &str, name: String, upstream: String) -> Service {
@@ -183,7 +200,8 @@ fn local(name: String, upstream: String) -> Service {
     Service { url: format!("{LOCAL}/{name}/mcp"), name, upstream, numeric: false }
 }
 
-fn add(variables: &mut Variables, name: &str, value: Secret) -> Result<(), Refusal> {
+/// Adds a variable that must be writable into `.env`.
+pub(in crate::cli) fn add(variables: &mut Variables, name: &str, value: Secret) -> Result<(), Refusal> {
     variables
         .add(name, value)
         .map_err(|why| Refusal::usage(format!("{name} cannot be written into .env: {why}")))

@@ -21,6 +21,8 @@ pub(in crate::cli) struct Plan {
     pub(in crate::cli) session: Option<String>,
     /// `services`.
     pub(in crate::cli) services: Vec<Service>,
+    /// Further lines, each a key of its own.
+    pub(in crate::cli) more: String,
 }
 
 /// Where TLS ends, and who signs people in.
@@ -78,6 +80,7 @@ impl Plan {
         yaml.push_str(&self.edge.yaml());
         yaml.push_str(&self.access.yaml());
         yaml.push_str(&self.rest());
+        yaml.push_str(&self.more);
         yaml.push_str("\n# The MCP servers: what people paste into their client, and where the server listens.\nservices:\n");
         for service in &self.services {
             yaml.push_str(&service.yaml());
