@@ -34,7 +34,7 @@ const TABLE: &[(&str, &str)] = &[
     ("internal", "host secret time upstream"),
     ("admin", "acme certs gateway oauth secret store time"),
     ("tasks", "acme certs clock gateway oauth secret store time upstream"),
-    ("serve", "certs gateway telemetry timer"),
+    ("serve", "certs gateway telemetry time timer"),
     (
         "config",
         "admin certs fetch gateway identity internal oauth policy secret serve store telemetry time token upstream",

@@ -9,6 +9,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::in_flight::Permit;
 use super::keep_alive::KeepAlive;
 use super::streams::{Cut, Cutter};
+use crate::time::Timestamp;
 use crate::upstream::ResponseBody;
 
 /// A response's body.
@@ -24,7 +25,10 @@ pub enum Body {
 /// An extension of responses that stay open for as long as their upstream says something now and then, and whose requests were
 /// read to their end.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing;
+pub struct Lasting {
+    /// When the answer began.
+    pub since: Timestamp,
+}
 
 /// Told when a response's body has ended, by its end or by being dropped: writes the access line.
 pub trait Finish {

@@ -10,8 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use super::guard::Refusal;
 use super::headers::{self, MCP_SESSION_ID, Told};
 use super::keep_alive::{self, KeepAlive};
-use super::streams::{Cutter, Life};
-use super::{Body, Revocations, ServiceSettings, Standing, caching, paths};
+use super::streams::{Cutter, Life, Term};
+use super::{Body, Lasting, Revocations, ServiceSettings, caching, paths};
+use crate::clock::Clock;
 use crate::mcp::{Era, SessionOwner, SessionSealer, UpstreamSession};
 use crate::telemetry::RequestRefusal;
 use crate::time::Timestamp;
@@ -31,8 +32,10 @@ pub(super) struct Forwarding<'a> {
     pub(super) revocations: &'a Revocations,
     /// How long a client may pause in the middle of a body.
     pub(super) body_pause: Duration,
-    /// The present moment.
+    /// When the request came.
     pub(super) now: Timestamp,
+    /// Tells when the answer came.
+    pub(super) clock: &'a dyn Clock,
 }
 
 /// Why a request has no answer from its server.
@@ -142,13 +145,13 @@ pub(super) async fn forward(
     way: &Forwarding<'_>,
     request: Box<Request<RequestBody>>,
 ) -> Result<Response<Body>, ForwardError> {
-    let cutter = way.cutter(life(request.method(), request.headers()));
+    let term = way.term(life(request.method(), request.headers()));
     let (outgoing, requested, bound) = way.outward(request)?;
     let answer = match way.pool.send(&way.told.service.upstream, bound.replica(), outgoing).await {
         Ok(answer) => answer,
         Err(error) => return Err(no_answer(error, bound, Moment::now())),
     };
-    way.homeward(answer, &requested, cutter)
+    way.homeward(answer, &requested, term)
 }
 
 /// To which replica a request must go.
@@ -204,9 +207,8 @@ impl<'a> Forwarding<'a> {
     }
 
     /// What may end the answer before its time; nothing at a public service.
-    fn cutter(&self, life: Life) -> Option<Cutter> {
-        let claims = self.told.admission.claims()?;
-        Some(Cutter::new(claims, life, self.revocations, self.now))
+    fn term(&self, life: Life) -> Option<Term> {
+        self.told.admission.claims().map(|claims| Term::new(claims, life, self.now))
     }
 
     /// The request as the upstream is to see it, its path there, and where it must go.
@@ -261,7 +263,7 @@ impl<'a> Forwarding<'a> {
         &self,
         answer: Answer<'_>,
         requested: &PathAndQuery,
-        cutter: Option<Cutter>,
+        term: Option<Term>,
     ) -> Result<Response<Body>, ForwardError> {
         let Answer { response, replica } = answer;
         let (mut parts, body) = response.into_parts();
@@ -272,7 +274,7 @@ impl<'a> Forwarding<'a> {
             status if status.is_informational() => return Err(ForwardError::Upgrade),
             _ => {}
         }
-        if let Some(cut) = cutter.as_ref().and_then(Cutter::check) {
+        if let Some(cut) = term.and_then(|term| term.check(self.revocations)) {
             return Err(ForwardError::Refused(cut.into()));
         }
         headers::clean_response(&mut parts.headers);
@@ -285,8 +287,11 @@ impl<'a> Forwarding<'a> {
         }
         parts.extensions.clear();
         if keep_alive::is_event_stream(&parts) && body.is_asked_whole() {
-            parts.extensions.insert(Standing);
+            parts.extensions.insert(Lasting { since: self.clock.now() });
         }
+        // What is there already is not cut any more.
+        let term = term.filter(|_| !body.is_here());
+        let cutter = term.map(|term| Cutter::new(term, self.revocations));
         let keep_alive = KeepAlive::of(self.settings().sse_keep_alive, &parts);
         Ok(Response::from_parts(parts, Body::stream(body, cutter).kept_alive(keep_alive)))
     }

@@ -101,6 +101,7 @@ async fn guarded(
         revocations: &exchange.shared.revocations,
         body_pause: exchange.site.settings.limits.body_pause,
         now: exchange.now,
+        clock: &*exchange.shared.clock,
     };
     if way.is_strange_session(request.headers()) {
         Box::pin(keys::reload(exchange.shared, RingKind::Session)).await;

@@ -71,7 +71,7 @@ use crate::upstream::{self, RequestBody};
 use exchange::{Exchange, noted};
 use route::{Route, TargetError};
 
-pub use body::{Body, BodyError, Finish, Standing};
+pub use body::{Body, BodyError, Finish, Lasting};
 pub use configured::{Authentication, ClientSettings};
 pub use documents::{DocumentSource, Documents};
 pub use in_flight::{InFlight, ServiceLimits};
@@ -214,7 +214,8 @@ impl Gateway {
     ) -> Response<Body> {
         // Whatever is answered, and by whom: a body that nobody has read is read out when it is dropped.
         let request = request.map(RequestBody::from);
-        let site = self.site.load_full();
+        // Not a count of its own: all cores would write to the same line of memory.
+        let site = self.site.load();
         let exchange = Exchange::begin(&site, &self.shared, worker, arrival, &request);
         let reply = match lead(&exchange, arrival, request) {
             Way::Done(reply) => *reply,

@@ -42,28 +42,26 @@ pub(super) enum Life {
     Answer,
 }
 
-/// Ends one stream. It costs a look at the revoked set with each frame; only when the stream has to wait is it
-/// registered to be woken.
-pub(super) struct Cutter {
-    revocations: Revocations,
+/// When an answer must end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Term {
     grant: GrantId,
     deadline: Option<Instant>,
-    wakeup: Option<Pin<Box<dyn Future<Output = Cut> + Send>>>,
 }
 
-impl Cutter {
-    /// The cutter of a stream that is opened now, with these claims.
-    pub(super) fn new(claims: &Claims, life: Life, revocations: &Revocations, now: Timestamp) -> Self {
+impl Term {
+    /// The term of an answer to a request that came now, with these claims.
+    pub(super) fn new(claims: &Claims, life: Life, now: Timestamp) -> Self {
         let deadline = match life {
             Life::Token => Some(Instant::now() + claims.expires.after(GRACE).since(now)),
             Life::Answer => None,
         };
-        Self { revocations: revocations.clone(), grant: claims.grant, deadline, wakeup: None }
+        Self { grant: claims.grant, deadline }
     }
 
-    /// Whether the stream is to end now.
-    pub(super) fn check(&self) -> Option<Cut> {
-        if self.revocations.contains(self.grant) {
+    /// Whether it is to end now.
+    pub(super) fn check(&self, revocations: &Revocations) -> Option<Cut> {
+        if revocations.contains(self.grant) {
             Some(Cut::Revoked)
         } else if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             Some(Cut::Expired)
@@ -71,10 +69,30 @@ impl Cutter {
             None
         }
     }
+}
+
+/// Ends one stream. It costs a look at the revoked set with each frame; only when the stream has to wait is it
+/// registered to be woken.
+pub(super) struct Cutter {
+    revocations: Revocations,
+    term: Term,
+    wakeup: Option<Pin<Box<dyn Future<Output = Cut> + Send>>>,
+}
+
+impl Cutter {
+    /// The cutter of a stream.
+    pub(super) fn new(term: Term, revocations: &Revocations) -> Self {
+        Self { revocations: revocations.clone(), term, wakeup: None }
+    }
+
+    /// Whether the stream is to end now.
+    pub(super) fn check(&self) -> Option<Cut> {
+        self.term.check(&self.revocations)
+    }
 
     /// Waits for the end, beside a stream that waits for its next frame.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Cut> {
-        let (revocations, grant, deadline) = (&self.revocations, self.grant, self.deadline);
+        let (revocations, Term { grant, deadline }) = (&self.revocations, self.term);
         self.wakeup
             .get_or_insert_with(|| Box::pin(end(revocations.clone(), grant, deadline)))
             .as_mut()

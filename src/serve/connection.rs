@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,14 +16,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Counted, Open};
 use super::head_timer::HeadTimer;
 use super::held::{self, Channel, Handover, Held};
-use crate::gateway::{ConnectionLimits, Standing};
+use super::turns::Turns;
+use crate::gateway::{ConnectionLimits, Lasting};
 use crate::telemetry::{ConnectionRefusal, Refusals, RequestRefusal};
 
 /// What hyper wants a body's error to become.
@@ -99,14 +99,14 @@ where
         Answering::new(activity, Some(answer(request))).to(handover)
     });
     let limits = terms.limits.configured;
-    let head = limits.header_bytes as usize;
+    let most = limits.header_bytes as usize;
     let mut builder = http1::Builder::new();
     builder
         .timer(HeadTimer::default())
         .header_read_timeout(limits.head)
         // The buffer's size alone is a soft limit: it grows in powers of two.
-        .max_header_size(head)
-        .max_buf_size(head)
+        .max_header_size(most)
+        .max_buf_size(most)
         .half_close(false)
         .keep_alive(!terms.stopping.is_cancelled());
     // Saying so would cost an allocation a request.
@@ -185,7 +185,7 @@ where
         // Streams that are opened only to be reset (CVE-2023-44487 and its kin).
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(256)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(Turns::new(io)), service);
     // Two GOAWAYs and a round trip between them (RFC 9113 §6.8): no request is lost on the way.
     let stopped = async {
         terms.stopping.cancelled().await;
@@ -198,23 +198,21 @@ where
     drive(connection, (http2::Connection::graceful_shutdown, stopped), &activity, terms).await;
 }
 
-pin_project! {
-    /// The answer as hyper wants it, its request open until the body has gone; 431 if there is nobody to answer.
-    ///
-    /// Written by hand: an async block would hold the answer twice, once as it was captured and once as it is awaited.
-    struct Answering<A, B> {
-        #[pin]
-        answer: Option<A>,
-        open: Option<Open>,
-        // Where an answer goes that hyper need not hold.
-        handover: Option<Arc<Handover<B>>>,
-        is_given: bool,
-    }
+/// The answer as hyper wants it, its request open until the body has gone; 431 if there is nobody to answer.
+///
+/// Written by hand: an async block would hold the answer twice, once as it was captured and once as it is awaited. And boxed, for on
+/// its way into a task hyper moves it a dozen times.
+struct Answering<A, B> {
+    answer: Option<Pin<Box<A>>>,
+    open: Option<Open>,
+    /// Where an answer goes that hyper need not hold.
+    handover: Option<Arc<Handover<B>>>,
+    is_given: bool,
 }
 
 impl<A, B> Answering<A, B> {
     fn new(activity: &Arc<Activity>, answer: Option<A>) -> Self {
-        Self { answer, open: Some(activity.begin()), handover: None, is_given: false }
+        Self { answer: answer.map(Box::pin), open: Some(activity.begin()), handover: None, is_given: false }
     }
 
     /// An answer that stays open goes there, and never to hyper.
@@ -230,14 +228,12 @@ where
     type Output = Result<Response<Counted<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        if *this.is_given {
+        let this = self.get_mut();
+        if this.is_given {
             return Poll::Pending;
         }
-        let answer = this.answer.as_mut().as_pin_mut().map(|answer| answer.poll(cx));
-        let answer = match answer {
-            Some(Poll::Pending) => return Poll::Pending,
-            Some(Poll::Ready(answer)) => Some(answer),
+        let answer = match &mut this.answer {
+            Some(answer) => Some(ready!(answer.as_mut().poll(cx))),
             None => None,
         };
         let open = this.open.take();
@@ -255,14 +251,14 @@ where
             return Poll::Ready(Ok(refused));
         };
         last(response.headers_mut());
-        match this.handover.take() {
-            Some(handover) if response.extensions().get::<Standing>().is_some() => {
-                this.answer.set(None);
-                *this.is_given = true;
-                handover.give(Held { response, open });
+        match (this.handover.take(), response.extensions().get().copied()) {
+            (Some(handover), Some(Lasting { since })) => {
+                this.answer = None;
+                this.is_given = true;
+                handover.give(Held { response, since, open });
                 Poll::Pending
             }
-            Some(_) | None => Poll::Ready(Ok(response.map(|body| Counted::new(body, open)))),
+            (Some(_) | None, _) => Poll::Ready(Ok(response.map(|body| Counted::new(body, open)))),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, DATE};
@@ -20,10 +20,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Open;
 use super::connection::BoxError;
+use crate::time::Timestamp;
 
 /// An answer on its way out of hyper's hands.
 pub(super) struct Held<B> {
     pub(super) response: Response<B>,
+    /// When it began.
+    pub(super) since: Timestamp,
     pub(super) open: Option<Open>,
 }
 
@@ -149,9 +152,10 @@ where
     I: AsyncRead + AsyncWrite + Unpin,
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
-    let Held { response, open: _open } = held;
+    let Held { response, since, open: _open } = held;
     let (parts, body) = response.into_parts();
-    let mut writing = Writing { waiting: head(&parts), body: Box::pin(body), is_whole: false, broken: None };
+    let mut writing =
+        Writing { waiting: head(&parts, since), body: Box::pin(body), is_whole: false, broken: None };
     drop(parts);
     std::future::poll_fn(|cx| {
         if let Poll::Ready(gone) = channel.poll_gone(cx) {
@@ -250,7 +254,7 @@ where
 }
 
 /// The head of an answer in chunks (RFC 9112 §4, §6.1).
-fn head(parts: &Parts) -> BytesMut {
+fn head(parts: &Parts, since: Timestamp) -> BytesMut {
     let reason = parts.status.canonical_reason().unwrap_or_default();
     let mut head = Vec::with_capacity(512);
     // Writing to memory does not fail.
@@ -262,7 +266,8 @@ fn head(parts: &Parts) -> BytesMut {
         head.extend_from_slice(b"\r\n");
     }
     if !parts.headers.contains_key(DATE) {
-        let _ = write!(head, "date: {}\r\n", httpdate::fmt_http_date(SystemTime::now()));
+        let since = UNIX_EPOCH + Duration::from_secs(since.seconds());
+        let _ = write!(head, "date: {}\r\n", httpdate::fmt_http_date(since));
     }
     head.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n");
     BytesMut::from(&head[..])

@@ -10,6 +10,7 @@ mod passed;
 mod peers;
 mod redirect;
 mod tls;
+mod turns;
 mod worker;
 
 use std::future::Future;

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
-use tokio::time::Sleep;
+use tokio::time::Instant;
 
 use super::UpstreamError;
 use super::http1::Reading;
 use super::pool::Idle;
 use super::standing::Open;
+use crate::timer::LazyTimer;
 
 /// Most bytes, and the longest time, that are spent on a body which nobody wants.
 const UNWANTED: (usize, Duration) = (1024 * 1024, Duration::from_secs(5));
@@ -36,7 +37,9 @@ struct Bounds {
     most: u64,
     left: u64,
     pause: Duration,
-    waiting: Option<Pin<Box<Sleep>>>,
+    timer: LazyTimer,
+    /// When the pause is over that the client makes now.
+    due: Option<Instant>,
 }
 
 /// What is wrong with a client's body.
@@ -99,7 +102,7 @@ impl RequestBody {
     /// read, no time is counted.
     #[must_use]
     pub fn bounded(mut self, most: u64, pause: Duration) -> Self {
-        self.bounds = Some(Bounds { most, left: most, pause, waiting: None });
+        self.bounds = Some(Bounds { most, left: most, pause, timer: LazyTimer::default(), due: None });
         self
     }
 
@@ -123,7 +126,7 @@ impl RequestBody {
 
 impl Bounds {
     fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), BodyFault> {
-        self.waiting = None;
+        self.due = None;
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         self.left = self.left.checked_sub(length).ok_or(BodyFault::TooLarge(self.most))?;
         Ok(())
@@ -131,9 +134,8 @@ impl Bounds {
 
     /// Done when the client has paused for too long.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<BodyFault> {
-        let pause = self.pause;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
-        waiting.as_mut().poll(cx).map(|()| BodyFault::TooSlow)
+        let due = *self.due.get_or_insert_with(|| Instant::now() + self.pause);
+        self.timer.poll_deadline(cx, due).map(|()| BodyFault::TooSlow)
     }
 }
 
@@ -234,6 +236,12 @@ impl ResponseBody {
             idle.put(connection);
         }
         Self { rest: if whole.is_empty() { Rest::Nothing } else { Rest::Whole(whole) }, open: None }
+    }
+
+    /// Whether all of it has come.
+    #[must_use]
+    pub const fn is_here(&self) -> bool {
+        matches!(self.rest, Rest::Nothing | Rest::Whole(_))
     }
 
     /// Whether it is still coming and its request was read to the end: nothing is left of that on the client's connection.

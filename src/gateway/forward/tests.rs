@@ -16,6 +16,7 @@ use super::super::guard::{self, Admission};
 use super::super::testing::{self, NOW};
 use super::super::{BodyError, Finish, Service};
 use super::*;
+use crate::clock::SystemClock;
 use crate::oauth::Subject;
 use crate::seal::Sealer;
 use crate::secret::Key;
@@ -80,6 +81,7 @@ impl Front {
             sessions: &self.sessions,
             revocations: &self.revocations,
             body_pause: Duration::from_secs(30),
+            clock: &SystemClock,
             now: self.now,
         };
         match forward(&way, Box::new(request.map(RequestBody::from))).await {
@@ -646,7 +648,7 @@ async fn a_frame_that_is_ready_does_not_pass_once_the_grant_is_revoked() {
         let request = Outgoing::new(Method::GET, PathAndQuery::from_static("/inner"), incoming("").await);
         let answer = front.pool.send(&front.service.upstream, None, request).await.unwrap().response;
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let cutter = Cutter::new(&testing::claims(), Life::Answer, &front.revocations, NOW);
+        let cutter = Cutter::new(Term::new(&testing::claims(), Life::Answer, NOW), &front.revocations);
         let mut body = Body::stream(answer.into_body(), Some(cutter));
         if revoked {
             front.revocations.insert(revocation());

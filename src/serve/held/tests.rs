@@ -12,10 +12,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::gateway::{ConnectionLimits, Standing};
+use crate::gateway::{ConnectionLimits, Lasting};
 use crate::serve::connection::{Limits, Terms, serve_http1};
 use crate::telemetry::Refusals;
 
+const SINCE: Timestamp = Timestamp::from_seconds(784_111_777);
 const STREAM: &str = "GET /stream HTTP/1.1\r\nhost: a\r\n\r\n";
 const WHOLE: &str = "GET /whole HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -93,7 +94,7 @@ impl Line {
         self.peer.write_all(bytes.as_bytes()).await.unwrap();
     }
 
-    /// What comes up to `end`, without dates.
+    /// What comes up to `end`, without dates of now.
     async fn hears(&mut self, end: &str) -> String {
         let mut heard = Vec::new();
         while !heard.ends_with(end.as_bytes()) {
@@ -104,7 +105,7 @@ impl Line {
         String::from_utf8(heard)
             .unwrap()
             .split_inclusive("\r\n")
-            .filter(|line| !line.starts_with("date: "))
+            .filter(|line| !line.starts_with("date: ") || *line == DATED)
             .collect()
     }
 
@@ -122,7 +123,7 @@ fn answer(request: &Request<Incoming>, told: &Mutex<Option<Told>>) -> Response<T
         let told = told.lock().unwrap().take().unwrap();
         let mut response = Response::new(told);
         response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
-        response.extensions_mut().insert(Standing);
+        response.extensions_mut().insert(Lasting { since: SINCE });
         return response;
     }
     let (say, said) = mpsc::unbounded_channel();
@@ -130,7 +131,8 @@ fn answer(request: &Request<Incoming>, told: &Mutex<Option<Told>>) -> Response<T
     Response::new(Told { said, polls: Arc::default(), is_broken: false })
 }
 
-const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ntransfer-encoding: chunked\r\n\r\n";
+const DATED: &str = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
 
 #[tokio::test]
 async fn a_stream_is_written_in_chunks_and_the_next_request_read_afterwards() {
@@ -328,7 +330,7 @@ fn an_answer_is_taken_once_and_only_when_hyper_has_written_everything() {
     assert!(handover.take().is_none());
     let (_, said) = mpsc::unbounded_channel();
     let response = Response::new(Told { said, polls: Arc::default(), is_broken: false });
-    handover.give(Held { response, open: None });
+    handover.give(Held { response, since: SINCE, open: None });
     handover.is_behind.store(true, Ordering::Relaxed);
     assert!(handover.take().is_none(), "hyper has something left to write");
     handover.is_behind.store(false, Ordering::Relaxed);

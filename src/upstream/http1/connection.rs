@@ -41,12 +41,14 @@ pub(crate) struct Connection {
     pub(crate) origin: Origin,
     io: Io,
     pub(super) read: BytesMut,
+    /// Whether the last reading filled the buffer: more is about to come.
+    is_flowing: bool,
     timer: LazyTimer,
 }
 
 impl Connection {
     pub(crate) fn new(origin: Origin, io: Io) -> Self {
-        Self { origin, io, read: BytesMut::new(), timer: LazyTimer::default() }
+        Self { origin, io, read: BytesMut::new(), is_flowing: false, timer: LazyTimer::default() }
     }
 
     /// Whether a request may be written. Nothing may be readable before one is: not an end, not a late 408. The system is asked,
@@ -65,20 +67,31 @@ impl Connection {
                 ready!(tcp.poll_read_ready(cx))?;
             }
         }
-        if self.read.capacity() == self.read.len() {
-            let more = if self.read.is_empty() { READ } else { READ_MUCH };
-            self.read.reserve(more);
+        // An empty buffer begins at its beginning again, which costs nothing, and not where the last answer ended.
+        if self.read.is_empty() && self.read.capacity() < READ {
+            self.read.reserve(if self.is_flowing { READ_MUCH } else { READ });
+        } else if self.read.capacity() == self.read.len() {
+            self.read.reserve(READ_MUCH);
         }
-        match &mut self.io {
+        let read = match &mut self.io {
             Io::Tcp(tcp) => poll_read_buf(Pin::new(tcp), cx, &mut self.read),
             Io::Tls(tls) => poll_read_buf(Pin::new(tls), cx, &mut self.read),
-        }
+        };
+        self.is_flowing = read.is_ready() && self.read.capacity() == self.read.len();
+        read
     }
 
     /// Gives the buffer back while nothing is to be read.
     pub(super) fn rest(&mut self) {
         if self.read.is_empty() {
             self.read = BytesMut::new();
+        }
+    }
+
+    /// Gives it back if it is large.
+    pub(super) fn rest_from_much(&mut self) {
+        if self.read.capacity() > READ {
+            self.rest();
         }
     }
 

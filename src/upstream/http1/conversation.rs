@@ -327,8 +327,9 @@ impl Reading {
     }
 
     /// The connection, if another request may be sent on it: the answer has ended, and nothing was said after it.
-    pub(crate) fn into_connection(self) -> Option<Connection> {
+    pub(crate) fn into_connection(mut self) -> Option<Connection> {
         let clear = self.keeps && self.sending.is_none() && self.connection.read.is_empty();
+        self.connection.rest_from_much();
         clear.then_some(self.connection)
     }
 

@@ -1,4 +1,5 @@
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response};
@@ -190,6 +191,7 @@ async fn a_connection_is_not_kept_if_more_was_said_than_the_answer() {
 #[tokio::test]
 async fn what_was_not_written_comes_back_whole_and_what_was_does_not() {
     let (connection, upstream) = connection().await;
+    assert!(connection.is_usable());
     reset(upstream);
     // The reset has come once the connection says so.
     while connection.is_usable() {
@@ -209,7 +211,7 @@ async fn what_was_not_written_comes_back_whole_and_what_was_does_not() {
 
 /// Closes a socket with a reset.
 fn reset(tcp: TcpStream) {
-    socket2::SockRef::from(&tcp).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    socket2::SockRef::from(&tcp).set_linger(Some(Duration::ZERO)).unwrap();
     drop(tcp);
 }
 
