@@ -72,6 +72,10 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
             limits: limits?,
             documents: documents?,
             clients: clients?,
+            imported_secrets: raw.clients.as_ref().is_some_and(|clients| {
+                let flag = clients.value.as_ref().and_then(|clients| clients.imported_secrets.as_ref());
+                flag.is_some_and(|flag| flag.value == Some(true))
+            }),
         },
         store: store?,
         admin: admin?,
