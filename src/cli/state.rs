@@ -45,7 +45,7 @@ pub(super) fn open_private(folder: &Path) -> anyhow::Result<()> {
     let found = fs::metadata(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mode = found.permissions().mode() & 0o777;
     anyhow::ensure!(
-        mode & 0o077 == 0,
+        mode.trailing_zeros() >= 6,
         "others can look into {0} (its mode is {mode:o}), where secrets are to be kept; chmod 700 {0}",
         folder.display()
     );

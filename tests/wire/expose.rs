@@ -163,6 +163,11 @@ fn everything_that_is_wrong_is_told_at_once() {
             "--url: http is for localhost only; write https://mcp.example.com/mcp",
         ),
         (
+            &["http://h:1", "--url", "http://localhost:1/mcp", "--dev", "--store", "redis://:hunter2@h/0"],
+            "--store: there is a password in it, which everybody on this machine sees; write ${REDIS_PASSWORD} in its place, in \
+             single quotes, and set REDIS_PASSWORD",
+        ),
+        (
             &["http://h:1", "--url", "http://localhost:1/mcp", "--dev", "--", "uvx", "mcp-server-time"],
             "what follows `--` would be a server on stdio, which Portcullis cannot start yet; let the server listen on a port and \
              give its URL, such as http://localhost:3002",

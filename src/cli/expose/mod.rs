@@ -14,7 +14,7 @@ use url::Url;
 use super::console::Console;
 use super::init::env_file::Variables;
 use super::init::files::Places;
-use super::init::plan::{Edge, Plan, Service};
+use super::init::plan::{Directory, Edge, Plan, Service};
 use super::init::{self, github, trial};
 use super::refusal::{self, Refusal};
 use super::{port, serve, state};
@@ -45,6 +45,13 @@ pub struct Arguments {
     /// Where the certificate authority (Let's Encrypt) can reach you.
     #[arg(long, value_name = "EMAIL")]
     acme_email: Option<String>,
+    /// Another certificate authority than Let's Encrypt: the https URL of its ACME directory, or letsencrypt-staging to try things out
+    /// with certificates that nobody trusts.
+    #[arg(long, value_name = "URL")]
+    acme_directory: Option<String>,
+    /// The roots by which that directory is trusted, where this machine does not trust it; PEM.
+    #[arg(long, value_name = "FILE", requires = "acme_directory")]
+    acme_ca_file: Option<PathBuf>,
     #[command(flatten)]
     github: github::Credentials,
     /// On this machine alone: plain http, and anybody under any name without a password.
@@ -110,10 +117,14 @@ fn expose(arguments: &Arguments) -> Result<(), Refusal> {
 const OTHER: &str = "or write another port in --url (and --https-only leaves port 80 alone)";
 
 fn plan(arguments: &Arguments, wanted: &Wanted, folder: &Folder) -> Plan {
-    let store = arguments.store.clone();
-    let store = store.unwrap_or_else(|| format!("file:{}", folder.file("portcullis.db").display()));
+    let file = || format!("file:{}", folder.file("portcullis.db").display()).replace('$', "$$");
+    let store = arguments.store.clone().unwrap_or_else(file);
     let edge = match &wanted.public {
-        Some(public) => Edge::Internet { email: public.email.clone() },
+        Some(public) => {
+            let directory =
+                Directory { url: arguments.acme_directory.clone(), roots: arguments.acme_ca_file.clone() };
+            Edge::Internet { email: public.email.clone(), directory }
+        }
         None => Edge::Local,
     };
     let service = Service {
@@ -139,12 +150,12 @@ fn name(url: &Url) -> String {
 fn listen(arguments: &Arguments, wanted: &Wanted) -> String {
     // Streams stand open for long, and whoever presses Ctrl-C does not want to wait for them.
     let drain = "drain: 3s\n";
-    match (wanted.public.is_some(), wanted.url.port()) {
-        (false, _) => drain.to_owned(),
-        (true, Some(port)) => format!("{drain}listen: {{ https: \":{port}\", http: [] }}\n"),
-        (true, None) if arguments.https_only => format!("{drain}listen: {{ http: [] }}\n"),
-        (true, None) => drain.to_owned(),
-    }
+    let listen = match (&wanted.public, wanted.url.port()) {
+        (Some(_), Some(port)) => format!("listen: {{ https: \":{port}\", http: [] }}\n"),
+        (Some(_), None) if arguments.https_only => "listen: { http: [] }\n".to_owned(),
+        (Some(_) | None, _) => String::new(),
+    };
+    format!("{drain}{listen}")
 }
 
 fn variables(wanted: &Wanted, folder: &Folder) -> Result<Variables, Refusal> {

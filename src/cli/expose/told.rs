@@ -75,7 +75,7 @@ async fn certificate(acme: Arc<Acme>, url: (String, String)) {
         let problem = standing.and_then(|standing| standing.renewal.problem);
         let now = match &problem {
             Some(problem) => format!("not yet: {}; it is tried again", plain(problem)),
-            None => "ordered from Let's Encrypt …".to_owned(),
+            None => "ordered …".to_owned(),
         };
         if now != told {
             drop(step("Certificate", &now));

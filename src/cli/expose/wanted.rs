@@ -6,7 +6,7 @@ use super::Arguments;
 use crate::cli::console::Console;
 use crate::cli::init::plan::Access;
 use crate::cli::init::questions::{Given, Question};
-use crate::cli::init::{ALLOW, EMAIL, github};
+use crate::cli::init::{ALLOW, EMAIL, github, named};
 use crate::cli::refusal::Refusal;
 use crate::cli::state;
 use crate::config::answers;
@@ -74,6 +74,9 @@ impl Wanted {
         let url = given.one(&URL, arguments.url.as_deref());
         let url = url.and_then(|text| given.judge("--url", reachable(&text, arguments.dev)));
         let access = access(arguments, &mut given);
+        if let Some(store) = &arguments.store {
+            given.judge("--store", named(store));
+        }
         // The folder is known by the URL; without that nothing else is worth asking for.
         let (Some(url), Some(upstream)) = (url, upstream) else {
             given.settle("expose", None)?;

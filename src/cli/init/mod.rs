@@ -20,7 +20,7 @@ use crate::config::answers;
 use crate::secret::{Key, Secret};
 use env_file::Variables;
 use files::Places;
-use plan::{Access, Edge, Plan, Service};
+use plan::{Access, Directory, Edge, Plan, Service};
 use questions::{Given, Question};
 
 /// What to write.
@@ -133,7 +133,8 @@ fn init(arguments: &Arguments) -> Result<(), Refusal> {
 /// Everything that has to be known.
 fn answers(arguments: &Arguments, console: Option<&Console>) -> Result<(Plan, Variables), Refusal> {
     let mut given = Given::default();
-    let (store, mut variables) = store(arguments, &mut given)?;
+    let asked = (arguments.store.as_deref(), default_store(arguments.local));
+    let (store, mut variables) = store(asked, &|name| std::env::var(name).ok(), &mut given)?;
     let services = services(arguments, &mut given);
     if arguments.local {
         given.settle("init --local", console)?;
@@ -168,7 +169,10 @@ fn answers(arguments: &Arguments, console: Option<&Console>) -> Result<(Plan, Va
         add(&mut variables, name, Secret::new(value))?;
     }
     let services = services.into_iter().map(|(name, upstream)| public(&domain, name, upstream)).collect();
-    Ok((plan(issuer, store, Edge::Internet { email }, access, services), variables))
+    Ok((
+        plan(issuer, store, Edge::Internet { email, directory: Directory::default() }, access, services),
+        variables,
+    ))
 }
 
 /// A configuration in which everything else is as usual.
@@ -264,33 +268,40 @@ fn first_service(
     }
 }
 
-/// The store as it stands in the configuration, and the variables so far: the secret key, and those that the store names.
-fn store(arguments: &Arguments, given: &mut Given) -> Result<(String, Variables), Refusal> {
+/// The store as it stands in the configuration (`default` if nothing is said), and the variables so far: the secret key, and those
+/// that the store names, by `lookup`.
+pub(in crate::cli) fn store(
+    (asked, default): (Option<&str>, &str),
+    lookup: &dyn Fn(&str) -> Option<String>,
+    given: &mut Given,
+) -> Result<(String, Variables), Refusal> {
     let mut variables = Variables::default();
     add(&mut variables, "PORTCULLIS_SECRET_KEY", Key::random().to_hex())?;
-    let Some(store) = &arguments.store else {
-        let root = rustix::process::geteuid().is_root() && !arguments.local;
-        let file = if root { "file:/var/lib/portcullis/portcullis.db" } else { "file:portcullis.db" };
-        return Ok((file.to_owned(), variables));
-    };
-    if let Some(judged) = given.judge("--store", named(store)) {
-        for name in judged {
-            let value = std::env::var(&name).ok().filter(|value| !value.is_empty());
-            let Some(value) = value else {
-                let text = format!("it names ${{{name}}}, which is not in the environment; set it");
-                given.judge::<()>("--store", Err(text));
-                continue;
-            };
-            if let Err(why) = variables.add(&name, Secret::new(value)) {
-                given.judge::<()>("--store", Err(format!("{name} cannot be written into .env: {why}")));
-            }
+    let Some(store) = asked else { return Ok((default.to_owned(), variables)) };
+    for name in given.judge("--store", named(store)).unwrap_or_default() {
+        let Some(value) = lookup(&name).filter(|value| !value.is_empty()) else {
+            let text = format!("it names ${{{name}}}, which is not in the environment; set it");
+            given.judge::<()>("--store", Err(text));
+            continue;
+        };
+        if let Err(why) = variables.add(&name, Secret::new(value)) {
+            given.judge::<()>("--store", Err(format!("{name} cannot be written into .env: {why}")));
         }
     }
-    Ok((store.clone(), variables))
+    Ok((store.to_owned(), variables))
 }
 
-/// The variables that a store names; an error if a password stands in it as it is.
-fn named(store: &str) -> Result<Vec<String>, String> {
+/// Where root, whose gateway is a service, and everybody else keep it.
+fn default_store(local: bool) -> &'static str {
+    if rustix::process::geteuid().is_root() && !local {
+        "file:/var/lib/portcullis/portcullis.db"
+    } else {
+        "file:portcullis.db"
+    }
+}
+
+/// The variables that the URL of a store names; an error if a password stands in it as it is.
+pub(in crate::cli) fn named(store: &str) -> Result<Vec<String>, String> {
     let mut names = Vec::new();
     let mut rest = store;
     while let Some((_, after)) = rest.split_once("${") {

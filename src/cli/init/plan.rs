@@ -1,6 +1,7 @@
 //! The configuration that is to be written, and its text: every value in a spelling that YAML and `${...}` leave alone.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 /// A configuration in the making.
 #[derive(Clone, Debug)]
@@ -32,9 +33,20 @@ pub(in crate::cli) enum Edge {
     Internet {
         /// `tls.acme.email`.
         email: String,
+        /// Who gives them.
+        directory: Directory,
     },
     /// Nowhere: this machine only, where anybody may say any name.
     Local,
+}
+
+/// A certificate authority; Let's Encrypt if nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::cli) struct Directory {
+    /// `tls.acme.directory`.
+    pub(in crate::cli) url: Option<String>,
+    /// `tls.acme.ca_file`.
+    pub(in crate::cli) roots: Option<PathBuf>,
 }
 
 /// Who may come in.
@@ -130,12 +142,13 @@ impl Plan {
 impl Edge {
     fn yaml(&self) -> String {
         match self {
-            Self::Internet { email } => format!(
-                "\n# From Let's Encrypt. Ports 443 and 80 must be reached from the internet.\n\
-                 tls:\n  acme: {{ email: {} }}\n\n\
+            Self::Internet { email, directory } => format!(
+                "\n# From Let's Encrypt, unless it says otherwise. Ports 443 and 80 must be reached from the internet.\n\
+                 tls:\n  acme: {{ email: {}{} }}\n\n\
                  # Of an OAuth app at GitHub whose callback URL is <issuer>/callback.\n\
                  identity:\n  github:\n    client_id: ${{GITHUB_CLIENT_ID}}\n    client_secret: ${{GITHUB_CLIENT_SECRET}}\n",
-                scalar(email)
+                scalar(email),
+                directory.yaml()
             ),
             Self::Local => {
                 "\n# This machine only: plain http, and anybody under any name without a password.\n\
@@ -143,6 +156,16 @@ impl Edge {
                     .to_owned()
             }
         }
+    }
+}
+
+impl Directory {
+    fn yaml(&self) -> String {
+        let roots = self.roots.as_ref().map(|file| file.display().to_string());
+        let keys = [("directory", &self.url), ("ca_file", &roots)];
+        let keys =
+            keys.into_iter().filter_map(|(key, value)| Some(format!(", {key}: {}", scalar(value.as_ref()?))));
+        keys.collect()
     }
 }
 
