@@ -36,6 +36,8 @@ enum Command {
     Init(cli::init::Arguments),
     /// Put one MCP server on the internet (or, with --dev, on this machine), without any file.
     Expose(cli::expose::Arguments),
+    /// Move in from the Traefik-based MCP OAuth Gateway: its .env, and its registered clients.
+    Migrate(cli::migrate::Arguments),
     /// List, show or delete the clients of a running gateway.
     Client(cli::client::Arguments),
     /// List or revoke what people have allowed clients.
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::Check { file } => cli::check::run(&file),
         Command::Init(arguments) => cli::init::run(&arguments),
         Command::Expose(arguments) => cli::expose::run(&arguments),
+        Command::Migrate(arguments) => cli::migrate::run(&arguments),
         Command::Client(arguments) => cli::client::run(&arguments),
         Command::Grant(arguments) => cli::grant::run(&arguments),
         Command::Token(arguments) => cli::token::run(&arguments),

@@ -39,6 +39,8 @@ mod load;
 mod log;
 #[path = "wire/member.rs"]
 mod member;
+#[path = "wire/migrate.rs"]
+mod migrate;
 #[path = "wire/oracle.rs"]
 mod oracle;
 #[path = "wire/passed.rs"]

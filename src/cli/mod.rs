@@ -15,6 +15,7 @@ pub mod grant;
 pub mod init;
 pub mod key;
 mod manager;
+pub mod migrate;
 mod open_files;
 mod port;
 mod refusal;
