@@ -26,15 +26,12 @@ impl Store {
     /// [`StoreError`].
     pub async fn admit_client(&self, client: &Client, now: Timestamp) -> Result<bool, StoreError> {
         let name = schema::client(&client.id);
-        let until = Some(client.expires);
-        if self.write(name.clone(), client, until, Expect::Absent).await? == Swap::Done {
-            return Ok(true);
-        }
         if self.read::<Client>(&name, now).await?.is_some() {
             return Ok(false);
         }
-        // One that has ended may still be there, to be collected.
-        Ok(self.write(name, client, until, Expect::Any).await? == Swap::Done)
+        // Nobody else makes a record of this name, but one that has ended may still be there, to be collected.
+        self.write(name, client, Some(client.expires), Expect::Any).await?;
+        Ok(true)
     }
 
     /// Reads a client; an expired one is absent (G10).

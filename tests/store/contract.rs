@@ -48,6 +48,7 @@ pub(crate) async fn a_kept_client_lives_longer_and_never_shorter(rig: &Rig) {
 pub(crate) async fn a_client_that_moves_in_is_written_once(rig: &Rig) {
     let first = client("client_one", later(100));
     assert!(rig.store.admit_client(&first, NOW).await.unwrap());
+    assert!(!rig.store.admit_client(&first, NOW).await.unwrap(), "the very same");
     let again = Client { expires: later(900), ..first.clone() };
     assert!(!rig.store.admit_client(&again, NOW).await.unwrap());
     assert_eq!(rig.store.client(&first.id, NOW).await.unwrap(), Some(first), "as it was");
