@@ -44,36 +44,8 @@ MY_OWN=thing
 what is this
 ";
 
-fn migrate(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    command.arg("migrate").args(arguments).current_dir(folder).stdin(Stdio::null());
-    for name in ["PORTCULLIS_CONFIG", "REDIS_PASSWORD", "PORTCULLIS_SECRET_KEY"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn told(command: &mut Command) -> (String, String, i32) {
-    let output = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (text(output.stdout), text(output.stderr), output.status.code().unwrap())
-}
-
-fn refused(command: &mut Command) -> (String, i32) {
-    let (out, errors, code) = told(command);
-    assert_eq!(out, "");
-    (errors, code)
-}
-
-#[test]
-fn every_variable_is_accounted_for_and_what_is_written_is_good() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join(".env"), OLD).unwrap();
-    let (out, errors, code) = told(&mut migrate(folder.path(), &["--from-env", ".env"]));
-    assert_eq!((errors.as_str(), code), ("", 0));
-    assert_eq!(
-        out,
-        "Taken over:
+/// What is said of it.
+const REPORT: &str = "Taken over:
   MCP_ECHO_STATEFUL_ENABLED  services.echo-stateful: https://echo-stateful.example.com/mcp, at http://mcp-echo-stateful:3000/mcp
   MCP_FETCH_ENABLED          services.fetch: https://fetch.example.com/mcp, at http://mcp-fetch:3000/mcp
   MCP_FETCH_URLS             the same as services.fetch.url
@@ -128,8 +100,36 @@ Check and start it:
      systemd   EnvironmentFile=portcullis/.env
                (with the unit in deploy/systemd: install -m 600 portcullis/.env /etc/portcullis/secrets.env)
      compose   env_file: portcullis/.env
-"
-    );
+";
+
+fn migrate(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.arg("migrate").args(arguments).current_dir(folder).stdin(Stdio::null());
+    for name in ["PORTCULLIS_CONFIG", "REDIS_PASSWORD", "PORTCULLIS_SECRET_KEY"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn told(command: &mut Command) -> (String, String, i32) {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr), output.status.code().unwrap())
+}
+
+fn refused(command: &mut Command) -> (String, i32) {
+    let (out, errors, code) = told(command);
+    assert_eq!(out, "");
+    (errors, code)
+}
+
+#[test]
+fn every_variable_is_accounted_for_and_what_is_written_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(".env"), OLD).unwrap();
+    let (out, errors, code) = told(&mut migrate(folder.path(), &["--from-env", ".env"]));
+    assert_eq!((errors.as_str(), code), ("", 0));
+    assert_eq!(out, REPORT);
     let yaml = fs::read_to_string(folder.path().join("portcullis/portcullis.yaml")).unwrap();
     for line in [
         "  users: [Octocat, hubot]",
@@ -290,8 +290,11 @@ fn fill(redis: &Redis) {
     set(redis, "oauth:user_tokens:x", "{}");
 }
 
+/// How a client says who it is: headers, and what it adds to the form.
+type Proof<'a> = (&'a [(&'a str, &'a str)], &'a [(&'a str, &'a str)]);
+
 /// Redeems a code of a client, as `proof` says who it is.
-async fn redeem(client: &Client, id: &str, proof: (&[(&str, &str)], &[(&str, &str)])) -> Answer {
+async fn redeem(client: &Client, id: &str, proof: Proof<'_>) -> Answer {
     let code = client.code(id, "alice", &mut Vec::new()).await;
     let mut form = vec![
         ("grant_type", "authorization_code"),
@@ -304,17 +307,31 @@ async fn redeem(client: &Client, id: &str, proof: (&[(&str, &str)], &[(&str, &st
     client.post("/token", proof.0, &form).await
 }
 
-#[tokio::test]
-async fn imported_clients_sign_in_by_their_old_ids_and_secrets() {
-    let (redis, place) = (Redis::start(), Place::new());
-    fill(&redis);
-    let yaml = plain(([127, 0, 0, 1], free_port()).into(), "clients: { imported_secrets: true }");
-    place.write("p.yaml", &yaml);
+/// The configuration of a gateway without a server, for clients with secrets.
+fn yaml() -> String {
+    plain(([127, 0, 0, 1], free_port()).into(), "clients: { imported_secrets: true }")
+}
+
+/// Imports what is in a Redis into the store of `p.yaml`; the report.
+fn import(redis: &Redis, place: &Place) -> Value {
     let url = redis.url();
     let arguments = ["--redis", url.as_str(), "--config", "p.yaml", "--json"];
     let (out, errors, code) = told(&mut migrate(place.folder(), &arguments));
     assert_eq!((errors.as_str(), code), ("", 0), "{out}");
-    let report: Value = serde_json::from_str(&out).unwrap();
+    assert!(!out.contains("secret-") && !out.contains("token-of-"), "no secret is repeated: {out}");
+    serde_json::from_str(&out).unwrap()
+}
+
+fn counts<const N: usize>(report: &Value, names: [&str; N]) -> [u64; N] {
+    names.map(|name| report["clients"][name].as_u64().unwrap())
+}
+
+#[test]
+fn what_is_wrong_in_a_record_is_told_and_stops_nothing_and_nothing_comes_twice() {
+    let (redis, place) = (Redis::start(), Place::new());
+    fill(&redis);
+    place.write("p.yaml", &yaml());
+    let report = import(&redis, &place);
     let http = "http is for loopback (127.0.0.1, [::1], localhost) only; use https";
     let fault = |id: &str, why: String| json!({ "key": format!("oauth:client:{id}"), "why": why });
     let refused = &report["clients"]["refused"];
@@ -345,16 +362,17 @@ async fn imported_clients_sign_in_by_their_old_ids_and_secrets() {
     let without = report["clients"]["without"].as_array().unwrap();
     assert_eq!(without.len(), 2, "{without:?}");
     assert_eq!(without[1], fault("partly", format!("redirect_uris[2] was left out: {http}")));
-    let counts = ["found", "good", "imported", "already_there", "expired"]
-        .map(|name| report["clients"][name].as_u64().unwrap());
-    assert_eq!(counts, [17, 3, 3, 0, 1]);
-    assert!(!out.contains("secret-") && !out.contains("token-of-"), "no secret is repeated: {out}");
+    assert_eq!(counts(&report, ["found", "good", "imported", "already_there", "expired"]), [17, 3, 3, 0, 1]);
+    let again = import(&redis, &place);
+    assert_eq!(counts(&again, ["imported", "already_there"]), [0, 3]);
+}
 
-    let (again, _, _) = told(&mut migrate(place.folder(), &arguments));
-    let again: Value = serde_json::from_str(&again).unwrap();
-    let counts = ["imported", "already_there"].map(|name| again["clients"][name].as_u64().unwrap());
-    assert_eq!(counts, [0, 3], "a second time nothing comes twice");
-
+#[tokio::test]
+async fn imported_clients_sign_in_by_their_old_ids_and_secrets() {
+    let (redis, place, yaml) = (Redis::start(), Place::new(), yaml());
+    fill(&redis);
+    place.write("p.yaml", &yaml);
+    import(&redis, &place);
     let _gateway = place.start(&yaml);
     let client = Client::plain(&place);
     let public = redeem(&client, "client_public", (&[], &[])).await;
@@ -387,9 +405,16 @@ async fn imported_clients_sign_in_by_their_old_ids_and_secrets() {
     let other =
         client.get(&format!("/register/{id}"), &[("authorization", "Bearer token-of-client_public")]).await;
     assert_eq!(other.status, 401);
+}
 
-    // The gateway has the store open now.
-    let (errors, code) = self::refused(&mut migrate(place.folder(), &arguments));
+#[test]
+fn a_store_that_a_gateway_has_open_is_told() {
+    let (redis, place, yaml) = (Redis::start(), Place::new(), yaml());
+    place.write("p.yaml", &yaml);
+    let _gateway = place.start(&yaml);
+    let url = redis.url();
+    let arguments = ["--redis", url.as_str(), "--config", "p.yaml"];
+    let (errors, code) = refused(&mut migrate(place.folder(), &arguments));
     let locked = "portcullis: an embedded store belongs to one process, so stop the gateway for this: another process has the store open; \
                   stop the other portcullis\n";
     assert_eq!((errors.as_str(), code), (locked, 1));

@@ -222,8 +222,9 @@ mod tests {
             (service.name.as_str(), service.resource.as_str()),
             ("mcp", "https://mcp.example.com/mcp")
         );
-        let ports =
-            |addresses: &[std::net::SocketAddr]| addresses.iter().map(|one| one.port()).collect::<Vec<_>>();
+        let ports = |addresses: &[std::net::SocketAddr]| {
+            addresses.iter().map(std::net::SocketAddr::port).collect::<Vec<_>>()
+        };
         assert_eq!((ports(&config.serve.listen), ports(&config.serve.redirect)), (vec![443], vec![80]));
     }
 
