@@ -38,6 +38,10 @@ enum Command {
     Expose(cli::expose::Arguments),
     /// Move in from the Traefik-based MCP OAuth Gateway: its .env, and its registered clients.
     Migrate(cli::migrate::Arguments),
+    /// Say whether the gateway runs: for a container's health check, and for scripts.
+    Health(cli::health::Arguments),
+    /// Show how it stands with a running gateway: everything at a glance.
+    Status(cli::status::Arguments),
     /// List, show or delete the clients of a running gateway.
     Client(cli::client::Arguments),
     /// List or revoke what people have allowed clients.
@@ -82,6 +86,8 @@ fn main() -> ExitCode {
         Command::Init(arguments) => cli::init::run(&arguments),
         Command::Expose(arguments) => cli::expose::run(&arguments),
         Command::Migrate(arguments) => cli::migrate::run(&arguments),
+        Command::Health(arguments) => cli::health::run(&arguments),
+        Command::Status(arguments) => cli::status::run(&arguments),
         Command::Client(arguments) => cli::client::run(&arguments),
         Command::Grant(arguments) => cli::grant::run(&arguments),
         Command::Token(arguments) => cli::token::run(&arguments),

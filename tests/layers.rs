@@ -32,7 +32,7 @@ const TABLE: &[(&str, &str)] = &[
         "clock fetch host identity mcp oauth pages policy seal secret store telemetry time timer token upstream",
     ),
     ("internal", "host secret time upstream"),
-    ("admin", "acme certs gateway oauth secret store time"),
+    ("admin", "acme certs gateway internal oauth secret store time"),
     ("tasks", "acme certs clock gateway oauth secret store time upstream"),
     ("serve", "certs gateway telemetry time timer"),
     (

@@ -21,10 +21,14 @@ mod confusion;
 mod differential;
 #[path = "wire/drain.rs"]
 mod drain;
+#[path = "wire/edges.rs"]
+mod edges;
 #[path = "wire/evicted.rs"]
 mod evicted;
 #[path = "wire/expose.rs"]
 mod expose;
+#[path = "wire/health.rs"]
+mod health;
 #[path = "wire/http2.rs"]
 mod http2;
 #[path = "wire/internal.rs"]
@@ -47,6 +51,8 @@ mod oracle;
 mod passed;
 #[path = "wire/process.rs"]
 mod process;
+#[path = "acme/program.rs"]
+mod program;
 #[path = "wire/proxies.rs"]
 mod proxies;
 #[path = "wire/recorder.rs"]
@@ -67,6 +73,8 @@ mod smuggling;
 mod standing;
 #[path = "wire/start.rs"]
 mod start;
+#[path = "wire/status.rs"]
+mod status;
 #[path = "wire/takeover.rs"]
 mod takeover;
 #[path = "wire/tls.rs"]
@@ -75,3 +83,5 @@ mod tls;
 mod unauthenticated;
 #[path = "wire/unwanted.rs"]
 mod unwanted;
+#[path = "wire/upgrade.rs"]
+mod upgrade;

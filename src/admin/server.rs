@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use super::{Fault, Settings, SocketError, certs, clients, grants, keys, socket, tokens, users};
 use crate::gateway::Gateway;
+use crate::internal::Status;
 
 /// The largest request: a token and a few names.
 const LARGEST: usize = 64 * 1024;
@@ -51,6 +52,8 @@ pub struct Administered {
     pub gateway: Arc<Gateway>,
     /// Certificates.
     pub keepers: certs::Keepers,
+    /// How it stands with the process.
+    pub status: Arc<Status>,
 }
 
 /// Listens where `settings` say.
@@ -163,6 +166,9 @@ async fn route(
         "clients/list" => clients::list(operator, read(&body)?).await.map(|answer| json(&answer)),
         "clients/show" => clients::show(operator, read(&body)?).await.map(|answer| json(&answer)),
         "clients/delete" => clients::delete(operator, read(&body)?).await.map(|answer| json(&answer)),
+        "gateway/status" => Ok(json(&administered.status.report())),
+        "gateway/health" => Ok(json(&serde_json::json!({ "status": "ok" }))),
+        "gateway/ready" => Ok(json(&administered.status.readiness())),
         "grants/list" => grants::list(operator, read(&body)?).await.map(|answer| json(&answer)),
         "grants/revoke" => grants::revoke(operator, read(&body)?).await.map(|answer| json(&answer)),
         "tokens/inspect" => tokens::inspect(operator, read(&body)?).await.map(|answer| json(&answer)),

@@ -10,8 +10,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
+use super::door::Door;
 use crate::{admin, config};
 
 /// Where the gateway is, and how its answer is shown.
@@ -122,6 +124,14 @@ impl Reach {
         }
     }
 
+    /// Where it is asked how it stands.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    pub(super) fn door(&self) -> Result<Door, String> {
+        self.socket.clone().map_or_else(|| Door::of(&self.config), |socket| Ok(Door::Socket(socket)))
+    }
+
     fn socket(&self) -> Result<PathBuf, Failure> {
         if let Some(socket) = &self.socket {
             return Ok(socket.clone());
@@ -132,7 +142,11 @@ impl Reach {
     }
 }
 
-async fn send(socket: &Path, verb: &str, body: Vec<u8>) -> Result<(http::StatusCode, Bytes), Failure> {
+pub(super) async fn send(
+    socket: &Path,
+    verb: &str,
+    body: Vec<u8>,
+) -> Result<(http::StatusCode, Bytes), Failure> {
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         if error.kind() == io::ErrorKind::PermissionDenied {
             Failure::NotPermitted(socket.to_owned())
@@ -140,17 +154,23 @@ async fn send(socket: &Path, verb: &str, body: Vec<u8>) -> Result<(http::StatusC
             Failure::NotRunning(socket.to_owned())
         }
     })?;
-    let broken = |_: hyper::Error| Failure::Broken(socket.to_owned());
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let request = http::Request::post(format!("/v1/{verb}"))
+        .header(http::header::HOST, "localhost")
+        .body(Full::<Bytes>::from(body))
+        .map_err(|error| Failure::Terminal(io::Error::other(error)))?;
+    converse(stream, request).await.map_err(|_| Failure::Broken(socket.to_owned()))
+}
+
+/// One request over a connection of its own, and its whole answer.
+pub(super) async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: http::Request<Full<Bytes>>,
+) -> hyper::Result<(http::StatusCode, Bytes)> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let answer = async move {
-        let request = http::Request::post(format!("/v1/{verb}"))
-            .header(http::header::HOST, "localhost")
-            .body(Full::<Bytes>::from(body))
-            .map_err(|error| Failure::Terminal(io::Error::other(error)))?;
-        let response = sender.send_request(request).await.map_err(broken)?;
+        let response = sender.send_request(request).await?;
         let status = response.status();
-        Ok((status, response.into_body().collect().await.map_err(broken)?.to_bytes()))
+        Ok((status, response.into_body().collect().await?.to_bytes()))
     };
     // The connection does its work beside the request, and ends with it.
     let (answer, ()) = tokio::join!(answer, async { drop(connection.await) });

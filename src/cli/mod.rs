@@ -7,11 +7,13 @@ pub mod client;
 mod console;
 #[cfg(feature = "echo")]
 pub mod demo;
+mod door;
 #[cfg(feature = "echo")]
 pub mod echo_server;
 pub mod expose;
 mod facts;
 pub mod grant;
+pub mod health;
 pub mod init;
 pub mod key;
 mod manager;
@@ -22,6 +24,7 @@ mod refusal;
 mod reload;
 pub mod serve;
 mod state;
+pub mod status;
 mod table;
 mod takeover;
 pub mod token;

@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
-use super::facts::Witnesses;
+use super::facts::{Settled, Verifier, Witnesses};
 use super::manager::Manager;
 use super::reload::{self, Running, Source};
 use super::takeover::Predecessor;
@@ -103,7 +103,6 @@ pub(super) async fn serve(
     if let Some(certificates) = &certificates {
         background.watch_certificates(Arc::clone(certificates), clock);
     }
-    let issuer = config.gateway.issuer.clone();
     say_services(&config);
     let gateway = Arc::new(Gateway::new(Site::new(config.gateway.clone()), Arc::clone(&shared)));
     background.probe(&gateway);
@@ -114,14 +113,16 @@ pub(super) async fn serve(
         schedule,
     };
     let keepers = Keepers { certificates, acme };
-    let witnesses = Witnesses { shared, gateway: Arc::clone(&gateway), keepers: keepers.clone() };
+    let settled = Settled::of(&config);
+    let witnesses = Witnesses { shared, gateway: Arc::clone(&gateway), keepers: keepers.clone(), settled };
     status.store_was_read(Arc::new(witnesses));
+    status.is_judged_by(Arc::new(Verifier::new(Arc::clone(&gateway))));
     let ordering = background.order_certificates(keepers.acme.as_ref());
-    let administered = Administered { gateway: Arc::clone(&gateway), keepers: keepers.clone() };
+    let administered =
+        Administered { gateway: Arc::clone(&gateway), keepers: keepers.clone(), status: Arc::clone(&status) };
     let admin = before.administer(&config.admin, administered)?;
     let stop = asked_to_stop()?;
-    let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
-    tracing::info!(issuer, listen = addresses.join(" "), "listening");
+    say_listening(&config);
     ready(keepers).await;
     status.accepts();
     manager.ready(&reload::standing(&config));
@@ -139,6 +140,11 @@ pub(super) async fn serve(
     drop((admin, background, internal));
     tracing::info!("stopped");
     Ok(())
+}
+
+fn say_listening(config: &Config) {
+    let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
+    tracing::info!(issuer = config.gateway.issuer, listen = addresses.join(" "), "listening");
 }
 
 fn say_services(config: &Config) {

@@ -11,6 +11,7 @@ use super::acme;
 use super::admin;
 use super::clients;
 use super::documents;
+use super::forward_auth;
 use super::identity as identities;
 use super::internal;
 use super::issuer::{self, Issuer};
@@ -35,6 +36,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let admin = admin::check(raw, store.as_ref(), here, findings);
     let network = network::check(raw, issuer.as_ref(), here, findings);
     let internal = internal::check(raw, network.as_ref(), here, findings);
+    forward_auth::check_asked(raw, findings);
     let identity = identities::check(raw, here, findings);
     identities::check_dev(raw, issuer.as_ref(), network.as_ref(), findings);
     let services = all_services(raw, findings);
@@ -72,10 +74,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
             limits: limits?,
             documents: documents?,
             clients: clients?,
-            imported_secrets: raw.clients.as_ref().is_some_and(|clients| {
-                let flag = clients.value.as_ref().and_then(|clients| clients.imported_secrets.as_ref());
-                flag.is_some_and(|flag| flag.value == Some(true))
-            }),
+            imported_secrets: imported_secrets(raw),
         },
         store: store?,
         admin: admin?,
@@ -88,6 +87,12 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
         secret_key_previous,
         rotate_keys,
     })
+}
+
+/// `clients.imported_secrets`.
+fn imported_secrets(raw: &File) -> bool {
+    let clients = raw.clients.as_ref().and_then(|clients| clients.value.as_ref());
+    clients.and_then(|clients| clients.imported_secrets.as_ref()).is_some_and(|flag| flag.value == Some(true))
 }
 
 fn sockets(network: &Network, drain: Duration, workers: usize) -> serve::Settings {

@@ -14,6 +14,7 @@ mod clients;
 mod connections;
 mod documents;
 mod expand;
+mod forward_auth;
 mod identity;
 mod internal;
 mod issuer;
@@ -136,12 +137,31 @@ pub fn read(file: &Path, surroundings: &dyn Surroundings) -> Result<Checked, Pro
     Ok(Checked { config, remarks })
 }
 
+/// Where the gateway of a configuration can be asked how it stands.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// By the command line; `None` if the file does not tell.
+    pub admin: Option<crate::admin::Settings>,
+    /// By probes; `None` if the file does not tell.
+    pub internal: Option<crate::internal::Settings>,
+}
+
 /// Where the gateway of `file` is reached by the command line, as far as the file tells it: what else is wrong in it, or is
 /// missing around it such as the variables of a service's environment, does not matter here.
 ///
 /// # Errors
 /// Why it cannot be told, in a sentence.
 pub fn admin_socket(file: &Path, surroundings: &dyn Surroundings) -> Result<crate::admin::Settings, String> {
+    doors(file, surroundings)?
+        .admin
+        .ok_or_else(|| format!("{} does not say where the socket is", file.display()))
+}
+
+/// The same of every place where it can be asked.
+///
+/// # Errors
+/// Why neither can be told, in a sentence.
+pub fn doors(file: &Path, surroundings: &dyn Surroundings) -> Result<Doors, String> {
     let mut findings = Findings::of(file);
     let here = Here { folder: file.parent().unwrap_or(Path::new("")), surroundings };
     let text = text_of(file, 0, here, &mut findings);
@@ -149,11 +169,13 @@ pub fn admin_socket(file: &Path, surroundings: &dyn Surroundings) -> Result<crat
     let found = given.and_then(|given| {
         let (raw, findings) = (given.value?, &mut Findings::of(file));
         let store = secrets::store(&raw, here, findings);
-        admin::check(&raw, store.as_ref(), here, findings)
+        let admin = admin::check(&raw, store.as_ref(), here, findings);
+        let internal = internal::check(&raw, None, here, findings);
+        (admin.is_some() || internal.is_some()).then_some(Doors { admin, internal })
     });
     found.ok_or_else(|| match findings.conclude::<()>(None) {
         Err(problems) if !problems.lines().is_empty() => problems.lines().join("; "),
-        Ok(_) | Err(_) => format!("{} does not say where the socket is", file.display()),
+        Ok(_) | Err(_) => format!("{} does not say where the gateway can be asked", file.display()),
     })
 }
 

@@ -245,6 +245,7 @@ pub(super) struct Service {
     pub(super) connect_timeout: Field<String>,
     pub(super) first_byte_timeout: Field<String>,
     pub(super) sse_keep_alive: Field<String>,
+    pub(super) forward_auth: Field<bool>,
     pub(super) max_body_bytes: Field<u64>,
     pub(super) max_requests: Field<u64>,
     pub(super) max_requests_per_user: Field<u64>,

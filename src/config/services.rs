@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use url::Url;
 
 use super::access::{self, Provider, Rules};
+use super::forward_auth;
 use super::problem::{Findings, Position};
 use super::raw::{Given, Service, Texts};
 use super::service_limits;
@@ -80,6 +81,7 @@ fn one(name: &str, given: &Given<Service>, common: Common<'_>, findings: &mut Fi
     let origins = origins(raw.origins.as_ref(), findings);
     let limits = service_limits::check(raw, findings);
     let sse_keep_alive = service_limits::sse_keep_alive(raw, findings);
+    let forward_auth = forward_auth::check(raw, findings);
     let (text, url) = url?;
     Some(Checked {
         at: given.at,
@@ -105,6 +107,7 @@ fn one(name: &str, given: &Given<Service>, common: Common<'_>, findings: &mut Fi
             origins,
             sse_keep_alive: sse_keep_alive?,
             limits: limits?,
+            forward_auth,
         },
     })
 }

@@ -182,6 +182,7 @@ pub(super) const SERVICE: &[Key] = &[
     key("connect_timeout", Shape::Text),
     key("first_byte_timeout", Shape::Text),
     key("sse_keep_alive", Shape::Text),
+    key("forward_auth", Shape::Flag),
     key("max_body_bytes", Shape::Number),
     key("max_requests", Shape::Number),
     key("max_requests_per_user", Shape::Number),

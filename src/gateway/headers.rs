@@ -64,7 +64,31 @@ impl Told<'_> {
         outgoing.add_address(&X_FORWARDED_FOR, self.client);
         outgoing.add(&X_FORWARDED_PROTO, &self.service.scheme);
         outgoing.add(&X_FORWARDED_HOST, &self.service.host);
-        let Some(claims) = self.admission.claims() else { return Ok(()) };
+        for (name, value) in self.who() {
+            if let Some(value) = value {
+                outgoing.add_text(&name, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes who is asking, and nothing else, for a proxy that forwards the request itself. What is not told is empty, so that it
+    /// takes the place of what a client says all the same.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn tell(&self, headers: &mut HeaderMap) -> Result<(), Unspeakable> {
+        for (name, value) in self.who() {
+            let value = HeaderValue::from_bytes(value.unwrap_or_default().as_bytes());
+            headers.insert(name, value.map_err(|_| Unspeakable)?);
+        }
+        Ok(())
+    }
+
+    /// Who is asking: every identity header, and what it says if it says something.
+    fn who(&self) -> [(HeaderName, Option<&str>); 3] {
+        let none = [(X_USER_ID, None), (X_USER_NAME, None), (X_USER_EMAIL, None)];
+        let Some(claims) = self.admission.claims() else { return none };
         let settings = &self.service.settings;
         let id = match settings.user_id {
             UserIdForm::Subject => Some(claims.subject.as_str()),
@@ -72,14 +96,8 @@ impl Told<'_> {
             UserIdForm::Numeric if claims.subject.is_client() => None,
             UserIdForm::Numeric => Some(claims.subject.bare()),
         };
-        if let Some(id) = id {
-            outgoing.add_text(&X_USER_ID, id)?;
-        }
-        outgoing.add_text(&X_USER_NAME, &claims.login)?;
-        if let (true, Some(email)) = (settings.forward_email, &claims.email) {
-            outgoing.add_text(&X_USER_EMAIL, email)?;
-        }
-        Ok(())
+        let email = claims.email.as_deref().filter(|_| settings.forward_email);
+        [(X_USER_ID, id), (X_USER_NAME, Some(&claims.login)), (X_USER_EMAIL, email)]
     }
 }
 
@@ -174,6 +192,14 @@ fn is_alias(name: &str) -> bool {
     }
     let name = name.replace(odd, "-");
     is_hop_by_hop(&name) || is_ours(&name) || is_claim(&name)
+}
+
+/// Whether a header is a claim about the user that would not be replaced by [`Told::tell`]: another of its family, or another
+/// spelling of one.
+pub(super) fn is_beyond_us(name: &str) -> bool {
+    let plain = name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "-");
+    let is_replaced = [X_USER_ID, X_USER_NAME, X_USER_EMAIL].iter().any(|header| header == name);
+    plain.starts_with("x-user-") && !is_replaced
 }
 
 /// What is written anew for the upstream.

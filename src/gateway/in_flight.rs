@@ -118,6 +118,15 @@ impl InFlight {
         Ok(Permit { usage, user, life })
     }
 
+    /// How many requests and streams are open at a service.
+    #[must_use]
+    pub fn open(&self, service: &str) -> (usize, usize) {
+        let services = self.services.load();
+        let count =
+            |life| services.get(service).map_or(0, |usage| usage.all.of(life).load(Ordering::Relaxed));
+        (count(Life::Answer), count(Life::Token))
+    }
+
     fn usage(&self, service: &str) -> Arc<Usage> {
         if let Some(usage) = self.services.load().get(service) {
             return Arc::clone(usage);
@@ -212,6 +221,7 @@ mod tests {
         let told = ("user-requests", "2 requests of this user are open already".to_owned());
         assert_eq!(refused(open.enter(&service, "alice", Life::Answer)), told);
         let _bob = open.enter(&service, "bob", Life::Answer).unwrap();
+        assert_eq!((open.open("a"), open.open("never seen")), ((3, 0), (0, 0)));
         alice.pop();
         alice.push(open.enter(&service, "alice", Life::Answer).unwrap());
         assert_eq!(refused(open.enter(&service, "alice", Life::Answer)), told);

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::exchange::{Exchange, noted};
 use super::forward::{self, ForwardError, Forwarding, forward};
 use super::grants::{self, Step};
 use super::guard::{self, Admission, Refusal};
-use super::headers::Told;
+use super::headers::{MCP_SESSION_ID, Told};
 use super::in_flight::{Full, Permit};
 use super::origin::{self, Origin};
 use super::{Body, Service, Shared, home, keys, reply};
@@ -58,6 +58,58 @@ pub(super) fn preflight<B>(
     }
 }
 
+/// What a proxy is told that forwards a request itself: what [`endpoint`] would have answered, or that it may, and who asks.
+pub(super) async fn verdict(
+    exchange: &Exchange<'_>,
+    service: &Arc<Service>,
+    request: &Request<RequestBody>,
+) -> Response<Body> {
+    let origin = match origin_of(exchange, service, request.headers()) {
+        Origin::Refused => return refused_origin(service),
+        Origin::Allowed(origin) => Some(origin),
+        Origin::Absent => None,
+    };
+    let mut answer = match admit(exchange, service, request).await {
+        Ok(admission) => pass(exchange, service, &admission),
+        Err(refusal) => refuse(exchange, service, &refusal, request),
+    };
+    if let Some(origin) = origin {
+        origin.answer(answer.headers_mut());
+    }
+    answer
+}
+
+/// Whether a request belongs to a session: of the era that has none the header says nothing.
+pub(super) fn is_in_session(headers: &HeaderMap) -> bool {
+    headers.contains_key(MCP_SESSION_ID) && matches!(mcp::Era::of(headers), mcp::Era::Legacy)
+}
+
+/// That an admitted request may be forwarded.
+fn pass(exchange: &Exchange<'_>, service: &Service, admission: &Admission) -> Response<Body> {
+    confirm(exchange, admission);
+    let told = told_of(exchange, service, admission);
+    let mut answer = reply::empty(StatusCode::OK);
+    reply::set(&mut answer, CACHE_CONTROL, "no-store");
+    match told.tell(answer.headers_mut()) {
+        Ok(()) => noted(answer, note(exchange, service, admission)),
+        Err(error) => failed(exchange, service, &error.into()),
+    }
+}
+
+fn told_of<'a>(exchange: &'a Exchange<'_>, service: &'a Service, admission: &'a Admission) -> Told<'a> {
+    Told { service, admission, client: exchange.address, request_id: exchange.request_id.value() }
+}
+
+/// What the access line says of an admitted request.
+fn note(exchange: &Exchange<'_>, service: &Service, admission: &Admission) -> Note {
+    exchange.note(|| Note {
+        service: Some(service.settings.name.clone()),
+        subject: admission.claims().map(|claims| claims.subject.to_string()),
+        client: admission.claims().map(|claims| claims.client.to_string()),
+        reason: None,
+    })
+}
+
 fn origin_of(exchange: &Exchange<'_>, service: &Service, headers: &HeaderMap) -> Origin {
     let settings = &exchange.site.settings;
     origin::decide(headers, &settings.issuer, &settings.origins, service)
@@ -73,12 +125,7 @@ async fn guarded(
         Err(refusal) => return refuse(exchange, service, &refusal, &request),
     };
     confirm(exchange, &admission);
-    let note = exchange.note(|| Note {
-        service: Some(service.settings.name.clone()),
-        subject: admission.claims().map(|claims| claims.subject.to_string()),
-        client: admission.claims().map(|claims| claims.client.to_string()),
-        reason: None,
-    });
+    let note = note(exchange, service, &admission);
     let permit = match open(exchange, service, &admission, &request) {
         Ok(permit) => permit,
         Err(full) => {
@@ -88,12 +135,7 @@ async fn guarded(
             );
         }
     };
-    let told = Told {
-        service,
-        admission: &admission,
-        client: exchange.address,
-        request_id: exchange.request_id.value(),
-    };
+    let told = told_of(exchange, service, &admission);
     let way = Forwarding {
         told,
         pool: &exchange.worker.pool,

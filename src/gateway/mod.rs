@@ -48,6 +48,7 @@ mod streams;
 #[cfg(test)]
 mod testing;
 mod token_endpoint;
+mod verify;
 mod watch;
 
 use std::net::{IpAddr, SocketAddr};

@@ -46,6 +46,8 @@ pub struct ServiceSettings {
     pub sse_keep_alive: Option<Duration>,
     /// How much may be sent to it, and be open at it.
     pub limits: ServiceLimits,
+    /// Whether another proxy forwards its requests, and asks about each at `/verify`.
+    pub forward_auth: bool,
 }
 
 /// The form in which an upstream is told who the user is.

@@ -43,6 +43,7 @@ pub(super) fn service() -> Service {
         origins: Vec::new(),
         sse_keep_alive: None,
         limits: ServiceLimits::default(),
+        forward_auth: false,
     };
     Service { access: "rules-1".into(), ..Service::new(settings) }
 }

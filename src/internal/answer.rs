@@ -1,5 +1,6 @@
 //! One answer: who may ask, and what there is. Nothing of it is the product's, and nothing waits for anything.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +15,8 @@ use super::metrics::Metrics;
 use crate::host::{is_loopback_name, without_port};
 use crate::secret::{Digest, Secret};
 
+/// Where other proxies ask.
+const VERIFY: &str = "/verify";
 const JSON: &str = "application/json";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -34,7 +37,7 @@ enum Refusal {
         "without a token, this is told to this machine only: ask by http://localhost or a loopback address"
     )]
     Host,
-    #[error("there is nothing here; there are /health, /ready and /metrics")]
+    #[error("there is nothing here; there are /health, /ready, /status and /metrics")]
     Nothing,
     #[error("this address answers GET and HEAD only")]
     Method,
@@ -47,6 +50,7 @@ enum Refusal {
 enum Page {
     Health,
     Ready,
+    Status,
     Metrics,
 }
 
@@ -56,14 +60,36 @@ impl Desk {
         Self { token: token.map(Secret::digest), metrics: Metrics::new(Arc::clone(&status)), status }
     }
 
-    /// The answer; the body is never read.
-    pub(super) fn answer<B: Body>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    /// The answer to `peer`; the body is never read.
+    pub(super) async fn answer<B: Body>(
+        &self,
+        peer: SocketAddr,
+        request: Request<B>,
+    ) -> Response<Full<Bytes>> {
+        match self.status.judge().filter(|_| request.uri().path() == VERIFY) {
+            // Its `Authorization` is that of the request it is about, and its Host the proxy's word for us: it is the peer that counts.
+            Some(judge) => match read_only(&request) {
+                Ok(()) => judge.verdict(peer, request.into_parts().0.headers).await.map(Full::new),
+                Err(refusal) => refusal.answer(),
+            },
+            None => self.page(&request),
+        }
+    }
+
+    /// Whether a connection from `peer` is one of a proxy that may ask about its requests.
+    pub(super) fn knows_proxy(&self, peer: SocketAddr) -> bool {
+        self.status.judge().is_some_and(|judge| judge.trusts(peer.ip().to_canonical()))
+    }
+
+    /// What there is for probes and monitoring.
+    fn page<B: Body>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         match self.admit(request) {
             Ok(Page::Health) => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
             Ok(Page::Ready) => {
                 let told = self.status.readiness();
                 json(if told.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &told)
             }
+            Ok(Page::Status) => json(StatusCode::OK, &self.status.report()),
             Ok(Page::Metrics) => {
                 reply(StatusCode::OK, metrics_type(request.headers()), self.metrics.text().into())
             }
@@ -83,16 +109,21 @@ impl Desk {
         let page = match request.uri().path() {
             "/health" => Page::Health,
             "/ready" => Page::Ready,
+            "/status" => Page::Status,
             "/metrics" => Page::Metrics,
             _ => return Err(Refusal::Nothing),
         };
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            Err(Refusal::Method)
-        } else if !request.body().is_end_stream() {
-            Err(Refusal::Body)
-        } else {
-            Ok(page)
-        }
+        read_only(request).map(|()| page)
+    }
+}
+
+fn read_only<B: Body>(request: &Request<B>) -> Result<(), Refusal> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        Err(Refusal::Method)
+    } else if !request.body().is_end_stream() {
+        Err(Refusal::Body)
+    } else {
+        Ok(())
     }
 }
 
@@ -186,6 +217,11 @@ mod tests {
         Desk::new(Some(&Secret::new(TOKEN.into())), up(Known::default()))
     }
 
+    /// Of somebody on this machine.
+    async fn ask<B: Body>(desk: &Desk, request: Request<B>) -> Response<Full<Bytes>> {
+        desk.answer(([127, 0, 0, 1], 9).into(), request).await
+    }
+
     fn get(path: &str) -> Request<Empty<Bytes>> {
         Request::get(path).body(Empty::new()).unwrap()
     }
@@ -206,11 +242,11 @@ mod tests {
     #[tokio::test]
     async fn health_touches_nothing_and_ready_says_what_is_waited_for() {
         let starting = Desk::new(None, Arc::default());
-        assert_eq!(told(starting.answer(&get("/health"))).await, (200, r#"{"status":"ok"}"#.into()));
+        assert_eq!(told(ask(&starting, get("/health")).await).await, (200, r#"{"status":"ok"}"#.into()));
         let waiting = r#"{"ready":false,"degraded":[],"waiting_for":["the store has not been read yet","the listeners do not accept connections yet"]}"#;
-        assert_eq!(told(starting.answer(&get("/ready"))).await, (503, waiting.into()));
+        assert_eq!(told(ask(&starting, get("/ready")).await).await, (503, waiting.into()));
         let ready = r#"{"ready":true,"degraded":[],"waiting_for":[]}"#;
-        assert_eq!(told(open().answer(&get("/ready?verbose"))).await, (200, ready.into()));
+        assert_eq!(told(ask(&open(), get("/ready?verbose")).await).await, (200, ready.into()));
     }
 
     #[tokio::test]
@@ -222,7 +258,7 @@ mod tests {
             (Some("application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.4"), OPEN_METRICS),
         ] {
             let headers: Vec<_> = accept.map(|accept| (ACCEPT, accept)).into_iter().collect();
-            let response = open().answer(&with("/metrics", &headers));
+            let response = ask(&open(), with("/metrics", &headers)).await;
             assert_eq!(response.headers()[CONTENT_TYPE], name, "{accept:?}");
             assert!(told(response).await.1.starts_with("# HELP portcullis_build_info "));
         }
@@ -230,25 +266,25 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_else_is_there() {
-        let nothing = r#"{"error":"not_found","error_description":"there is nothing here; there are /health, /ready and /metrics"}"#;
+        let nothing = r#"{"error":"not_found","error_description":"there is nothing here; there are /health, /ready, /status and /metrics"}"#;
         for path in
             ["/", "/healthy", "/health/", "//health", "/READY", "/mcp", "/token", "/jwks", "/authorize"]
         {
-            assert_eq!(told(open().answer(&get(path))).await, (404, nothing.into()), "{path}");
+            assert_eq!(told(ask(&open(), get(path)).await).await, (404, nothing.into()), "{path}");
         }
     }
 
     #[tokio::test]
     async fn without_a_token_a_web_page_elsewhere_learns_nothing_by_a_name_of_its_own() {
         for host in ["localhost:9400", "LOCALHOST", "127.0.0.1:9400", "[::1]:9400", "127.0.0.2"] {
-            let response = open().answer(&with("/health", &[(HOST, host)]));
+            let response = ask(&open(), with("/health", &[(HOST, host)])).await;
             assert_eq!(response.status(), StatusCode::OK, "{host}");
         }
         let refused = r#"{"error":"forbidden","error_description":"without a token, this is told to this machine only: ask by http://localhost or a loopback address"}"#;
         for host in ["rebound.example:9400", "localhost.example", "10.0.0.1", ""] {
-            for path in ["/health", "/metrics", "/nothing"] {
+            for path in ["/health", "/status", "/metrics", "/nothing"] {
                 assert_eq!(
-                    told(open().answer(&with(path, &[(HOST, host)]))).await,
+                    told(ask(&open(), with(path, &[(HOST, host)])).await).await,
                     (403, refused.into()),
                     "{host}"
                 );
@@ -256,7 +292,7 @@ mod tests {
         }
         let with_token =
             with("/health", &[(HOST, "gateway.internal"), (AUTHORIZATION, &format!("Bearer {TOKEN}"))]);
-        assert_eq!(closed().answer(&with_token).status(), StatusCode::OK);
+        assert_eq!(ask(&closed(), with_token).await.status(), StatusCode::OK);
     }
 
     #[tokio::test]
@@ -264,7 +300,7 @@ mod tests {
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE] {
             let mut request = get("/ready");
             *request.method_mut() = method.clone();
-            let response = open().answer(&request);
+            let response = ask(&open(), request).await;
             assert_eq!(response.headers()[ALLOW], "GET, HEAD", "{method}");
             let refused = r#"{"error":"method_not_allowed","error_description":"this address answers GET and HEAD only"}"#;
             assert_eq!(told(response).await, (405, refused.into()), "{method}");
@@ -272,7 +308,7 @@ mod tests {
         let request = Request::get("/ready").body(Full::<Bytes>::from("x")).unwrap();
         let refused =
             r#"{"error":"body_not_allowed","error_description":"requests to this address have no body"}"#;
-        assert_eq!(told(open().answer(&request)).await, (413, refused.into()));
+        assert_eq!(told(ask(&open(), request).await).await, (413, refused.into()));
     }
 
     #[tokio::test]
@@ -290,19 +326,19 @@ mod tests {
             vec![(AUTHORIZATION, right.as_str()), (AUTHORIZATION, right.as_str())],
         ];
         let refused = r#"{"error":"unauthorized","error_description":"this needs the token that is configured as internal_token, as `Authorization: Bearer TOKEN`"}"#;
-        for path in ["/health", "/ready", "/metrics", "/nothing"] {
+        for path in ["/health", "/ready", "/status", "/metrics", "/nothing"] {
             for headers in &wrong {
-                let response = closed().answer(&with(path, headers));
+                let response = ask(&closed(), with(path, headers)).await;
                 assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer", "{path} {headers:?}");
                 assert_eq!(told(response).await, (401, refused.into()), "{path} {headers:?}");
             }
         }
         let in_the_query = get(&format!("/health?access_token={TOKEN}"));
-        assert_eq!(closed().answer(&in_the_query).status(), 401);
+        assert_eq!(ask(&closed(), in_the_query).await.status(), 401);
         let bare = right.replace("Bearer", "bearer");
         for right in [&right, &bare] {
-            assert_eq!(closed().answer(&with("/health", &[(AUTHORIZATION, right)])).status(), 200);
+            assert_eq!(ask(&closed(), with("/health", &[(AUTHORIZATION, right)])).await.status(), 200);
         }
-        assert_eq!(closed().answer(&with("/nothing", &[(AUTHORIZATION, &right)])).status(), 404);
+        assert_eq!(ask(&closed(), with("/nothing", &[(AUTHORIZATION, &right)])).await.status(), 404);
     }
 }

@@ -6,21 +6,28 @@
 mod answer;
 mod metrics;
 mod readiness;
+mod report;
 mod server;
 #[cfg(test)]
 mod testing;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
 
 use crate::secret::Secret;
 use crate::time::Timestamp;
 use crate::upstream::ReplicaFact;
 
-use readiness::{Readiness, decide};
+use readiness::decide;
 
+pub use readiness::Readiness;
+pub use report::{Abilities, Provider, Replica, Report, Service, Standing, Store};
 pub use server::{Listening, start};
 
 /// Where it listens, and for whom.
@@ -52,8 +59,29 @@ pub trait Facts: Send + Sync + 'static {
     /// How it stands with the certificate of each host; empty without TLS.
     fn certificates(&self) -> Vec<CertificateFact>;
 
+    /// What it tells of itself beside that.
+    fn standing(&self) -> Standing;
+
+    /// What every gateway of this version supports.
+    fn abilities(&self) -> Abilities;
+
     /// How each replica stands; empty where no service has several, and none is probed.
     fn replicas(&self) -> Vec<ReplicaFact>;
+}
+
+/// A question of another proxy, on its way to whoever decides.
+pub type Verdict<'a> = Pin<Box<dyn Future<Output = Response<Bytes>> + Send + 'a>>;
+
+/// Who says whether a request that another proxy has may go to its service.
+pub trait Judge: Send + Sync + 'static {
+    /// Whether there is anything to ask about.
+    fn is_on(&self) -> bool;
+
+    /// Whether `peer` is a proxy that may ask.
+    fn trusts(&self, peer: IpAddr) -> bool;
+
+    /// The answer to `peer`, which describes the request by the headers `asked`.
+    fn verdict(&self, peer: SocketAddr, asked: HeaderMap) -> Verdict<'_>;
 }
 
 /// How it stands with a host's certificate.
@@ -72,11 +100,25 @@ pub struct CertificateFact {
 }
 
 /// How far the process has come, and what it knows. Nothing is known before the store was read.
-#[derive(Default)]
 pub struct Status {
+    started: Instant,
     facts: OnceLock<Arc<dyn Facts>>,
+    judge: OnceLock<Arc<dyn Judge>>,
     accepting: AtomicBool,
     stopping: AtomicBool,
+}
+
+/// A process that begins now.
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            facts: OnceLock::new(),
+            judge: OnceLock::new(),
+            accepting: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }
+    }
 }
 
 /// How far a process has come.
@@ -92,6 +134,12 @@ impl Status {
     pub fn store_was_read(&self, facts: Arc<dyn Facts>) {
         // Once a process: a reload changes what the facts say, not who knows them.
         let _ = self.facts.set(facts);
+    }
+
+    /// This is who is asked about other proxies' requests from now on.
+    pub fn is_judged_by(&self, judge: Arc<dyn Judge>) {
+        // Likewise.
+        let _ = self.judge.set(judge);
     }
 
     /// The public listeners accept.
@@ -115,11 +163,24 @@ impl Status {
         }
     }
 
+    /// Who decides, if there is anything to decide.
+    fn judge(&self) -> Option<&dyn Judge> {
+        self.judge.get().map(|judge| &**judge).filter(|judge| judge.is_on())
+    }
+
     fn facts(&self) -> Option<&dyn Facts> {
         self.facts.get().map(|facts| &**facts)
     }
 
-    fn readiness(&self) -> Readiness {
+    /// Whether requests should be sent here, and what does not work as it should.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
         decide(self.stage(), self.facts())
+    }
+
+    /// Everything that is known of the gateway at once.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        report::report(self.stage(), self.readiness(), self.facts(), self.started.elapsed().as_secs())
     }
 }

@@ -3,7 +3,7 @@
 //! Not ready is for what another process would do better. A store that is away is not: it is away for all of them, and a red
 //! readiness on every one would be the outage.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{CertificateFact, Facts, Stage};
 use crate::upstream::ReplicaFact;
@@ -12,14 +12,14 @@ use crate::upstream::ReplicaFact;
 const KEEPS_FAILING: u32 = 2;
 
 /// What `/ready` tells.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Readiness {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
     /// Whether requests should be sent here.
-    pub(super) ready: bool,
+    pub ready: bool,
     /// What does not work as it should.
-    pub(super) degraded: Vec<String>,
+    pub degraded: Vec<String>,
     /// What is not there yet.
-    pub(super) waiting_for: Vec<String>,
+    pub waiting_for: Vec<String>,
 }
 
 /// Decides; `facts` are there as soon as the store was read once.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CertificateFact, Facts, Status};
+use super::{Abilities, CertificateFact, Facts, Provider, Standing, Status, Store};
 use crate::time::Timestamp;
 use crate::upstream::ReplicaFact;
 
@@ -39,6 +39,16 @@ impl Facts for Known {
 
     fn certificates(&self) -> Vec<CertificateFact> {
         self.certificates.clone()
+    }
+
+    fn standing(&self) -> Standing {
+        let identity = Provider { kind: "github".into(), origin: Some("https://github.com".into()) };
+        let store = Store { kind: "redis".into(), away: self.away, revocations_age_seconds: None };
+        Standing { issuer: "https://auth.example.com".into(), identity, store, services: Vec::new() }
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { specifications: &["OAuth 2.1", "RFC 9728"], mcp_revisions: &["2025-11-25"] }
     }
 
     fn replicas(&self) -> Vec<ReplicaFact> {

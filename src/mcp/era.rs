@@ -11,6 +11,9 @@ pub enum Era {
     Modern,
 }
 
+/// The revisions of the protocol that pass, of both eras; 2024-11-05 where a service names the `paths` of its transport.
+pub const REVISIONS: [&str; 5] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", STATELESS_SINCE];
+
 /// The first revision without sessions.
 const STATELESS_SINCE: &str = "2026-07-28";
 
@@ -56,6 +59,13 @@ mod tests {
         for legacy in ["2025-03-26", "2025-06-18", "2025-11-25", "2026-07-27"] {
             assert_eq!(era(&[legacy]), Era::Legacy, "{legacy}");
         }
+    }
+
+    #[test]
+    fn the_last_revision_alone_is_of_the_new_era() {
+        let modern: Vec<_> = REVISIONS.into_iter().filter(|one| era(&[one]) == Era::Modern).collect();
+        assert_eq!(modern, [STATELESS_SINCE]);
+        assert!(REVISIONS.is_sorted());
     }
 
     #[test]

@@ -5,5 +5,5 @@ mod era;
 mod session;
 
 pub use envelope::{INTERNAL_ERROR, REFUSED, SESSION_NOT_FOUND, error_body};
-pub use era::Era;
+pub use era::{Era, REVISIONS};
 pub use session::{SessionOwner, SessionSealer, UpstreamSession};

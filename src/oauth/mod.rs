@@ -46,3 +46,19 @@ pub use resources::{Resource, ResourceError};
 pub use rings::{GRACE, KeyPlace, KeySchedule, KeyState, LEAD, Ring, Rotation, StoredKey, WAIT};
 pub use scopes::{Hierarchy, Scope, Scopes};
 pub use users::{Facts, Known, Membership, Standing, User};
+
+/// What is implemented, for operators.
+pub const SPECIFICATIONS: [&str; 12] = [
+    "OAuth 2.1",
+    "RFC 6750",
+    "RFC 7009",
+    "RFC 7591",
+    "RFC 7592",
+    "RFC 7636",
+    "RFC 7662",
+    "RFC 8414",
+    "RFC 8707",
+    "RFC 9068",
+    "RFC 9207",
+    "RFC 9728",
+];

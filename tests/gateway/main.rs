@@ -32,4 +32,5 @@ mod secret_key;
 mod stored;
 mod targets;
 mod tokens;
+mod verify;
 mod watch;

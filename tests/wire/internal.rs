@@ -15,7 +15,7 @@ use crate::support::rig::{Answer, request};
 
 const OK: &str = r#"{"status":"ok"}"#;
 const READY: &str = r#"{"ready":true,"degraded":[],"waiting_for":[]}"#;
-const NOTHING: &str = r#"{"error":"not_found","error_description":"there is nothing here; there are /health, /ready and /metrics"}"#;
+const NOTHING: &str = r#"{"error":"not_found","error_description":"there is nothing here; there are /health, /ready, /status and /metrics"}"#;
 const TOKEN: &str = "9d1e4b7c0a35f8269d1e4b7c0a35f826";
 
 /// [`plain`] with an internal listener on the second port.
@@ -32,7 +32,8 @@ async fn ask(port: u16, mut asked: Request<String>) -> Answer {
     whole(sender.send_request(asked.map(Into::into)).await.unwrap()).await
 }
 
-async fn get(port: u16, path: &str) -> Answer {
+/// What a probe is told.
+pub(crate) async fn get(port: u16, path: &str) -> Answer {
     ask(port, request("GET", path, &[], String::new())).await
 }
 
@@ -83,7 +84,7 @@ async fn probes_get_their_answers_and_nothing_of_the_product_is_there() {
     let head = ask(place.second, request("HEAD", "/ready", &[], String::new())).await;
     assert_eq!((head.status.as_u16(), head.header("content-length")), (200, "45"));
     assert_eq!(head.body, "");
-    for path in ["/", "/mcp", "/authorize", "/.well-known/oauth-authorization-server", "/jwks"] {
+    for path in ["/", "/mcp", "/verify", "/authorize", "/.well-known/oauth-authorization-server", "/jwks"] {
         let nothing = get(place.second, path).await;
         assert_eq!((nothing.status.as_u16(), nothing.body.as_str()), (404, NOTHING), "{path}");
     }
@@ -101,7 +102,9 @@ async fn no_request_to_the_public_listener_reaches_them() {
     let client = Client::plain(&place);
     let internal = format!("localhost:{}", place.second);
     let absolute = format!("http://{internal}/health");
-    for path in ["/health", "/ready", "/metrics", "//metrics", "/mcp/../metrics", absolute.as_str()] {
+    for path in
+        ["/health", "/ready", "/status", "/metrics", "//metrics", "/mcp/../metrics", absolute.as_str()]
+    {
         for host in [client.host(), internal.as_str(), "localhost", "127.0.0.1"] {
             let asked = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
             let answer = raw(place.address(), &asked).await;
@@ -122,7 +125,7 @@ async fn an_address_that_others_can_reach_answers_nobody_without_the_token() {
     let yaml = probed(upstream.address, "").replace("internal: \"127.0.0.1:{second}\"", &wide);
     let mut process = place.start(&yaml);
     let bearer = format!("Bearer {TOKEN}");
-    for path in ["/health", "/ready", "/metrics", "/nothing"] {
+    for path in ["/health", "/ready", "/status", "/metrics", "/nothing"] {
         for wrong in [None, Some("Bearer 9d1e4b7c0a35f8269d1e4b7c0a35f827"), Some(TOKEN)] {
             let headers: Vec<_> = wrong.map(|value| ("authorization", value)).into_iter().collect();
             let refused = ask(place.second, request("GET", path, &headers, String::new())).await;

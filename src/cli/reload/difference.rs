@@ -238,6 +238,7 @@ fn service_keys(before: &ServiceSettings, after: &ServiceSettings) -> Vec<&'stat
         origins,
         sse_keep_alive,
         limits: ServiceLimits { body, requests, user_requests, streams, user_streams },
+        forward_auth,
     } = before;
     let limits = &after.limits;
     differing(&[
@@ -256,6 +257,7 @@ fn service_keys(before: &ServiceSettings, after: &ServiceSettings) -> Vec<&'stat
         ("connect_timeout", *connect_timeout != after.upstream.connect_timeout),
         ("first_byte_timeout", *first_byte_timeout != after.upstream.first_byte_timeout),
         ("sse_keep_alive", *sse_keep_alive != after.sse_keep_alive),
+        ("forward_auth", *forward_auth != after.forward_auth),
         ("max_body_bytes", *body != limits.body),
         ("max_requests", *requests != limits.requests),
         ("max_requests_per_user", *user_requests != limits.user_requests),

@@ -5,7 +5,7 @@ use super::*;
 const YAML: &str = "issuer: https://auth.example.com
 secret_key: 5a5b5a5b5a5b5a5b5a5b5a5b5a5b5a5b5a5b5a5b5a5b5a5b5a5b5a5b5a5b5a5b
 store: file:/var/lib/portcullis/portcullis.db
-listen: { https: \":443\", http: \":80\" }
+listen: { https: \":443\", http: \":80\", internal: \"localhost:9400\" }
 tls: { files: [{ certificate: a.pem, key: a.key }] }
 identity: { github: { client_id: Ov1, client_secret: planted-secret-1 } }
 access: { users: [octocat] }
@@ -69,6 +69,7 @@ fn services_are_told_by_name_and_what_changed_by_key() {
         ("connect_timeout: 1s", "connect_timeout"),
         ("first_byte_timeout: off, max_body_bytes: 1", "first_byte_timeout, max_body_bytes"),
         ("sse_keep_alive: 15s", "sse_keep_alive"),
+        ("forward_auth: true", "forward_auth"),
         ("max_requests: 1, max_requests_per_user: 2", "max_requests, max_requests_per_user"),
         ("max_streams: 1, max_streams_per_user: 2", "max_streams, max_streams_per_user"),
     ] {
@@ -131,7 +132,7 @@ fn what_the_process_was_built_on_waits_for_a_restart() {
         ("/var/lib/portcullis/portcullis.db", "/srv/portcullis.db", &["store", "admin_socket"]),
         ("\":443\"", "\":8443\"", &["listen"]),
         ("http: \":80\"", "http: []", &["listen"]),
-        ("http: \":80\"", "http: \":80\", internal: \"127.0.0.1:9400\"", &["listen.internal"]),
+        ("localhost:9400", "127.0.0.1:9400", &["listen.internal"]),
         ("{ files: [{ certificate: a.pem, key: a.key }] }", "{ local_ca: ca }", &["tls"]),
         ("workers: 2", "workers: 3", &["workers"]),
         ("workers: 2\n", "workers: 2\ndrain: 1s\n", &["drain"]),
@@ -168,7 +169,7 @@ fn proxies_are_followed_where_they_do_not_decide_who_may_connect() {
     assert_eq!(told("10.0.0.0/8", "192.0.2.0/24"), ("changed: trusted_proxies".into(), vec![]));
     let plain = |proxies: &str| {
         let yaml = YAML.replace("10.0.0.0/8", proxies).replace(
-            "listen: { https: \":443\", http: \":80\" }\ntls: { files: [{ certificate: a.pem, key: a.key }] }",
+            "listen: { https: \":443\", http: \":80\", internal: \"localhost:9400\" }\ntls: { files: [{ certificate: a.pem, key: a.key }] }",
             "listen: { http: \":8080\" }\ntls: off",
         );
         config(&yaml)
