@@ -32,6 +32,12 @@ enum Command {
         #[arg(default_value = "portcullis.yaml", env = "PORTCULLIS_CONFIG", hide_env_values = true)]
         file: PathBuf,
     },
+    /// Write the first configuration: portcullis.yaml, and its secrets in .env.
+    Init(cli::init::Arguments),
+    /// Put one MCP server on the internet (or, with --dev, on this machine), without any file.
+    Expose(cli::expose::Arguments),
+    /// Move in from the Traefik-based MCP OAuth Gateway: its .env, and its registered clients.
+    Migrate(cli::migrate::Arguments),
     /// Say whether the gateway runs: for a container's health check, and for scripts.
     Health(cli::health::Arguments),
     /// Show how it stands with a running gateway: everything at a glance.
@@ -71,6 +77,9 @@ enum Command {
 
 const EXAMPLES: &str = "Examples:
   portcullis demo                         try it on this computer
+  portcullis init                         write a configuration, from a few answers
+  portcullis expose http://localhost:3002 --url https://mcp.example.com/mcp --allow octocat
+                                          one server on the internet, without a file
   portcullis check portcullis.yaml        what is wrong with a configuration
   portcullis serve portcullis.yaml        run the gateway
   portcullis echo-server --port 3000      an MCP server to put behind it";
@@ -83,6 +92,9 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { file } => cli::serve::run(&file),
         Command::Check { file } => cli::check::run(&file),
+        Command::Init(arguments) => cli::init::run(&arguments),
+        Command::Expose(arguments) => cli::expose::run(&arguments),
+        Command::Migrate(arguments) => cli::migrate::run(&arguments),
         Command::Health(arguments) => cli::health::run(&arguments),
         Command::Status(arguments) => cli::status::run(&arguments),
         Command::Client(arguments) => cli::client::run(&arguments),

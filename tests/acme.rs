@@ -25,6 +25,8 @@ mod process;
 mod caddy;
 #[path = "acme/door.rs"]
 mod door;
+#[path = "acme/expose.rs"]
+mod expose;
 #[path = "acme/failing.rs"]
 mod failing;
 #[path = "acme/gateway.rs"]

@@ -44,6 +44,7 @@ macro_rules! contract {
 contract! {
     a_client_is_read_back_until_it_expires
     a_kept_client_lives_longer_and_never_shorter
+    a_client_that_moves_in_is_written_once
     a_client_kept_by_many_at_once_lives_as_long_as_the_longest_asked
     a_renewed_client_says_the_new_and_lives_no_shorter
     a_client_renewed_and_kept_by_many_at_once_lives_as_long_as_the_longest_asked

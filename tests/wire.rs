@@ -25,6 +25,8 @@ mod drain;
 mod edges;
 #[path = "wire/evicted.rs"]
 mod evicted;
+#[path = "wire/expose.rs"]
+mod expose;
 #[path = "wire/health.rs"]
 mod health;
 #[path = "wire/http2.rs"]
@@ -43,6 +45,8 @@ mod load;
 mod log;
 #[path = "wire/member.rs"]
 mod member;
+#[path = "wire/migrate.rs"]
+mod migrate;
 #[path = "wire/oracle.rs"]
 mod oracle;
 #[path = "wire/passed.rs"]

@@ -9,10 +9,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{port, serve};
+use super::{port, serve, state};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::secret;
 use crate::serve::Passed;
 use crate::{echo, telemetry};
 
@@ -45,7 +44,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 async fn demo(arguments: &Arguments) -> anyhow::Result<()> {
     let data = arguments.data.clone().map_or_else(default_data, Ok)?;
-    create_private(&data)?;
+    state::create_private(&data)?;
     let port = choose_port(arguments, &data)?;
     let echo = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.context("the built-in MCP server")?;
     let yaml = configuration(arguments, &data, port, echo.local_addr()?.port())?;
@@ -58,21 +57,12 @@ async fn demo(arguments: &Arguments) -> anyhow::Result<()> {
         .map_err(|problems| anyhow::anyhow!("the demo's configuration: {problems}"))?;
     let issuer = config.gateway.issuer.clone();
     let https = arguments.https;
-    serve::serve(config, None, Passed::default(), async move { drop(say(&issuer, https, &data)) }).await
+    let ready = |_| async move { drop(say(&issuer, https, &data)) };
+    serve::serve(config, None, Passed::default(), ready).await
 }
 
 fn default_data() -> anyhow::Result<PathBuf> {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = state.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")));
-    let state =
-        state.context("there is no home directory; say where to keep the demo's data with --data DIR")?;
-    Ok(state.join("portcullis/demo"))
-}
-
-fn create_private(data: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
-    made.with_context(|| format!("cannot create {}", data.display()))
+    Ok(state::of_user()?.join("portcullis/demo"))
 }
 
 /// The port asked for; else the one this data was used with, since a changed port changes every URL; else the first free one.
@@ -134,21 +124,8 @@ services:
     url: {scheme}://localhost:{port}/mcp
     upstream: http://127.0.0.1:{echo}/mcp
 ",
-        key = secret_key(&data.join("secret_key"))?,
+        key = state::secret_key(&data.join("secret_key"))?.expose(),
     ))
-}
-
-/// The demo's secret key: made once, readable by its owner alone.
-fn secret_key(file: &Path) -> anyhow::Result<String> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    if let Ok(key) = fs::read_to_string(file) {
-        return Ok(key.trim().to_owned());
-    }
-    let key = secret::Key::random().to_hex();
-    let opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let mut opened = opened.with_context(|| format!("cannot create {}", file.display()))?;
-    writeln!(opened, "{}", key.expose()).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(key.expose().to_owned())
 }
 
 fn say(issuer: &str, https: bool, data: &Path) -> io::Result<()> {

@@ -11,10 +11,15 @@ use crate::serve::ServeError;
 
 /// `error` with what to do about it.
 pub(super) fn explained(error: ServeError) -> anyhow::Error {
+    explained_with(error, "or write another port under `listen`")
+}
+
+/// The same; `other` is how to choose another port.
+pub(super) fn explained_with(error: ServeError, other: &str) -> anyhow::Error {
     match &error {
         ServeError::Bind { address, source } => {
             let (port, kind) = (address.port(), source.kind());
-            advised(error.into(), port, kind, "or write another port under `listen`")
+            advised(error.into(), port, kind, other)
         }
         ServeError::Worker(_) => error.into(),
     }
@@ -27,8 +32,9 @@ pub(super) fn advised(error: anyhow::Error, port: u16, kind: io::ErrorKind, othe
     }
     if kind == io::ErrorKind::PermissionDenied {
         return error.context(format!(
-            "port {port} may not be used by this user; allow it with `setcap cap_net_bind_service=+ep $(which portcullis)`, \
-             or in systemd's unit with `AmbientCapabilities=CAP_NET_BIND_SERVICE`, {other}"
+            "port {port} may not be used by this user; allow it to this program with `sudo setcap cap_net_bind_service=+ep \
+             $(which portcullis)`, or to every program with `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}`, or in \
+             systemd's unit with `AmbientCapabilities=CAP_NET_BIND_SERVICE`, {other}"
         ));
     }
     error
@@ -97,9 +103,10 @@ mod tests {
     fn a_denied_port_is_told_with_the_line_that_grants_it() {
         assert_eq!(
             bind_error(443, io::Error::from_raw_os_error(13)),
-            "port 443 may not be used by this user; allow it with `setcap cap_net_bind_service=+ep $(which portcullis)`, or \
-             in systemd's unit with `AmbientCapabilities=CAP_NET_BIND_SERVICE`, or write another port under `listen`: cannot \
-             listen on 127.0.0.1:443: Permission denied (os error 13)"
+            "port 443 may not be used by this user; allow it to this program with `sudo setcap cap_net_bind_service=+ep $(which \
+             portcullis)`, or to every program with `sudo sysctl net.ipv4.ip_unprivileged_port_start=443`, or in systemd's unit \
+             with `AmbientCapabilities=CAP_NET_BIND_SERVICE`, or write another port under `listen`: cannot listen on \
+             127.0.0.1:443: Permission denied (os error 13)"
         );
     }
 

@@ -60,7 +60,7 @@ async fn serve_file(file: &Path, passed: Passed) -> ExitCode {
         Err(exit) => return exit,
     };
     telemetry::start(&config.telemetry);
-    super::report(serve(config, Some(source), passed, async {}).await)
+    super::report(serve(config, Some(source), passed, |_| async {}).await)
 }
 
 /// The runtime of everything that is no request.
@@ -72,8 +72,8 @@ pub(super) fn control_runtime() -> anyhow::Result<Runtime> {
     runtime.context("cannot start the control runtime")
 }
 
-/// Binds what was not `passed`, opens the store, and serves; what `source` brings later, too. `ready` is polled once everything
-/// answers.
+/// Binds what was not `passed`, opens the store, and serves; what `source` brings later, too. `ready` is called once everything
+/// answers, with those who have the certificates.
 ///
 /// # Errors
 /// Whatever keeps the gateway from starting, in words an operator can act on.
@@ -81,7 +81,7 @@ pub(super) async fn serve(
     config: Config,
     source: Option<Source>,
     mut passed: Passed,
-    ready: impl Future<Output = ()>,
+    ready: impl AsyncFnOnce(Keepers),
 ) -> anyhow::Result<()> {
     open_files::take_all();
     let manager = Manager::from_environment();
@@ -104,7 +104,6 @@ pub(super) async fn serve(
     if let Some(certificates) = &certificates {
         background.watch_certificates(Arc::clone(certificates), clock);
     }
-    let issuer = config.gateway.issuer.clone();
     say_services(&config);
     let gateway = Arc::new(Gateway::new(Site::new(config.gateway.clone()), Arc::clone(&shared)));
     background.probe(&gateway);
@@ -121,12 +120,12 @@ pub(super) async fn serve(
     status.store_was_read(Arc::new(witnesses));
     status.is_judged_by(Arc::new(Verifier::new(Arc::clone(&gateway))));
     let ordering = background.order_certificates(keepers.acme.as_ref());
-    let administered = Administered { gateway: Arc::clone(&gateway), keepers, status: Arc::clone(&status) };
+    let administered =
+        Administered { gateway: Arc::clone(&gateway), keepers: keepers.clone(), status: Arc::clone(&status) };
     let admin = before.administer(&config.admin, administered)?;
     let (stop, restored) = or_restored(asked_to_stop()?, noticed);
-    let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
-    tracing::info!(issuer, listen = addresses.join(" "), "listening");
-    ready.await;
+    say_listening(&config);
+    ready(keepers).await;
     status.accepts();
     manager.ready(&reload::standing(&config));
     if let Some(source) = source {
@@ -149,6 +148,11 @@ fn stopped(restored: &AtomicBool) -> anyhow::Result<()> {
     anyhow::ensure!(!restored.load(Ordering::Relaxed), "a backup was restored into the store; start again");
     tracing::info!("stopped");
     Ok(())
+}
+
+fn say_listening(config: &Config) {
+    let addresses: Vec<_> = config.serve.listen.iter().map(ToString::to_string).collect();
+    tracing::info!(issuer = config.gateway.issuer, listen = addresses.join(" "), "listening");
 }
 
 fn say_services(config: &Config) {

@@ -56,7 +56,11 @@ fn collect(rule: Option<String>, rules: &mut Vec<String>) {
 }
 
 /// `*`, a subject, or a login.
-fn user(given: &Given<String>, provider: Option<Provider>, findings: &mut Findings) -> Option<String> {
+pub(super) fn user(
+    given: &Given<String>,
+    provider: Option<Provider>,
+    findings: &mut Findings,
+) -> Option<String> {
     let text = given.value.as_deref()?;
     if text == "*" {
         return Some(text.into());
@@ -101,7 +105,7 @@ fn is_number(text: &str) -> bool {
 
 /// A login or an organisation's name by GitHub's rules, in lower case: letters, digits and single hyphens inside, at
 /// most 39; and the underscore of managed accounts.
-fn name(given: &Given<String>, what: &str, findings: &mut Findings) -> Option<String> {
+pub(super) fn name(given: &Given<String>, what: &str, findings: &mut Findings) -> Option<String> {
     let text = given.value.as_deref()?;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let refused = if let Some(bare) = text.strip_prefix('@') {
@@ -127,7 +131,7 @@ fn name(given: &Given<String>, what: &str, findings: &mut Findings) -> Option<St
 }
 
 /// `organisation/team` in lower case; the team by its slug, as in its URL at GitHub.
-fn team(given: &Given<String>, findings: &mut Findings) -> Option<String> {
+pub(super) fn team(given: &Given<String>, findings: &mut Findings) -> Option<String> {
     let text = given.value.as_deref()?;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let refused = match text.split_once('/') {

@@ -78,7 +78,7 @@ pub(super) fn names(network: &Network, hosts: &[String], findings: &mut Findings
     }
 }
 
-fn is_public(host: &str) -> bool {
+pub(super) fn is_public(host: &str) -> bool {
     const PRIVATE: [&str; 7] = ["localhost", "local", "internal", "test", "invalid", "example", "onion"];
     match Host::parse(host) {
         Ok(Host::Domain(name)) => {
@@ -91,7 +91,11 @@ fn is_public(host: &str) -> bool {
     }
 }
 
-fn email(section: Position, given: Option<&Given<String>>, findings: &mut Findings) -> Option<String> {
+pub(super) fn email(
+    section: Position,
+    given: Option<&Given<String>>,
+    findings: &mut Findings,
+) -> Option<String> {
     let Some(given) = given else {
         let text =
             "`email` is missing; write email: you@YOUR-DOMAIN, where the certificate authority can reach you";

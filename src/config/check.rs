@@ -74,6 +74,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
             limits: limits?,
             documents: documents?,
             clients: clients?,
+            imported_secrets: imported_secrets(raw),
         },
         store: store?,
         admin: admin?,
@@ -86,6 +87,12 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
         secret_key_previous,
         rotate_keys,
     })
+}
+
+/// `clients.imported_secrets`.
+fn imported_secrets(raw: &File) -> bool {
+    let clients = raw.clients.as_ref().and_then(|clients| clients.value.as_ref());
+    clients.and_then(|clients| clients.imported_secrets.as_ref()).is_some_and(|flag| flag.value == Some(true))
 }
 
 fn sockets(network: &Network, drain: Duration, workers: usize) -> serve::Settings {

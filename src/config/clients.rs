@@ -121,6 +121,7 @@ impl One<'_> {
                 issued_at: Timestamp::from_seconds(0),
                 expires: Timestamp::from_seconds(u64::MAX),
                 registration_token: None,
+                secret: None,
             },
             authentication: authentication?,
             services: services?,

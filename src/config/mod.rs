@@ -8,6 +8,7 @@
 mod access;
 mod acme;
 mod admin;
+pub mod answers;
 mod check;
 mod clients;
 mod connections;

@@ -78,6 +78,11 @@ impl Findings {
         self.refusals.is_empty()
     }
 
+    /// The first refusal's text alone, without its place.
+    pub(super) fn first_refusal(self) -> Option<String> {
+        self.refusals.into_iter().next().map(|finding| finding.text)
+    }
+
     /// `value` and the remarks, or the refusals if there are any (or no value).
     pub(super) fn conclude<T>(self, value: Option<T>) -> Result<(T, Vec<String>), Problems> {
         let Self { files, refusals, remarks } = self;

@@ -197,6 +197,7 @@ pub(super) struct Limits {
 pub(super) struct Clients {
     pub(super) documents: Field<Documents>,
     pub(super) registered: Field<BTreeMap<String, Given<RegisteredClient>>>,
+    pub(super) imported_secrets: Field<bool>,
 }
 
 /// `clients.documents`: a word, or these keys.

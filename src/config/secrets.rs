@@ -165,7 +165,7 @@ pub(super) fn store(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     Some(store::Settings::Redis { url, prefix: prefix? })
 }
 
-fn redis(text: &str) -> Result<(), &'static str> {
+pub(super) fn redis(text: &str) -> Result<(), &'static str> {
     if text.starts_with('/') || text.starts_with('.') {
         return Err("`store` has no protocol; write file: before the path");
     }

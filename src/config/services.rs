@@ -112,7 +112,7 @@ fn one(name: &str, given: &Given<Service>, common: Common<'_>, findings: &mut Fi
     })
 }
 
-fn check_name(name: &str, at: Position, findings: &mut Findings) {
+pub(super) fn check_name(name: &str, at: Position, findings: &mut Findings) {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() || name.len() > 63 || name.starts_with('-') || !name.bytes().all(allowed) {
         let shown: String = name.chars().take(80).collect();

@@ -146,8 +146,11 @@ const LIMITS: &[Key] = &[
     key("streams_per_connection", Shape::Number),
 ];
 
-const CLIENTS: &[Key] =
-    &[key("documents", Shape::WordOr(DOCUMENTS)), key("registered", Shape::Named(&Shape::Section(CLIENT)))];
+const CLIENTS: &[Key] = &[
+    key("documents", Shape::WordOr(DOCUMENTS)),
+    key("registered", Shape::Named(&Shape::Section(CLIENT))),
+    key("imported_secrets", Shape::Flag),
+];
 
 const DOCUMENTS: &[Key] = &[key("allow", TEXTS), key("deny", TEXTS), key("max_bytes", Shape::Number)];
 

@@ -1,7 +1,8 @@
 //! Who a client is at `/token`, `/revoke` and `/introspect` (RFC 6749 §2.3). Registered clients are public: they name themselves,
-//! by `client_id` or by HTTP Basic with an empty password. Configured ones may have a secret (`client_secret_basic` and
-//! `client_secret_post`) or keys (`private_key_jwt`), and then prove it, in one way at a time. A proof that fails never
-//! changes anything: whoever guesses at a client's secret must not be able to sign its users out.
+//! by `client_id` or by HTTP Basic with an empty password. Those that were moved in from another gateway may have a secret, and
+//! configured ones a secret (`client_secret_basic` and `client_secret_post`) or keys (`private_key_jwt`), and then prove it, in
+//! one way at a time. A proof that fails never changes anything: whoever guesses at a client's secret must not be able to sign
+//! its users out.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
@@ -12,7 +13,7 @@ use super::exchange::Exchange;
 use super::grants::{deadline, patiently};
 use super::reply::WireError;
 use crate::oauth::{AttemptId, BasicCredentials, Client, ClientId, ErrorCode, NotBasic, Parameters, Reading};
-use crate::secret::{self, Secret};
+use crate::secret::{self, Digest, Secret};
 use crate::store::StoreError;
 use crate::telemetry::{Audit, Event};
 use crate::token::{Assertion, AssertionError, ClientKeys, Expected};
@@ -216,6 +217,9 @@ impl Claimed {
         let configured = exchange.site.configured.get(&client.id);
         let authentication = configured.map_or(&Authentication::None, |one| &one.authentication);
         let basic = self.is_basic();
+        if let (None, Some(digest)) = (configured, client.secret) {
+            return self.prove_moved(client, digest);
+        }
         match (authentication, self) {
             (Authentication::None, _) if !self.has_proof(client) => Ok(()),
             (Authentication::None, _) => Err(ClientError::Public { basic }),
@@ -229,6 +233,20 @@ impl Claimed {
             (Authentication::Keys(keys), Self::Assertion(text)) => assert(exchange, client, keys, text).await,
             (Authentication::Keys(_), Self::Name(_) | Self::Basic(_) | Self::Post(..)) => {
                 Err(ClientError::Unproven { needed: "private_key_jwt", basic })
+            }
+        }
+    }
+
+    /// Holds it against the secret of a client that was moved in from another gateway.
+    fn prove_moved(&self, client: &Client, digest: Digest) -> Result<(), ClientError> {
+        let basic = self.is_basic();
+        match self {
+            Self::Basic(_) | Self::Post(..) => {
+                let proven = self.secrets(client).any(|sent| sent.digest() == digest);
+                if proven { Ok(()) } else { Err(ClientError::Secret { basic }) }
+            }
+            Self::Name(_) | Self::Assertion(_) => {
+                Err(ClientError::Unproven { needed: "client_secret_basic or client_secret_post", basic })
             }
         }
     }
@@ -273,9 +291,10 @@ async fn assert(
     if first { Ok(()) } else { Err(ClientError::Replayed) }
 }
 
-/// A configured client's proof that fails is told to the operator too: somebody may be guessing.
+/// That the proof of a client fails that is to have one is told to the operator too: somebody may be guessing.
 fn audited(exchange: &Exchange<'_>, client: &Client, error: ClientError) -> ClientError {
-    if error.status() == StatusCode::UNAUTHORIZED && exchange.site.configured.get(&client.id).is_some() {
+    let known = client.secret.is_some() || exchange.site.configured.get(&client.id).is_some();
+    if known && error.status() == StatusCode::UNAUTHORIZED {
         exchange.audit(&Audit {
             client: Some(client.id.as_str()),
             reason: Some(&error.to_string()),

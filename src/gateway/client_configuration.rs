@@ -20,8 +20,8 @@ use super::registration::{MOST, Registered};
 use super::reply::{self, WireError};
 use super::{Body, bearer};
 use crate::oauth::{
-    AttemptId, Client, ClientId, ClientLimits, ErrorCode, GrantId, OAuthError, RegistrationError,
-    RevocationReason, update,
+    AttemptId, Client, ClientId, ClientLimits, ClientMetadata, ErrorCode, GrantId, OAuthError,
+    RegistrationError, RevocationReason, update,
 };
 use crate::secret::{self, Secret};
 use crate::store::{Loaded, StoreError, Swap};
@@ -122,7 +122,10 @@ async fn change(
     let body = form::read(request.into_body(), MOST).await?;
     let metadata = update(&body, id, &exchange.site.settings.redirects, ClientLimits::default())?;
     for _ in 0..ATTEMPTS {
-        let new = Client { metadata: metadata.clone(), ..loaded.value.clone() };
+        // How it proves who it is came with it, and is not the client's to change.
+        let method = loaded.value.metadata.token_endpoint_auth_method.clone();
+        let metadata = ClientMetadata { token_endpoint_auth_method: method, ..metadata.clone() };
+        let new = Client { metadata, ..loaded.value.clone() };
         let swap = patiently(deadline(), || exchange.shared.store.swap_client(&loaded, &new));
         if swap.await? == Swap::Done {
             exchange.audit(&Audit {

@@ -60,6 +60,7 @@ pub(super) async fn asking(exchange: &Exchange<'_>, id: &ClientId) -> Result<Ask
         issued_at: exchange.now,
         expires: exchange.now.after(Client::UNUSED),
         registration_token: None,
+        secret: None,
     };
     Ok(Asking { client, verified: Some(url.host().to_owned()) })
 }

@@ -45,11 +45,11 @@ impl Configured {
         self.0.get(id)
     }
 
-    /// What the server's metadata says of them.
-    pub(super) fn advertised(&self) -> ConfiguredClients {
+    /// What the server's metadata says of them, and of those that were moved in, some `with_secrets`.
+    pub(super) fn advertised(&self, with_secrets: bool) -> ConfiguredClients {
         let any = |is: &dyn Fn(&ClientSettings) -> bool| self.0.values().any(is);
         ConfiguredClients {
-            secrets: any(&|one| matches!(one.authentication, Authentication::Secret(_))),
+            secrets: with_secrets || any(&|one| matches!(one.authentication, Authentication::Secret(_))),
             keys: any(&|one| matches!(one.authentication, Authentication::Keys(_))),
             client_credentials: any(&|one| one.client.may_act_alone()),
             introspection: any(&|one| one.introspect),

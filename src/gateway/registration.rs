@@ -113,6 +113,7 @@ async fn create(exchange: &Exchange<'_>, body: RequestBody) -> Result<(Client, S
         issued_at: exchange.now,
         expires: exchange.now.after(Client::UNUSED),
         registration_token: Some(token.digest()),
+        secret: None,
     };
     let evicted = store.add_client(&client, settings.limits.unused_clients, exchange.now).await?;
     for id in &evicted {

@@ -50,6 +50,8 @@ pub struct Settings {
     pub documents: Option<DocumentRules>,
     /// Every configured client.
     pub clients: Vec<ClientSettings>,
+    /// Whether clients were moved in that have a secret, so that the metadata says how to send one.
+    pub imported_secrets: bool,
 }
 
 /// Everything that is looked up on a request's way.
@@ -123,7 +125,7 @@ impl Site {
         let issuer = Url::parse(&settings.issuer).expect("the issuer was checked to be an origin");
         let metadata = AuthorizationServerMetadata::new(&settings.issuer, &scopes, &resources);
         let metadata = if settings.documents.is_some() { metadata.with_documents() } else { metadata };
-        let metadata = metadata.with_clients(configured.advertised());
+        let metadata = metadata.with_clients(configured.advertised(settings.imported_secrets));
         let mut site = Self {
             configured,
             issuer_host: authority(&issuer).to_owned(),
@@ -313,6 +315,7 @@ mod tests {
             limits: Limits::default(),
             documents: None,
             clients: Vec::new(),
+            imported_secrets: false,
         })
     }
 

@@ -1,4 +1,4 @@
-//! Clients, their registration (RFC 7591) and what they change of it later (RFC 7592). Registered clients are public: the
+//! Clients, their registration (RFC 7591) and what they change of it later (RFC 7592). Who registers here is public: the
 //! answer says `token_endpoint_auth_method: none` whatever was asked, as RFC 7591 §3.2.1 allows.
 
 use std::time::Duration;
@@ -28,6 +28,10 @@ pub struct Client {
     /// none: of clients from before, and of those that did not register.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration_token: Option<Digest>,
+    /// SHA-256 of the secret by which it proves who it is: only of clients that were moved in from another gateway, where every
+    /// registration got one. Whoever registers here gets none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Digest>,
 }
 
 /// A client's metadata as applied and echoed (G1). Members we do not know are ignored (G5), members we cannot

@@ -21,6 +21,7 @@ pub(crate) fn client_with(redirect_uris: &[&str]) -> Client {
         issued_at: Timestamp::from_seconds(1_000_000),
         expires: Timestamp::from_seconds(1_086_400),
         registration_token: None,
+        secret: None,
     }
 }
 

@@ -19,6 +19,21 @@ impl Store {
         self.write(name, client, Some(client.expires), Expect::Any).await.map(drop)
     }
 
+    /// Writes the record of a client that was moved in from elsewhere, unless there is one: what it became here stays. Whether it was
+    /// written.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn admit_client(&self, client: &Client, now: Timestamp) -> Result<bool, StoreError> {
+        let name = schema::client(&client.id);
+        if self.read::<Client>(&name, now).await?.is_some() {
+            return Ok(false);
+        }
+        // Nobody else makes a record of this name, but one that has ended may still be there, to be collected.
+        self.write(name, client, Some(client.expires), Expect::Any).await?;
+        Ok(true)
+    }
+
     /// Reads a client; an expired one is absent (G10).
     ///
     /// # Errors

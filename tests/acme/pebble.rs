@@ -65,11 +65,13 @@ impl Pebble {
 
     /// What stands under `tls.acme`.
     pub(crate) fn acme(&self, more: &str) -> String {
-        let (directory, roots) = (self.ports.directory, self.roots());
-        format!(
-            "email: ops@example.org, directory: \"https://localhost:{directory}/dir\", ca_file: \"{}\"{more}",
-            roots.display()
-        )
+        let (directory, roots) = (self.url(), self.roots());
+        format!("email: ops@example.org, directory: \"{directory}\", ca_file: \"{}\"{more}", roots.display())
+    }
+
+    /// Its directory.
+    pub(crate) fn url(&self) -> String {
+        format!("https://localhost:{}/dir", self.ports.directory)
     }
 
     /// What its directory is trusted by, which has nothing to do with what it issues.

@@ -8,6 +8,7 @@ use portcullis::seal::Sealer;
 use portcullis::secret::{Digest, Key, random};
 use portcullis::store::backend::{Expect, Name, Prefix, Put};
 use portcullis::store::{GrantsOf, OpenError, Revocation, RingKind, SCHEMA, Store, StoreError, Swap};
+use portcullis::time::Timestamp;
 use tokio::task::JoinSet;
 
 use crate::faults::Faulty;
@@ -42,6 +43,21 @@ pub(crate) async fn a_kept_client_lives_longer_and_never_shorter(rig: &Rig) {
     assert!(rig.store.client(&id, later(601)).await.unwrap().is_none(), "an expired one is not revived");
     rig.store.keep_client(&client_id("c_two"), later(500), NOW).await.unwrap();
     assert!(rig.store.client(&client_id("c_two"), NOW).await.unwrap().is_none(), "nor an unknown one made");
+}
+
+pub(crate) async fn a_client_that_moves_in_is_written_once(rig: &Rig) {
+    let first = client("client_one", later(100));
+    assert!(rig.store.admit_client(&first, NOW).await.unwrap());
+    assert!(!rig.store.admit_client(&first, NOW).await.unwrap(), "the very same");
+    let again = Client { expires: later(900), ..first.clone() };
+    assert!(!rig.store.admit_client(&again, NOW).await.unwrap());
+    assert_eq!(rig.store.client(&first.id, NOW).await.unwrap(), Some(first), "as it was");
+    assert!(rig.store.admit_client(&again, later(100)).await.unwrap(), "the first has ended");
+    assert_eq!(rig.store.client(&again.id, later(899)).await.unwrap(), Some(again));
+
+    let never = Client { expires: Timestamp::from_seconds(u64::MAX), ..client("client_two", NOW) };
+    assert!(rig.store.admit_client(&never, NOW).await.unwrap());
+    assert_eq!(rig.store.client(&never.id, later(1_000_000_000)).await.unwrap(), Some(never));
 }
 
 pub(crate) async fn a_client_kept_by_many_at_once_lives_as_long_as_the_longest_asked(rig: &Rig) {

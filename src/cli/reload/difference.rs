@@ -283,6 +283,7 @@ fn gateway_keys(before: &gateway::Settings, after: &gateway::Settings) -> Vec<&'
         limits,
         documents,
         clients: _,
+        imported_secrets,
     } = before;
     differing(&[
         ("trusted_proxies", *trusted_proxies != after.trusted_proxies),
@@ -295,6 +296,7 @@ fn gateway_keys(before: &gateway::Settings, after: &gateway::Settings) -> Vec<&'
         ("revocation_staleness", *revocation_staleness != after.revocation_staleness),
         ("limits", *limits != after.limits),
         ("clients.documents", *documents != after.documents),
+        ("clients.imported_secrets", *imported_secrets != after.imported_secrets),
     ])
 }
 

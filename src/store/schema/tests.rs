@@ -114,6 +114,11 @@ fn open_records_are_written_as_ever() {
         Some(Timestamp::from_seconds(1_800_086_400)),
         r#"{"exp":1800086400,"value":{"id":"c_one","metadata":{"redirect_uris":["http://127.0.0.1/callback"],"client_name":"Example","grant_types":["authorization_code"],"response_types":["code"],"token_endpoint_auth_method":"none"},"issued_at":1800000000,"expires":1800086400,"registration_token":"PEaenWxYddN6Q_NT1PiOYfz4EsZu7jRXRlpAsNpBU-A"}}"#,
     );
+    is_written_as(
+        &Client { secret: Some(Digest::of(b"token")), ..client_value() },
+        Some(Timestamp::from_seconds(1_800_086_400)),
+        r#"{"exp":1800086400,"value":{"id":"c_one","metadata":{"redirect_uris":["http://127.0.0.1/callback"],"client_name":"Example","grant_types":["authorization_code"],"response_types":["code"],"token_endpoint_auth_method":"none"},"issued_at":1800000000,"expires":1800086400,"secret":"PEaenWxYddN6Q_NT1PiOYfz4EsZu7jRXRlpAsNpBU-A"}}"#,
+    );
     is_written_as(&AttemptId::new([1; 8]), Some(NOW), r#"{"exp":1800000000,"value":72340172838076673}"#);
     is_written_as(
         &Session { facts: facts(), expires: NOW },

@@ -56,6 +56,7 @@ fn client() -> Client {
         issued_at: now,
         expires: now,
         registration_token: None,
+        secret: None,
     }
 }
 
