@@ -145,10 +145,12 @@ fn the_examples_are_good_without_a_remark_that_worries() {
 }
 
 #[test]
-fn the_configuration_in_the_readme_is_good() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+fn the_configurations_in_the_guides_are_good() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let (readme, operations) = (read("README.md"), read("deploy/OPERATIONS.md"));
     let (_, rest) = readme.split_once("```yaml\n").expect("it shows a configuration");
     let (text, rest) = rest.split_once("```").expect("which ends");
+    assert!(!rest.contains("```yaml"), "every one is to be read here");
     let (head, _) = text.split_once("services:\n").expect("with services");
     let fake = Fake::complete()
         .with("/etc/portcullis/fullchain.pem", "certificate")
@@ -156,7 +158,7 @@ fn the_configuration_in_the_readme_is_good() {
     let checked = fake.read(text).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(checked.remarks, [] as [&str; 0]);
     assert_eq!(checked.config.gateway.services[0].name, "fetch");
-    let (_, rest) = rest.split_once("```yaml\n").expect("it shows replicas");
+    let (_, rest) = operations.split_once("```yaml\n").expect("it shows replicas");
     let (text, rest) = rest.split_once("```").expect("which end");
     assert!(!rest.contains("```yaml"), "every one is to be read here");
     let checked = fake.read(format!("{head}{text}")).unwrap_or_else(|error| panic!("{error}"));
@@ -171,7 +173,10 @@ fn the_configuration_in_the_readme_is_good() {
 #[test]
 fn shipped_texts_quote_variables_in_braces() {
     let mut files = yaml_files("config/examples");
-    files.extend(["README.md", "config/portcullis.yaml"].map(|file| root().join(file)));
+    files.extend(
+        ["README.md", "deploy/OPERATIONS.md", "deploy/README.md", "config/portcullis.yaml"]
+            .map(|file| root().join(file)),
+    );
     for file in files {
         for line in std::fs::read_to_string(&file).unwrap().lines() {
             let code = line.split(" #").next().unwrap_or_default();

@@ -79,16 +79,16 @@ fn systemd_waits_longer_than_the_drain_that_is_usual() {
 }
 
 #[test]
-fn the_readme_installs_units_that_are_there_under_the_names_they_have() {
-    let readme = read("README.md");
-    let (_, section) = readme.split_once("\n**With systemd**").unwrap();
-    let section = section.split("\n**").next().unwrap();
+fn the_guide_installs_units_that_are_there_under_the_names_they_have() {
+    let guide = read("deploy/README.md");
+    let (_, section) = guide.split_once("\n## With systemd\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
     let commands: Vec<_> = section.lines().filter_map(|line| line.strip_prefix("# ")).collect();
     assert!(commands.len() >= 4, "{section}");
     let mut named = 0;
     for command in commands {
         let words: Vec<_> = command.split_whitespace().collect();
-        assert!(["install", "systemctl"].contains(&words[0]), "{command}");
+        assert!(["install", "systemctl", "rm"].contains(&words[0]), "{command}");
         for word in words.iter().filter(|word| word.starts_with("deploy/")) {
             assert!(root().join(word).is_file(), "{command}");
             named += 1;
@@ -97,7 +97,7 @@ fn the_readme_installs_units_that_are_there_under_the_names_they_have() {
             assert!(root().join("deploy/systemd").join(word).is_file(), "{command}");
         }
     }
-    assert_eq!(named, 2);
+    assert_eq!(named, 3);
     let unit = read("deploy/systemd/portcullis.service");
     let program = values(&unit, "ExecStart")[0].split(' ').next().unwrap();
     assert!(section.contains(&format!(" {program}\n")), "{program}");

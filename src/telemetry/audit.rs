@@ -26,7 +26,7 @@
 //! | `store_lost_write` | a refresh token is newer than the store's record: the store has lost a write, as in a failover | `sub` `client` `grant` `resource` |
 //!
 //! Every line has `timestamp`, `level` (`INFO`), `target` (`audit`) and `event`; one that a request has caused also `address`
-//! and `request_id`. A field whose value is not known is left out. README says the same to operators.
+//! and `request_id`. A field whose value is not known is left out. deploy/OPERATIONS.md says the same to operators.
 
 use std::net::IpAddr;
 
@@ -217,10 +217,10 @@ mod tests {
     #[test]
     fn both_tables_have_every_event_and_the_fields_that_there_are() {
         let source = include_str!("audit.rs");
-        let readme = include_str!("../../README.md");
+        let readme = include_str!("../../deploy/OPERATIONS.md");
         let section = readme.split_once("\n## Audit events\n").unwrap().1.split("\n## ").next().unwrap();
         let (ours, theirs) = (rows(source, "//! "), rows(section, ""));
-        assert_eq!(ours, theirs, "the table above and README's");
+        assert_eq!(ours, theirs, "the table above and the one for operators");
         let names: BTreeSet<_> = source
             .lines()
             .filter_map(|line| {

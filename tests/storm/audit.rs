@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-/// The audit lines of a log, each held against README's table.
+/// The audit lines of a log, each held against the operators' table (deploy/OPERATIONS.md).
 pub(crate) fn events(log: &str) -> Vec<Value> {
     let table = table();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -14,7 +14,7 @@ pub(crate) fn events(log: &str) -> Vec<Value> {
         let fields = &table[event["event"].as_str().unwrap()];
         for field in event.as_object().unwrap().keys() {
             let known = always.contains(&field.as_str()) || fields.contains(field);
-            assert!(known, "README's table of audit events does not have {field} of {event}");
+            assert!(known, "deploy/OPERATIONS.md does not have {field} of {event}");
         }
     }
     events
@@ -29,9 +29,9 @@ pub(crate) fn by_grant(events: &[Value], name: &str) -> BTreeMap<String, usize> 
     grants
 }
 
-/// The fields of each event, by README.
+/// The fields of each event, by deploy/OPERATIONS.md.
 fn table() -> BTreeMap<String, BTreeSet<String>> {
-    let readme = include_str!("../../README.md");
+    let readme = include_str!("../../deploy/OPERATIONS.md");
     let section = readme.split_once("\n## Audit events\n").unwrap().1.split("\n## ").next().unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let fields = |row: &str| {

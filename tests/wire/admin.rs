@@ -790,9 +790,10 @@ fn every_command_has_examples_and_says_its_exit_status() {
 }
 
 #[test]
-fn the_readme_s_commands_are_commands() {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let (_, section) = readme.split_once("\n## Administration\n").unwrap();
+fn the_guide_s_commands_are_commands() {
+    let guide =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/OPERATIONS.md")).unwrap();
+    let (_, section) = guide.split_once("\n## Administration\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
     let commands: Vec<_> = section.lines().filter_map(|line| line.strip_prefix("$ portcullis ")).collect();
     assert!(commands.len() >= 9, "{commands:?}");
