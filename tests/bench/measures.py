@@ -128,12 +128,14 @@ async def _hold(run: Run, subject: Subject) -> None:
             for kind in ["rss", "pss"]:
                 each = figures.kilobytes_each(getattr(before, kind), getattr(now, kind), number)
                 run.record.add(f"stream.{kind}.{number}", "KB", subject.name, each)
-    # Until its sockets are closed, and a little more.
-    await asyncio.sleep(2 * SETTLE)
+    # Until its sockets are closed, and whoever gives memory back by and by has had time to.
+    await asyncio.sleep(AFTERWARDS)
     run.record.add("stream.left", "KB", subject.name, subject.memory().rss - before.rss)
 
 
 SETTLE = 1.0
+# Portcullis looks every ten seconds.
+AFTERWARDS = 12.0
 
 
 def idle(run: Run) -> None:

@@ -192,7 +192,7 @@ TITLES = {
     "cpu.h2": "CPU per request, HTTP/2",
     "connection.full": "CPU per new connection with one request, full handshake",
     "connection.resumed": "CPU per new connection with one request, resumed",
-    "stream.left": "RSS that is left when all streams have gone",
+    "stream.left": "RSS that is left 12 s after all streams have gone",
     "idle.rss": "idle RSS (Portcullis: 20 services; the others: one)",
     "idle.pss": "idle PSS, likewise",
     "start.handshake": "start to the end of the first TLS handshake",
