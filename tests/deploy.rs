@@ -88,7 +88,7 @@ fn the_guide_installs_units_that_are_there_under_the_names_they_have() {
     let mut named = 0;
     for command in commands {
         let words: Vec<_> = command.split_whitespace().collect();
-        assert!(["install", "systemctl", "rm"].contains(&words[0]), "{command}");
+        assert!(["install", "portcullis", "chmod", "systemctl", "rm"].contains(&words[0]), "{command}");
         for word in words.iter().filter(|word| word.starts_with("deploy/")) {
             assert!(root().join(word).is_file(), "{command}");
             named += 1;
@@ -240,7 +240,7 @@ fn every_command_of_the_guide_is_one_that_the_rung_tries_on_what_is_there() {
         .filter_map(|line| line.strip_prefix("# "))
         .filter(|line| line.contains('/') || line.starts_with("systemctl"))
         .collect();
-    assert_eq!(root_commands.len(), 9, "{root_commands:?}");
+    assert_eq!(root_commands.len(), 11, "{root_commands:?}");
     for command in root_commands {
         // The binary is put there beforehand, and systemctl is told to be quiet.
         let quiet = command.replace("--now ", "--now --quiet ");

@@ -47,7 +47,11 @@ fn written(pieces: &[Piece]) -> Vec<u8> {
             Piece::Number { name, number } => (b'N', name, *number, [].as_slice()),
             Piece::Entry { log, score, entry } => (b'E', log, *score, entry.as_slice()),
         };
-        if kind == b'E' { entries += 1 } else { records += 1 }
+        if kind == b'E' {
+            entries += 1
+        } else {
+            records += 1
+        }
         text.push(kind);
         text.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
         text.extend(name.as_bytes());
