@@ -166,10 +166,6 @@ fn everything_that_is_wrong_is_told_at_once() {
             "--url: a path is needed; write https://mcp.example.com/mcp",
         ),
         (
-            &["http://h:1", "--url", "http://localhost:1/", "--dev"],
-            "--url: a path is needed; write http://localhost:1/mcp",
-        ),
-        (
             &["http://h:1", "--url", "http://localhost:1/mcp", "--dev", "--store", "redis://:hunter2@h/0"],
             "--store: there is a password in it, which everybody on this machine sees; write ${REDIS_PASSWORD} in its place, in \
              single quotes, and set REDIS_PASSWORD",

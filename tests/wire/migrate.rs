@@ -142,9 +142,9 @@ fn every_variable_is_accounted_for_and_what_is_written_is_good() {
         "    user_id: numeric",
         "secret_key_previous: ${PORTCULLIS_SECRET_KEY_PREVIOUS:-}",
         if rustix::process::geteuid().is_root() {
-            "store: \"file:/var/lib/portcullis/portcullis.db\""
+            "store: file:/var/lib/portcullis/portcullis.db"
         } else {
-            "store: \"file:portcullis.db\""
+            "store: file:portcullis.db"
         },
     ] {
         assert!(yaml.lines().any(|one| one == line), "{line} is not in {yaml}");

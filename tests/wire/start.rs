@@ -55,7 +55,7 @@ fn the_folder_of_a_store_is_made_and_check_makes_nothing() {
     let told = "the folder of the store was not there, and was made";
     assert!(process.log().contains(told) && folder.join("portcullis.db").exists(), "{}", process.log());
 
-    let deeper = yaml.replace("/data/", "/no/data/");
+    let deeper = yaml.replace("/data/", "/no/data/").replace("127.0.0.1:{port}", "127.0.0.1:{second}");
     let (status, told) = place.run("serve", &deeper);
     assert_eq!(status, 1, "{told}");
     let missing = place.folder().join("no/data");
