@@ -284,3 +284,53 @@ fn the_recipes_say_what_is_not_there() {
     let told = said(&["restore"]);
     assert!(told.starts_with("portcullis: which backup?\n"), "{told}");
 }
+
+/// A folder as a clone has it, with the scripts and what they read.
+fn clone() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let copied = Command::new("cp").arg("-r").arg(root().join("deploy")).arg(folder.path()).status().unwrap();
+    assert!(copied.success());
+    // What whoever works here has made of it.
+    drop(fs::remove_file(folder.path().join("deploy/.env")));
+    folder
+}
+
+/// Whether a script succeeds, and what it says.
+fn script(clone: &TempDir, words: &[&str], environment: &[(&str, &str)]) -> (bool, String) {
+    let mut command = Command::new(clone.path().join("deploy/scripts").join(words[0]));
+    let output = command.args(&words[1..]).envs(environment.iter().copied()).output().unwrap();
+    (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[test]
+fn init_takes_no_secret_from_the_command_line_and_writes_the_environment_s_as_it_is() {
+    let clone = clone();
+    let file = clone.path().join("deploy/.env");
+    for name in ["GITHUB_CLIENT_SECRET", "PORTCULLIS_SECRET_KEY"] {
+        let (done, said) = script(&clone, &["init", "GITHUB_USER=o", &format!("{name}=s3cret")], &[]);
+        let seen = format!("portcullis: {name} on the command line is seen by everybody on this machine");
+        assert!(!done && said.starts_with(&seen) && !said.contains("s3cret"), "{said}");
+        assert!(!file.exists());
+    }
+    let odd = r"a\tb\\c&d";
+    let (done, said) = script(&clone, &["init", "GITHUB_USER=octocat"], &[("GITHUB_CLIENT_SECRET", odd)]);
+    assert!(done && !said.contains(odd), "{said}");
+    let env = fs::read_to_string(&file).unwrap();
+    assert_eq!(values(&env, "GITHUB_CLIENT_SECRET"), [odd], "backslashes are characters as others");
+    assert_eq!(values(&env, "GITHUB_USER"), ["octocat"]);
+    assert_eq!(values(&env, "PORTCULLIS_SECRET_KEY")[0].len(), 64);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn check_env_names_the_line_that_is_none_and_shows_nothing_of_it() {
+    let clone = clone();
+    let file = clone.path().join("deploy/.env");
+    assert!(script(&clone, &["init"], &[]).0);
+    let env = fs::read_to_string(&file).unwrap();
+    let line = env.lines().count() + 1;
+    fs::write(&file, env + "gho_pasted0123\n").unwrap();
+    let (done, said) = script(&clone, &["check-env"], &[]);
+    assert!(!done && said.contains(&format!("  line {line} is no NAME=VALUE\n")), "{said}");
+    assert!(!said.contains("gho_"), "{said}");
+}

@@ -34,10 +34,11 @@ value() {
 assign() {
     local new
     new=$(umask 077 && mktemp "$deploy/.env.XXXXXX")
-    awk -v name="$1" -v value="$2" '
-        index($0, name "=") == 1 { if (!done) print name "=" value; done = 1; next }
+    # In the environment, which others cannot read as they can a command line; and -v would interpret backslashes.
+    name=$1 value=$2 awk '
+        index($0, ENVIRON["name"] "=") == 1 { if (!done) print ENVIRON["name"] "=" ENVIRON["value"]; done = 1; next }
         { print }
-        END { if (!done) print name "=" value }' "$env_file" >"$new"
+        END { if (!done) print ENVIRON["name"] "=" ENVIRON["value"] }' "$env_file" >"$new"
     mv "$new" "$env_file"
 }
 

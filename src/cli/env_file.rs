@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -101,7 +101,7 @@ impl EnvFile {
         }
         let ours = file.metadata()?;
         if (ours.uid(), ours.gid()) != (before.uid(), before.gid()) {
-            chown(part, Some(before.uid()), Some(before.gid()))?;
+            fchown(&file, Some(before.uid()), Some(before.gid()))?;
         }
         file.set_permissions(Permissions::from_mode(before.mode() & 0o600))?;
         file.sync_all()?;
@@ -209,5 +209,19 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "PORTCULLIS_SECRET_KEY=b\n");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+    }
+    #[test]
+    fn the_file_stays_whose_it_was_though_root_writes_it() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (_folder, path) = file("PORTCULLIS_SECRET_KEY=a\n");
+        std::os::unix::fs::chown(&path, Some(4321), Some(4322)).unwrap();
+        let mut env = EnvFile::read(&path).unwrap();
+        env.set(KEY, "b", KEY).unwrap();
+        env.write().unwrap();
+        let placed = fs::metadata(&path).unwrap();
+        assert_eq!((placed.uid(), placed.gid()), (4321, 4322));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "PORTCULLIS_SECRET_KEY=b\n");
     }
 }

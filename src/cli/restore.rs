@@ -179,7 +179,8 @@ fn may_replace(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
 }
 
 async fn fill(target: Target, file: &File, config: &Config) -> Result<Restored, Failure> {
-    let terms = Terms { now: SystemClock.now(), lives: config.gateway.lives };
+    let keys = sealer(config);
+    let terms = Terms { now: SystemClock.now(), lives: config.gateway.lives, sealer: &keys };
     let reader = reader(file).map_err(|error| Failure::Refused(explained(&error)))?;
     let mut progress = Progress::new("restoring");
     let filled = target.fill(reader, &terms, |counts| progress.tell(counts)).await;

@@ -6,6 +6,8 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(10);
 /// What may lie free without being worth the work.
 const WORTH: usize = 16 * 1024 * 1024;
+/// The same for so many looks after it was: what many have left behind comes free in the course of a minute.
+const THEN: (usize, u8) = (1024 * 1024, 5);
 
 /// Looks for ever.
 pub(super) async fn give_back() {
@@ -30,12 +32,16 @@ pub(super) async fn give_back() {
 #[derive(Clone, Copy, Debug, Default)]
 struct Kept {
     least: usize,
+    /// Looks at which little is worth it.
+    looks: u8,
 }
 
 impl Kept {
     fn is_worth_it(&mut self, free: usize) -> bool {
         self.least = self.least.min(free);
-        let worth = free - self.least > WORTH;
+        let more = free - self.least;
+        let worth = more > WORTH || (self.looks > 0 && more > THEN.0);
+        self.looks = if more > WORTH { THEN.1 } else { self.looks.saturating_sub(1) };
         if worth {
             self.least = free;
         }
@@ -49,11 +55,23 @@ mod tests {
 
     const MB: usize = 1024 * 1024;
 
+    fn told<const LOOKS: usize>(free: [usize; LOOKS]) -> [bool; LOOKS] {
+        let mut kept = Kept::default();
+        free.map(|free| kept.is_worth_it(free * MB))
+    }
+
     #[test]
     fn it_is_worth_it_only_after_much_was_freed_that_was_in_use() {
-        let mut kept = Kept::default();
-        let told: Vec<bool> =
-            [2, 10, 17, 300, 300, 310, 20, 30, 200, 200].map(|free| kept.is_worth_it(free * MB)).into();
-        assert_eq!(told, [false, false, true, true, false, false, false, false, true, false]);
+        assert_eq!(told([2, 10, 16, 17]), [false, false, false, true]);
+        assert_eq!(
+            told([300, 300, 301, 20, 20, 20, 20, 30]),
+            [true, false, false, false, false, false, false, false]
+        );
+        assert_eq!(told([2, 300, 20, 200]), [false, true, false, true]);
+    }
+
+    #[test]
+    fn for_a_minute_after_that_little_is_worth_it_too() {
+        assert_eq!(told([300, 303, 303, 306, 306, 309, 312]), [true, true, false, true, false, true, false]);
     }
 }

@@ -394,8 +394,8 @@ def with_a_domain_certificates_come_by_acme_and_people_sign_in_with_github(rig: 
     (rig.clone / "deploy/.env").unlink()
     authorities(rig)
     rig.just("init", "DOMAIN=mcp.test", "ACME_EMAIL=ops@mcp.test", "ACME_DIRECTORY=https://acme.test:14000/dir",
-             "GITHUB_CLIENT_ID=Iv1.0123456789abcdef", f"GITHUB_CLIENT_SECRET={'0123456789abcdef' * 2}01234567", "GITHUB_USER=octocat",
-             "PORTCULLIS_BINARY=deploy/bin/portcullis")  # fmt: skip
+             "GITHUB_CLIENT_ID=Iv1.0123456789abcdef", "GITHUB_USER=octocat", "PORTCULLIS_BINARY=deploy/bin/portcullis",
+             GITHUB_CLIENT_SECRET=f"{'0123456789abcdef' * 2}01234567")  # fmt: skip
     yaml = rig.clone / "deploy/config/domain/portcullis.yaml"
     client_id = "    client_id: ${GITHUB_CLIENT_ID}\n"
     yaml.write_text(yaml.read_text().replace(client_id, f"{client_id}    web_url: https://github.test:8444\n"))

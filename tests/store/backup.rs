@@ -1,8 +1,8 @@
 //! Backups: between stores of either kind, while others write, and whatever may be wrong with the file.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use portcullis::oauth::{AttemptId, GrantState, RevocationReason, ShardId};
@@ -25,8 +25,10 @@ use crate::rig::Rig;
 
 const OF: Ordered<'_> = Ordered { directory: "https://acme.example/directory", host: "mcp.example.com" };
 
-fn terms(now: u64) -> Terms {
-    Terms { now: later(now), lives: lives() }
+static SEALER: LazyLock<Sealer> = LazyLock::new(sealer);
+
+fn terms(now: u64) -> Terms<'static> {
+    Terms { now: later(now), lives: lives(), sealer: &SEALER }
 }
 
 /// The whole backup of a store.
@@ -638,7 +640,7 @@ async fn what_another_version_wrote_is_refused_by_name() {
 fn rewritten(backup: &[u8], header: impl Fn(&str) -> String, more: Option<&Piece>) -> Vec<u8> {
     let second = backup.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1).unwrap().0 + 1;
     let mut text = header(std::str::from_utf8(&backup[..second]).unwrap()).into_bytes();
-    text.extend(&backup[second..backup.len() - 49]);
+    text.extend(&backup[second..backup.len() - 81]);
     let mut counts = reader_counts(backup);
     match more {
         Some(Piece::Record { name, bytes, .. }) => {
@@ -654,9 +656,92 @@ fn rewritten(backup: &[u8], header: impl Fn(&str) -> String, more: Option<&Piece
     text.push(b'Z');
     text.extend(counts.records.to_be_bytes());
     text.extend(counts.entries.to_be_bytes());
+    seal(text, &sealer())
+}
+
+/// What is said, with its checksum and the seal of such a key.
+fn seal(mut text: Vec<u8>, sealer: &Sealer) -> Vec<u8> {
     let digest = portcullis::secret::Digest::of(&text);
+    let mac = portcullis::seal::mac(&sealer.derive("backup seal"), &[digest.as_bytes()]);
     text.extend(digest.as_bytes());
+    text.extend(portcullis::secret::base64url::<32>(mac.expose()).unwrap());
     text
+}
+
+/// Whoever may write where backups lie is nobody else after a restore.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_somebody_has_changed_is_not_restored_though_its_checksum_fits() {
+    let from = Rig::embedded().await;
+    fill_with_everything(&from.store).await;
+    let backup = back_up(&from.store).await;
+    let mut text = backup[..backup.len() - 64].to_vec();
+    // The login is in the record of who may use it, and nothing seals that.
+    let places = text.windows(7).filter(|word| *word == b"octocat").count();
+    assert!(places > 0, "there is something to change");
+    while let Some(at) = text.windows(7).position(|word| word == b"octocat") {
+        text[at..at + 7].copy_from_slice(b"mallory");
+    }
+    let forged = seal(text, &Sealer::new(Key::new([10; 32])));
+    let refused = verify(reader(&forged), &sealer(), |_| {}).unwrap_err();
+    assert_eq!(refused.to_string(), "it is forged or damaged: its seal is none of secret_key");
+
+    // Nor if it is changed after it was verified: a file stays as it was, and a Redis is opened by nobody.
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("store.db");
+    std::fs::write(&path, "as it was").unwrap();
+    let settings = Settings::Embedded { path: path.clone() };
+    let clock = Arc::new(portcullis::clock::StoppedClock::at(NOW));
+    let target = Target::open(&settings, clock).await.unwrap();
+    let error = target.fill(reader(&forged), &terms(0), |_| {}).await.unwrap_err();
+    assert!(matches!(error, TargetError::Restore(RestoreError::Format(FormatError::Forged))), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"as it was");
+    let redis = Rig::redis().await;
+    let error = fill(redis.backend.as_ref(), reader(&forged), &terms(0), |_| {}).await.unwrap_err();
+    assert!(matches!(error, RestoreError::Format(FormatError::Forged)), "{error}");
+    let refused = Store::with_backend(redis.backend.clone(), sealer()).await.err().unwrap();
+    assert!(matches!(refused, OpenError::HalfRestored), "{refused}");
+
+    // One that names another key is not even begun with.
+    let other = Sealer::new(Key::new([10; 32]));
+    let terms = Terms { sealer: &other, ..terms(0) };
+    let to = Rig::embedded().await;
+    let before = content(to.backend.as_ref()).await;
+    let error = fill(to.backend.as_ref(), reader(&backup), &terms, |_| {}).await.unwrap_err();
+    assert!(matches!(error, RestoreError::SecretKey), "{error}");
+    assert_eq!(content(to.backend.as_ref()).await, before);
+}
+
+/// The folder is the gateway's user's; the restore may be root's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_is_planted_while_a_file_is_filled_leads_the_restore_nowhere() {
+    let (from, folder) = (Rig::embedded().await, tempfile::TempDir::new().unwrap());
+    for index in 0..600 {
+        from.store.save_client(&client(&format!("c_{index}"), later(1000))).await.unwrap();
+    }
+    let backup = back_up(&from.store).await;
+    let (path, victim) = (folder.path().join("store.db"), folder.path().join("victim"));
+    let new = folder.path().join("store.db.restoring");
+    std::fs::write(&victim, "theirs").unwrap();
+    std::os::unix::fs::symlink(folder.path().join("nowhere"), &new).unwrap();
+    let settings = Settings::Embedded { path: path.clone() };
+    let clock = Arc::new(portcullis::clock::StoppedClock::at(NOW));
+    let target = Target::open(&settings, clock.clone()).await.unwrap();
+    let mut planted = 0;
+    let plant = |_: Counts| {
+        planted += 1;
+        std::fs::remove_file(&new).unwrap();
+        std::os::unix::fs::symlink(&victim, &new).unwrap();
+    };
+    let error = target.fill(reader(&backup), &terms(0), plant).await.unwrap_err();
+    assert!(planted > 0);
+    let TargetError::Place { source, .. } = &error else { panic!("{error}") };
+    assert_eq!(source.to_string(), "somebody has put another file in the place of the restored one");
+    assert_eq!(std::fs::read(&victim).unwrap(), b"theirs");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was made, at nowhere either");
+
+    let target = Target::open(&settings, clock).await.unwrap();
+    target.fill(reader(&backup), &terms(0), |_| {}).await.unwrap();
+    assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
 }
 
 fn part(text: &mut Vec<u8>, kind: u8, name: &str, number: u64, bytes: &[u8]) {

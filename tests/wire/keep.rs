@@ -282,13 +282,18 @@ async fn every_unfit_file_is_told_and_the_store_stays_as_it_was() {
     let flipped: Vec<u8> = good
         .iter()
         .enumerate()
-        .map(|(at, byte)| if at == good.len() - 60 { byte ^ 1 } else { *byte })
+        .map(|(at, byte)| if at == good.len() - 92 { byte ^ 1 } else { *byte })
         .collect();
+    // Whoever has no key can make its checksum right, and not its seal.
+    let text: Vec<u8> = flipped[..good.len() - 64].to_vec();
+    let digest = portcullis::secret::Digest::of(&text);
+    let forged = [&text, digest.as_bytes().as_slice(), &good[good.len() - 32..]].concat();
     let cut = &good[..good.len() - 7];
     for (name, bytes, why) in [
         ("empty", b"".as_slice(), "it is empty".to_owned()),
         ("other", b"redis-dump\n", "it is no backup of portcullis".to_owned()),
         ("flipped", &flipped, "it is damaged: its checksum does not fit".to_owned()),
+        ("forged", &forged, "it is forged or damaged: its seal is none of secret_key".to_owned()),
         ("cut", cut, format!("it ends too early, at byte {}: it was cut, or never written whole", cut.len())),
     ] {
         std::fs::write(world.file(name), bytes).unwrap();

@@ -1,9 +1,12 @@
-//! The file: `portcullis-backup 1`, a line of JSON that says what it is, parts one after the other, and how many there were with
-//! the SHA-256 of everything before.
+//! The file: `portcullis-backup 1`, a line of JSON that says what it is, parts one after the other, how many there were, the
+//! SHA-256 of everything before, and a MAC of that under a key of `secret_key`.
 //!
 //! A part is one byte for its kind, the length of its name (2 bytes, big-endian) and the name, a number (8 bytes: when a
 //! record ends, all ones for never; what a counter says; an entry's score), the length of its bytes (4) and these. The last is `Z`:
-//! how many parts came, twice 8 bytes (records and counters, entries), and the digest.
+//! how many parts came, twice 8 bytes (records and counters, entries), the digest, and the MAC (HMAC-SHA-256, 32 bytes).
+//!
+//! The digest is for who copies a backup and has no key: it tells what was damaged on the way. Only the MAC tells what somebody
+//! has changed, and not all records are sealed by themselves: without it nothing is restored.
 //!
 //! Read it as foreign bytes: no length is believed further than its limit, and nothing that was read counts before the end did.
 
@@ -11,7 +14,9 @@ use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 
-use crate::secret::{Digest, Hasher};
+use super::keys;
+use crate::seal::{Sealer, is_mac, mac};
+use crate::secret::{Digest, Hasher, Key, base64url};
 use crate::time::Timestamp;
 
 /// The first line, up to the format's number.
@@ -128,6 +133,9 @@ pub enum FormatError {
     /// All of it can be read, but is not what was written.
     #[error("it is damaged: its checksum does not fit")]
     Checksum,
+    /// What was written, but not by a gateway that has this `secret_key`.
+    #[error("it is forged or damaged: its seal is none of secret_key")]
+    Forged,
     /// More than the backup.
     #[error("something stands behind its end, at byte {0}")]
     Behind(u64),
@@ -144,19 +152,20 @@ pub(super) struct TooLarge;
 /// Writes a backup piece by piece.
 pub(super) struct Writer {
     buffer: Vec<u8>,
+    key: Key,
     hasher: Hasher,
     counts: Counts,
 }
 
 impl Writer {
-    /// The beginning.
+    /// The beginning. At its end it is sealed under `key`.
     ///
     /// # Panics
     /// Never: what a backup says of itself is text and numbers, which JSON can always say.
-    pub(super) fn begin(about: &About) -> Self {
+    pub(super) fn begin(about: &About, key: Key) -> Self {
         let about = serde_json::to_string(about).expect("plain data");
         let buffer = format!("{MAGIC}{FORMAT}\n{about}\n").into_bytes();
-        Self { buffer, hasher: Hasher::new(), counts: Counts::default() }
+        Self { buffer, key, hasher: Hasher::new(), counts: Counts::default() }
     }
 
     pub(super) fn add(&mut self, piece: &Piece) -> Result<(), TooLarge> {
@@ -198,12 +207,18 @@ impl Writer {
     }
 
     /// The last of it.
+    ///
+    /// # Panics
+    /// Never: a MAC is 32 bytes in base64url.
     pub(super) fn end(mut self) -> Vec<u8> {
         self.buffer.push(END);
         self.buffer.extend(self.counts.records.to_be_bytes());
         self.buffer.extend(self.counts.entries.to_be_bytes());
         let mut last = self.take();
-        last.extend(self.hasher.finish().as_bytes());
+        let digest = self.hasher.finish();
+        let mac = mac(&self.key, &[digest.as_bytes()]);
+        last.extend(digest.as_bytes());
+        last.extend(base64url::<32>(mac.expose()).expect("a MAC"));
         last
     }
 }
@@ -215,6 +230,8 @@ pub struct Reader<R> {
     hasher: Hasher,
     at: u64,
     about: About,
+    /// What it must be sealed under, if that is known.
+    key: Option<Key>,
     counts: Counts,
 }
 
@@ -231,7 +248,8 @@ impl<R: Read> Reader<R> {
             schema: 0,
             key: String::new(),
         };
-        let mut reader = Self { source, hasher: Hasher::new(), at: 0, about, counts: Counts::default() };
+        let mut reader =
+            Self { source, hasher: Hasher::new(), at: 0, about, key: None, counts: Counts::default() };
         let first = reader.line(MAGIC.len() + 10);
         let line = match first {
             Err(FormatError::Cut(0)) => return Err(FormatError::Empty),
@@ -257,13 +275,22 @@ impl<R: Read> Reader<R> {
         &self.about
     }
 
+    /// Has its end be believed only if it was sealed under this `secret_key`, the new or the previous one. `false` if it says of
+    /// itself that it was made under another: then nothing in it is proved.
+    pub fn prove(&mut self, sealer: &Sealer) -> bool {
+        let made_under = |(fingerprint, _): &(String, Key)| *fingerprint == self.about.key;
+        self.key = keys(sealer).find(made_under).map(|(_, key)| key);
+        self.key.is_some()
+    }
+
     /// How much was read; all of it once [`Self::piece`] has said `None`.
     #[must_use]
     pub const fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// The next piece. `None` at the end: then it was whole, and every piece is what was written.
+    /// The next piece. `None` at the end: then it was whole, and every piece is what was written; by whom, only [`Self::prove`]
+    /// makes sure.
     ///
     /// # Errors
     /// [`FormatError`].
@@ -303,6 +330,10 @@ impl<R: Read> Reader<R> {
         let digest = std::mem::take(&mut self.hasher).finish();
         if Digest::from_bytes(self.bytes()?) != digest {
             return Err(FormatError::Checksum);
+        }
+        let tag = self.bytes()?;
+        if self.key.as_ref().is_some_and(|key| !is_mac(&tag, key, &[digest.as_bytes()])) {
+            return Err(FormatError::Forged);
         }
         if (Counts { records, entries }) != self.counts {
             return Err(FormatError::Damaged(from));

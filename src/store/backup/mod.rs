@@ -32,7 +32,7 @@ use super::schema::{self, CHECK, SCHEMA};
 use super::{OpenError, Store, StoreError};
 use crate::oauth::ShardId;
 use crate::seal::Sealer;
-use crate::secret::to_base64url;
+use crate::secret::{Key, to_base64url};
 use crate::time::Timestamp;
 
 pub use format::{About, Counts, FormatError, Piece, Reader};
@@ -47,6 +47,9 @@ const WAITING: usize = 4;
 const READ_AT_ONCE: usize = 250;
 /// The label of what tells `secret_key`s apart.
 const FINGERPRINT: &str = "backup fingerprint";
+
+/// The label of what backups are sealed under.
+const SEAL: &str = "backup seal";
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +93,11 @@ impl Out {
 /// What tells whether another `secret_key` is the same one, and nothing of the key: of the new one, and of the previous one.
 pub fn fingerprints(sealer: &Sealer) -> impl Iterator<Item = String> {
     sealer.derived(FINGERPRINT).map(|key| to_base64url(key.expose()))
+}
+
+/// The [`fingerprints`], each with what a backup that was made under that key is sealed under.
+fn keys(sealer: &Sealer) -> impl Iterator<Item = (String, Key)> {
+    fingerprints(sealer).zip(sealer.derived(SEAL))
 }
 
 impl Store {
@@ -156,15 +164,12 @@ impl Store {
         receiver
     }
 
-    /// Which key leads the store: the one that its check value is sealed under.
-    fn leading(&self, check: &[Piece]) -> Result<String, StoreError> {
-        let mut keys = self.fingerprints();
-        let ours = keys.next().unwrap_or_default();
-        let [Piece::Record { bytes, .. }] = check else { return Ok(ours) };
-        match schema::reseal(&schema::check(), bytes, &self.sealer)? {
-            None => Ok(ours),
-            Some(_) => Ok(keys.next().unwrap_or(ours)),
-        }
+    /// Which key leads the store: the one that its check value is sealed under. Its fingerprint, and what it seals backups with.
+    fn leading(&self, check: &[Piece]) -> Result<(String, Key), StoreError> {
+        let of = |sealer: &Sealer| (to_base64url(sealer.derive(FINGERPRINT).expose()), sealer.derive(SEAL));
+        let [Piece::Record { bytes, .. }] = check else { return Ok(of(&self.sealer)) };
+        let is_previous = schema::reseal(&schema::check(), bytes, &self.sealer)?.is_some();
+        Ok(of(self.sealer.previous().filter(|_| is_previous).unwrap_or(&self.sealer)))
     }
 
     async fn copy(
@@ -176,14 +181,15 @@ impl Store {
         let begun = self.backend.read_logs(&[], 0).await?.now;
         let copying = Copying { snapshot: snapshot.as_ref(), sealer: &self.sealer };
         let check = copying.read(&[schema::check()]).await?;
+        let (fingerprint, key) = self.leading(&check)?;
         let about = About {
             made_by: env!("CARGO_PKG_VERSION").to_owned(),
             made_at: now,
             from: snapshot.backend().to_owned(),
             schema: SCHEMA,
-            key: self.leading(&check)?,
+            key: fingerprint,
         };
-        let mut out = Out { writer: Writer::begin(&about), sender };
+        let mut out = Out { writer: Writer::begin(&about, key), sender };
         let resealing = copying.read(&[schema::resealing()]).await?;
         copying.records(&mut out, |form| form == Form::Grant).await?;
         copying.records(&mut out, |form| matches!(form, Form::Record | Form::Number)).await?;

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use super::fingerprints;
 use super::format::{Counts, FormatError, Piece, Reader};
 use super::kinds::{Form, form, is_of_the_start, placed, word};
 use crate::oauth::TokenLives;
@@ -52,11 +51,13 @@ pub enum RestoreError {
 
 /// What a backup is restored by.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct Terms<'a> {
     /// The present moment.
     pub now: Timestamp,
     /// How long grants live: so long are the logs of them kept.
     pub lives: TokenLives,
+    /// What it must have been sealed under.
+    pub sealer: &'a Sealer,
 }
 
 /// A backup that was read whole.
@@ -103,6 +104,7 @@ pub fn verify(
 ) -> Result<Summary, RestoreError> {
     let about = reader.about().clone();
     let mut summary = Summary::default();
+    let ours = reader.prove(sealer);
     let (mut unknown, mut resealing) = (false, false);
     while let Some(piece) = reader.piece()? {
         let name = piece.name();
@@ -116,7 +118,7 @@ pub fn verify(
         Err(RestoreError::Schema { found: about.schema })
     } else if unknown {
         Err(RestoreError::Unknown(about.made_by))
-    } else if fingerprints(sealer).all(|ours| ours != about.key) {
+    } else if !ours {
         Err(RestoreError::SecretKey)
     } else if resealing && sealer.previous().is_none() {
         Err(RestoreError::PreviousKey)
@@ -151,7 +153,8 @@ pub async fn is_unused(backend: &dyn Backend) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Fills a store from a backup that was [`verify`]ed: in place of whatever is there. When this fails or is broken off, nobody can
+/// Fills a store from a backup that was [`verify`]ed: in place of whatever is there. Its seal counts once more, for the file may
+/// have been changed since. When this fails or is broken off, nobody can
 /// open the store until another restore has ended.
 ///
 /// # Errors
@@ -159,9 +162,12 @@ pub async fn is_unused(backend: &dyn Backend) -> Result<bool, StoreError> {
 pub async fn fill(
     backend: &dyn Backend,
     mut reader: Reader<impl Read>,
-    terms: &Terms,
+    terms: &Terms<'_>,
     mut told: impl FnMut(Counts),
 ) -> Result<Restored, RestoreError> {
+    if !reader.prove(terms.sealer) {
+        return Err(RestoreError::SecretKey);
+    }
     let mark = Load::Record { name: schema::restoring(), bytes: schema::unsealed(&RESTORING), ends: None };
     backend.load(vec![mark]).await?;
     empty(backend).await?;
@@ -224,7 +230,7 @@ fn to_load(piece: &Piece, lives: &TokenLives) -> Option<Load> {
     }
 }
 
-fn has_ended(piece: &Piece, terms: &Terms) -> bool {
+fn has_ended(piece: &Piece, terms: &Terms<'_>) -> bool {
     match piece {
         Piece::Record { ends, .. } => ends.is_some_and(|ends| ends <= terms.now),
         Piece::Number { .. } => false,

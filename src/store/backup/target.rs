@@ -1,10 +1,14 @@
 //! Where a backup is restored to. A file is filled beside the one there is, and takes its place when it is whole; Redis is filled
 //! where it is, under a mark that keeps everybody out until the end.
+//!
+//! The folder of a file is the gateway's user's, and the restore may be root's work: so nothing in there is followed or believed. The
+//! new file is made by us, and from then on it is known by what is open, not by its name.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +56,12 @@ impl Target {
     /// # Errors
     /// [`OpenError`]; [`OpenError::InUse`] if a gateway has the file.
     pub async fn open(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        if let Settings::Embedded { path } = settings
+            && is_of_another(path, rustix::process::geteuid().as_raw())
+        {
+            let source = io::Error::other("it is a link that another user has made");
+            return Err(OpenError::File { path: path.clone(), source });
+        }
         let control = Handle::current();
         let is_absent = matches!(settings, Settings::Embedded { path } if !path.exists());
         let (there, damaged) = if is_absent {
@@ -85,7 +95,7 @@ impl Target {
     pub async fn fill(
         self,
         reader: Reader<impl Read>,
-        terms: &Terms,
+        terms: &Terms<'_>,
         told: impl FnMut(Counts),
     ) -> Result<Restored, TargetError> {
         match &self.settings {
@@ -102,26 +112,31 @@ impl Target {
                 let beside = beside(path);
                 let failed = |source| TargetError::Place { path: path.clone(), source };
                 remove(&beside).map_err(failed)?;
-                let restored = self.fill_file(&beside, reader, terms, told).await;
-                if restored.is_err() {
+                let file = create(&beside).map_err(failed)?;
+                let restored = self.fill_file(&file, reader, terms, told).await;
+                let placed = restored.and_then(|restored| {
+                    take_place(&file, &beside, path).map_err(failed)?;
+                    Ok(restored)
+                });
+                if placed.is_err() {
                     // What is wrong is told; the rest of it is only in the way.
                     drop(remove(&beside));
-                    return restored;
                 }
-                take_place(&beside, path).map_err(failed)?;
-                restored
+                placed
             }
         }
     }
 
     async fn fill_file(
         &self,
-        beside: &Path,
+        file: &File,
         reader: Reader<impl Read>,
-        terms: &Terms,
+        terms: &Terms<'_>,
         told: impl FnMut(Counts),
     ) -> Result<Restored, TargetError> {
-        let settings = Settings::Embedded { path: beside.to_owned() };
+        // By its name it could be another by now.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let settings = Settings::Embedded { path };
         let backend = open_backend(&settings, &self.control, Arc::clone(&self.clock)).await?;
         Ok(fill(backend.as_ref(), reader, terms, told).await?)
     }
@@ -134,6 +149,17 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Whether what has the store's name is a link made by somebody who is neither `user` nor root: it may lead to anybody's file.
+fn is_of_another(path: &Path, user: u32) -> bool {
+    let found = fs::symlink_metadata(path);
+    found.is_ok_and(|found| found.is_symlink() && found.uid() != 0 && found.uid() != user)
+}
+
+/// A new file, for this user alone. Where anything has its name, a link to nowhere too, there is none (`O_EXCL`).
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
 /// Away with what another restore has left there.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -144,17 +170,108 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// The new file becomes the store: whole, or not at all. It belongs to whom the old one did, or else its folder does: the restore
 /// may be root's work, and the gateway is not root.
-fn take_place(new: &Path, path: &Path) -> io::Result<()> {
+fn take_place(file: &File, new: &Path, path: &Path) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         Some(_) | None => Path::new("."),
     };
-    let of = fs::metadata(path).or_else(|_| fs::metadata(folder))?;
-    let ours = fs::metadata(new)?;
+    let of = fs::symlink_metadata(path).or_else(|_| fs::metadata(folder))?;
+    let ours = file.metadata()?;
     if (ours.uid(), ours.gid()) != (of.uid(), of.gid()) {
-        chown(new, Some(of.uid()), Some(of.gid()))?;
+        fchown(file, Some(of.uid()), Some(of.gid()))?;
     }
-    File::open(new)?.sync_all()?;
+    file.sync_all()?;
+    let named = fs::symlink_metadata(new)?;
+    if (named.dev(), named.ino()) != (ours.dev(), ours.ino()) {
+        return Err(io::Error::other("somebody has put another file in the place of the restored one"));
+    }
     fs::rename(new, path)?;
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A folder with `victim` in it, which no restore is to touch.
+    fn world() -> (TempDir, PathBuf, PathBuf) {
+        let folder = TempDir::new().unwrap();
+        let (victim, new) = (folder.path().join("victim"), folder.path().join("store.db.restoring"));
+        fs::write(&victim, "theirs").unwrap();
+        fs::set_permissions(&victim, fs::Permissions::from_mode(0o644)).unwrap();
+        (folder, victim, new)
+    }
+
+    #[test]
+    fn a_planted_link_is_not_followed_when_the_new_file_is_made() {
+        let (folder, victim, new) = world();
+        for to in [victim.clone(), folder.path().join("nowhere")] {
+            symlink(&to, &new).unwrap();
+            assert_eq!(create(&new).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            remove(&new).unwrap();
+            assert!(!folder.path().join("nowhere").exists());
+        }
+        assert_eq!(fs::read_to_string(victim).unwrap(), "theirs");
+        let mode = create(&new).unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_was_put_in_the_place_of_the_new_file_does_not_become_the_store() {
+        let (folder, victim, new) = world();
+        let store = folder.path().join("store.db");
+        fs::write(&store, "old").unwrap();
+        let file = create(&new).unwrap();
+        let before = fs::metadata(&victim).unwrap();
+        for hard in [false, true] {
+            remove(&new).unwrap();
+            if hard { fs::hard_link(&victim, &new) } else { symlink(&victim, &new) }.unwrap();
+            let error = take_place(&file, &new, &store).unwrap_err();
+            assert_eq!(error.to_string(), "somebody has put another file in the place of the restored one");
+        }
+        let after = fs::metadata(&victim).unwrap();
+        assert_eq!((after.uid(), after.mode()), (before.uid(), before.mode()));
+        assert_eq!(fs::read_to_string(&store).unwrap(), "old");
+    }
+
+    #[test]
+    fn the_new_file_belongs_to_whom_the_old_one_did_and_a_link_s_victim_to_whom_it_did() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (folder, victim, new) = world();
+        let store = folder.path().join("store.db");
+        fs::write(&store, "old").unwrap();
+        lchown(&store, Some(4321), Some(4322)).unwrap();
+        // The name leads astray while the file is filled.
+        let file = create(&new).unwrap();
+        remove(&new).unwrap();
+        symlink(&victim, &new).unwrap();
+        take_place(&file, &new, &store).unwrap_err();
+        assert_eq!(fs::metadata(&victim).unwrap().uid(), 0);
+        remove(&new).unwrap();
+        let file = create(&new).unwrap();
+        take_place(&file, &new, &store).unwrap();
+        let placed = fs::symlink_metadata(&store).unwrap();
+        assert_eq!((placed.uid(), placed.gid(), placed.mode() & 0o777), (4321, 4322, 0o600));
+    }
+
+    #[test]
+    fn a_link_is_the_store_only_if_this_user_or_root_has_made_it() {
+        let (folder, victim, _) = world();
+        let link = folder.path().join("store.db");
+        symlink(&victim, &link).unwrap();
+        let maker = fs::symlink_metadata(&link).unwrap().uid();
+        assert!(!is_of_another(&link, maker));
+        assert_eq!(is_of_another(&link, maker + 1), maker != 0, "root's counts for everybody");
+        assert!(!is_of_another(&victim, maker + 1) && !is_of_another(&folder.path().join("none"), 1));
+        if rustix::process::geteuid().is_root() {
+            lchown(&link, Some(4321), None).unwrap();
+            assert!(is_of_another(&link, 0) && !is_of_another(&link, 4321));
+        }
+    }
 }

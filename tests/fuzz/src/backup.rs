@@ -1,11 +1,15 @@
 //! A backup: a file that somebody hands over to be restored.
 
-use portcullis::seal::Sealer;
-use portcullis::secret::{Digest, Key};
-use portcullis::store::backup::{FormatError, Piece, Reader, verify};
+use portcullis::seal::{Sealer, mac};
+use portcullis::secret::{Digest, Key, base64url};
+use portcullis::store::backup::{FormatError, Piece, Reader, fingerprints, verify};
 
-const HEAD: &[u8] =
-    b"portcullis-backup 1\n{\"made_by\":\"0.1.0\",\"made_at\":1,\"from\":\"redis\",\"schema\":1,\"key\":\"k\"}\n";
+/// The first two lines of one that was made under this `secret_key`.
+fn head(sealer: &Sealer) -> Vec<u8> {
+    let key = fingerprints(sealer).next().unwrap();
+    let about = format!(r#"{{"made_by":"0.1.0","made_at":1,"from":"redis","schema":1,"key":"{key}"}}"#);
+    format!("portcullis-backup 1\n{about}\n").into_bytes()
+}
 
 /// No bytes are taken for a backup that was not written as one; whatever pieces can be read out of them, written as a backup they
 /// are read again, all of them and no more.
@@ -14,8 +18,9 @@ pub(crate) fn backup(data: &[u8]) {
     if let Ok(reader) = Reader::begin(data) {
         drop(verify(reader, &sealer, |_| {}));
     }
-    let begun = [HEAD, data].concat();
+    let begun = [head(&sealer).as_slice(), data].concat();
     let mut reader = Reader::begin(begun.as_slice()).unwrap();
+    assert!(reader.prove(&sealer));
     let mut pieces = Vec::new();
     let whole = loop {
         match reader.piece() {
@@ -25,9 +30,10 @@ pub(crate) fn backup(data: &[u8]) {
             Err(_) => break false,
         }
     };
-    let written = written(&pieces);
+    let written = written(&pieces, &sealer);
     assert_eq!(whole, written == begun, "there is one way to write it");
     let mut again = Reader::begin(written.as_slice()).unwrap();
+    assert!(again.prove(&sealer));
     for piece in pieces {
         assert_eq!(again.piece().unwrap(), Some(piece));
     }
@@ -36,8 +42,8 @@ pub(crate) fn backup(data: &[u8]) {
     drop(verify(Reader::begin(written.as_slice()).unwrap(), &sealer, |_| {}));
 }
 
-fn written(pieces: &[Piece]) -> Vec<u8> {
-    let mut text = HEAD.to_vec();
+fn written(pieces: &[Piece], sealer: &Sealer) -> Vec<u8> {
+    let mut text = head(sealer);
     let (mut records, mut entries) = (0_u64, 0_u64);
     for piece in pieces {
         let (kind, name, number, bytes) = match piece {
@@ -64,5 +70,7 @@ fn written(pieces: &[Piece]) -> Vec<u8> {
     text.extend(entries.to_be_bytes());
     let digest = Digest::of(&text);
     text.extend(digest.as_bytes());
+    let mac = mac(&sealer.derive("backup seal"), &[digest.as_bytes()]);
+    text.extend(base64url::<32>(mac.expose()).unwrap());
     text
 }
