@@ -254,9 +254,9 @@ fn what_keeps_it_from_starting_is_told_once_and_with_a_way_out() {
     );
 
     let listen = format!("listen: {{ http: '127.0.0.1:{free}' }}");
-    let missing = folder.path().join("nope");
+    let missing = folder.path().join("nope/data");
     assert_eq!(
-        served(folder.path(), &format!("store: file:nope/s.db\n{listen}")),
+        served(folder.path(), &format!("store: file:nope/data/s.db\n{listen}")),
         format!(
             "portcullis: the folder {} of the store does not exist; create it, owned by the user that runs portcullis",
             missing.display()

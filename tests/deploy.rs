@@ -88,7 +88,7 @@ fn the_guide_installs_units_that_are_there_under_the_names_they_have() {
     let mut named = 0;
     for command in commands {
         let words: Vec<_> = command.split_whitespace().collect();
-        assert!(["install", "systemctl", "rm"].contains(&words[0]), "{command}");
+        assert!(["install", "portcullis", "chmod", "systemctl", "rm"].contains(&words[0]), "{command}");
         for word in words.iter().filter(|word| word.starts_with("deploy/")) {
             assert!(root().join(word).is_file(), "{command}");
             named += 1;
@@ -240,7 +240,7 @@ fn every_command_of_the_guide_is_one_that_the_rung_tries_on_what_is_there() {
         .filter_map(|line| line.strip_prefix("# "))
         .filter(|line| line.contains('/') || line.starts_with("systemctl"))
         .collect();
-    assert_eq!(root_commands.len(), 9, "{root_commands:?}");
+    assert_eq!(root_commands.len(), 11, "{root_commands:?}");
     for command in root_commands {
         // The binary is put there beforehand, and systemctl is told to be quiet.
         let quiet = command.replace("--now ", "--now --quiet ");
@@ -302,4 +302,35 @@ fn check_env_names_the_line_that_is_none_and_shows_nothing_of_it() {
     let (done, said) = script(&clone, &["check-env"], &[]);
     assert!(!done && said.contains(&format!("  line {line} is no NAME=VALUE\n")), "{said}");
     assert!(!said.contains("gho_"), "{said}");
+}
+
+// `just up` said in Compose's words that there is no engine, and `just restore` that no backup was named.
+#[test]
+fn the_recipes_say_what_is_not_there() {
+    let folder = TempDir::new().unwrap();
+    let (scripts, bin) = (folder.path().join("scripts"), folder.path().join("bin"));
+    let copied =
+        Command::new("cp").arg("-r").arg(root().join("deploy/scripts")).arg(&scripts).status().unwrap();
+    assert!(copied.success());
+    fs::create_dir(&bin).unwrap();
+    fs::write(folder.path().join(".env"), "REDIS_PASSWORD=x\n").unwrap();
+    // An engine that does not run.
+    let docker = bin.join("docker");
+    fs::write(&docker, "#!/bin/sh\nexit 1\n").unwrap();
+    fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+    let said = |line: &[&str]| {
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let output = Command::new(scripts.join(line[0])).args(&line[1..]).env("PATH", path).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let away = "portcullis: the Docker engine cannot be reached\n  systemctl start docker, or: sudo usermod -aG docker $USER\n";
+    for line in [&["up"][..], &["compose", "ps"], &["backup"], &["exec", "gateway", "x"], &["rotate-secrets"]]
+    {
+        assert_eq!(said(line), away, "{line:?}");
+    }
+    let told = said(&["restore", "WRONG"]);
+    assert!(told.starts_with("portcullis: there is no WRONG\n  just restore deploy/backups/"), "{told}");
+    let told = said(&["restore"]);
+    assert!(told.starts_with("portcullis: which backup?\n"), "{told}");
 }

@@ -32,6 +32,7 @@ fn portcullis(folder: &Path, arguments: &[&str]) -> Command {
     for name in [
         "PORTCULLIS_CONFIG",
         "PORTCULLIS_SECRET_KEY",
+        "PORTCULLIS_SECRET_KEY_PREVIOUS",
         "GITHUB_CLIENT_ID",
         "GITHUB_CLIENT_SECRET",
         "REDIS_PASSWORD",
@@ -98,13 +99,14 @@ fn what_it_writes_is_good_and_what_is_left_to_do_is_told() {
      portcullis check ./portcullis.yaml
      portcullis serve ./portcullis.yaml
    A service manager brings the variables itself:
-     systemd   EnvironmentFile=./.env
-               (with the unit in deploy/systemd: install -m 600 ./.env /etc/portcullis/secrets.env)
+     systemd   EnvironmentFile={folder}/.env
+               (with the unit in deploy/systemd: install -m 600 ./.env /etc/portcullis/.env)
      compose   env_file: ./.env
 
 Then paste into an MCP client:
      https://fetch.example.com/mcp
 "
+        .replace("{folder}", &fs::canonicalize(folder.path()).unwrap().display().to_string())
     );
     assert_eq!(
         (mode(&folder.path().join(".env")), mode(&folder.path().join("portcullis.yaml"))),
@@ -122,6 +124,19 @@ Then paste into an MCP client:
         .find_map(|line| line.strip_prefix("PORTCULLIS_SECRET_KEY='")?.strip_suffix('\''))
         .unwrap();
     assert!(key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit()), "{env}");
+}
+
+// It was refused: the configuration did not read the key of before.
+#[test]
+fn the_secret_key_of_what_it_wrote_can_be_changed() {
+    let folder = TempDir::new().unwrap();
+    let (_, errors, code) = told(&init(folder.path(), &FLAGS).arg("--store=file:p.db").output().unwrap());
+    assert_eq!((errors.as_str(), code), ("", Some(0)));
+    let (out, errors, code) = told(&portcullis(folder.path(), &["rotate-secrets"]).output().unwrap());
+    assert_eq!((errors.as_str(), code), ("", Some(0)));
+    assert!(out.starts_with("A new secret key stands in .env, the key of before as PORTCULLIS_"), "{out}");
+    let checked = told(&with_variables(folder.path(), "portcullis check ./portcullis.yaml"));
+    assert_eq!((checked.1.as_str(), checked.2), ("", Some(0)));
 }
 
 #[test]
@@ -228,7 +243,7 @@ fn what_makes_no_configuration_is_told_as_check_would() {
     let (errors, code) = refused(init(folder.path(), &FLAGS).args(["--store", "/var/lib/p.db"]));
     assert_eq!(
         errors,
-        "portcullis: ./portcullis.yaml:11:8: `store` has no protocol; write file: before the path\n"
+        "portcullis: ./portcullis.yaml:13:8: `store` has no protocol; write file: before the path\n"
     );
     assert_eq!(code, 78);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -253,7 +268,7 @@ fn local_needs_only_a_server_and_serves() {
         out,
         "portcullis.yaml: good; 1 service, issuer http://localhost:8080, any name signs in without a password\n"
     );
-    assert_eq!(errors, "portcullis.yaml:19:1: `access` lets everybody in who can sign in\n");
+    assert_eq!(errors, "portcullis.yaml:21:1: `access` lets everybody in who can sign in\n");
     let (errors, code) = refused(init(folder.path(), &["--local"]).args(["--domain", "example.com"]));
     assert!(
         errors.starts_with("error: the argument '--local' cannot be used with '--domain <DOMAIN>'\n"),
@@ -319,10 +334,14 @@ fn by_compose(folder: &Path, value: &str) {
 
 /// Answers `answers` to the prompts that come, at a terminal; all that stood on it.
 fn at_a_terminal(folder: &Path, arguments: &str, answers: &[(&str, &str)]) -> (String, Option<i32>) {
-    let line = format!("{} init {arguments}", env!("CARGO_BIN_EXE_portcullis"));
+    typed(folder, &format!("{} init {arguments}", env!("CARGO_BIN_EXE_portcullis")), answers)
+}
+
+/// The same of any line of a shell.
+fn typed(folder: &Path, line: &str, answers: &[(&str, &str)]) -> (String, Option<i32>) {
     let mut command = Command::new("script");
     command
-        .args(["-qec", &line, "/dev/null"])
+        .args(["-qec", line, "/dev/null"])
         .current_dir(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
@@ -358,6 +377,7 @@ fn at_a_terminal_it_asks_until_the_answer_is_right_and_shows_no_secret() {
         ("* for everybody): ", "octocat, @other"),
         ("* for everybody): ", "octocat, other"),
         ("Name of your first MCP server (such as fetch): ", "fetch"),
+        ("Where it listens (such as http://localhost:3000/mcp): ", "3000"),
         ("Where it listens (such as http://localhost:3000/mcp): ", "http://localhost:3000/mcp"),
     ];
     let (shown, code) = at_a_terminal(folder.path(), "", &answers);
@@ -366,6 +386,7 @@ fn at_a_terminal_it_asks_until_the_answer_is_right_and_shows_no_secret() {
         "\n`https://x` is not a domain; write the name alone, such as example.com\n",
         "    Authorization callback URL  https://auth.example.com/callback\n",
         "\n`@other` is no login; write other without the @\n",
+        "\n`3000` is not a URL; write http://localhost:3000/mcp\n",
     ] {
         assert!(shown.contains(line), "{line} is not in:\n{shown}");
     }
@@ -384,5 +405,41 @@ fn at_a_terminal_it_asks_until_the_answer_is_right_and_shows_no_secret() {
     );
     let (told, code) = at_a_terminal(TempDir::new().unwrap().path(), "--local", &[("fetch): ", "\u{4}")]);
     assert!(told.ends_with("portcullis: the input ended before everything was answered\n"), "{told}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_secret_that_is_typed_is_cancelled_by_ctrl_c_and_the_terminal_is_as_before() {
+    let folder = TempDir::new().unwrap();
+    let init = format!("{} init", env!("CARGO_BIN_EXE_portcullis"));
+    let line = format!("stty -a >before; ({init}); code=$?; stty -a >after; exit $code");
+    let answers = [
+        ("NAME.DOMAIN): ", "example.com"),
+        ("(for the certificate authority): ", "you@example.com"),
+        ("Client ID of that app: ", ID),
+        ("(typed unseen): ", "half of it\u{3}"),
+    ];
+    let (shown, code) = typed(folder.path(), &line, &answers);
+    assert_eq!(code, Some(130), "{shown}");
+    assert!(!shown.contains("half of it"), "{shown}");
+    let read = |file: &str| fs::read_to_string(folder.path().join(file)).unwrap();
+    assert!(read("before").contains(" echo ") && read("before").contains("isig"), "{}", read("before"));
+    assert_eq!(read("after"), read("before"));
+    assert!(!folder.path().join(".env").exists());
+}
+
+#[test]
+fn at_a_terminal_expose_asks_for_its_url_until_it_is_right() {
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let line = format!("{} expose http://h:1 --dev --data .", env!("CARGO_BIN_EXE_portcullis"));
+    let answers = [
+        ("client (such as http://localhost:8080/mcp): ", "http://localhost:8080"),
+        ("client (such as http://localhost:8080/mcp): ", "http://localhost:8080/mcp"),
+    ];
+    let (shown, code) = typed(folder.path(), &line, &answers);
+    assert!(shown.contains("\na path is needed; write http://localhost:8080/mcp\n"), "{shown}");
+    // Then it goes on, as far as this folder lets it.
+    assert!(shown.contains("\nportcullis: others can look into "), "{shown}");
     assert_eq!(code, Some(1));
 }

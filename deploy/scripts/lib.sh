@@ -87,20 +87,22 @@ project=${COMPOSE_PROJECT_NAME:-portcullis}
 
 # The id of a service's container, or nothing. The engine is asked and not Compose, one of which takes a second to say it.
 container() {
-    docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$1" \
-        --filter label=com.docker.compose.oneoff=False | head -n 1
+    local ids
+    ids=$(docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$project" \
+        --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False) || { need_docker; exit 1; }
+    printf '%s\n' "${ids%%$'\n'*}"
 }
 
 running() {
     local id
-    id=$(container "$1")
+    id=$(container "$1") || exit 1
     [[ -n $id && $(docker inspect -f '{{.State.Running}}' "$id") == true ]]
 }
 
 # healthy, starting, unhealthy; running where there is no health check; or why it does not run.
 health() {
     local id
-    id=$(container "$1")
+    id=$(container "$1") || exit 1
     [[ -n $id ]] || { echo absent; return; }
     docker inspect -f '{{if not .State.Running}}{{.State.Status}}{{else if .State.Health}}{{.State.Health.Status}}{{else}}running{{end}}' "$id"
 }
@@ -128,5 +130,9 @@ await() {
         "just validate-config       says what is wrong with the configuration"
 }
 
+need_docker() {
+    docker info >/dev/null 2>&1 || die "the Docker engine cannot be reached" \
+        "systemctl start docker, or: sudo usermod -aG docker \$USER"
+}
 need_env() { [[ -f $env_file ]] || die "there is no deploy/.env" "just init     makes one with fresh secrets"; }
 need_running() { running "$1" || die "$1 does not run" "just up       starts everything" "just logs $1     says why it ended"; }

@@ -36,7 +36,7 @@ const EXAMPLES: &str = "Examples:
   portcullis backup --config /etc/portcullis/portcullis.yaml /root/portcullis-$(date +%F).backup
   docker compose exec -T gateway portcullis backup - > portcullis.backup
 
-The file is worth nothing without secret_key, which is not in it: keep a copy of that elsewhere. It is private all the same:
+The file is worth nothing without secret_key, which is not in it: keep a copy of that elsewhere. It is private all the same: \
 who is not to know who uses what is not to have it.";
 
 const STATUS: &str = "Exit status: 0 done; 1 no backup was made; 2 wrong arguments; 69 the gateway broke off; 77 this user may not; \

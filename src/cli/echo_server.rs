@@ -23,7 +23,7 @@ async fn serve(port: u16, host: Option<&str>) -> anyhow::Result<()> {
     let listener = TcpListener::bind((address, port)).await.map_err(|error| {
         let kind = error.kind();
         let error = anyhow::Error::new(error).context(format!("cannot listen on {address}:{port}"));
-        port::advised(error, port, kind, "or choose another with --port")
+        port::advised(error, (port, port), kind, "or choose another with --port")
     })?;
     let port = listener.local_addr()?.port();
     let now = || SystemClock.now().seconds();

@@ -78,8 +78,12 @@ impl<W: Write> Read for Arriving<'_, W> {
 /// The configuration; what is wrong with it is told.
 ///
 /// # Errors
-/// [`Failure::Told`].
+/// [`Failure::Told`]; [`Failure::Configuration`] if there is none.
 pub(super) fn configuration(file: &Path) -> Result<Config, Failure> {
+    // In the words of the other commands that only need to know where the gateway is.
+    if let (false, Err(why)) = (file.exists(), config::admin_socket(file, &config::System)) {
+        return Err(Failure::Configuration(why));
+    }
     let mut told = Vec::new();
     if let Ok(checked) = check::read(file, &config::System, &mut told) {
         return Ok(checked.config);

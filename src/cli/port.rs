@@ -3,41 +3,56 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{self, FDTarget};
 
-use crate::serve::ServeError;
+use crate::serve::{self, ServeError};
 
 /// `error` with what to do about it.
-pub(super) fn explained(error: ServeError) -> anyhow::Error {
-    explained_with(error, "or write another port under `listen`")
+pub(super) fn explained(error: ServeError, wanted: &serve::Settings) -> anyhow::Error {
+    explained_with(error, wanted, "or write another port under `listen`")
 }
 
-/// The same; `other` is how to choose another port.
-pub(super) fn explained_with(error: ServeError, other: &str) -> anyhow::Error {
+/// The same; `wanted` has the ports that are to be had beside this one, and `other` is how to choose another port.
+pub(super) fn explained_with(error: ServeError, wanted: &serve::Settings, other: &str) -> anyhow::Error {
     match &error {
         ServeError::Bind { address, source } => {
             let (port, kind) = (address.port(), source.kind());
-            advised(error.into(), port, kind, other)
+            let ports = wanted.listen.iter().chain(&wanted.redirect).map(SocketAddr::port);
+            let lowest = ports.filter(|port| *port != 0).fold(port, u16::min);
+            advised(error.into(), (port, lowest), kind, other)
         }
         ServeError::Worker(_) => error.into(),
     }
 }
 
-/// `error`, which is of `kind`, with what to do when `port` cannot be listened on; `other` is how to choose another.
-pub(super) fn advised(error: anyhow::Error, port: u16, kind: io::ErrorKind, other: &str) -> anyhow::Error {
+/// `error`, which is of `kind`, with what to do when `port` cannot be listened on, and `lowest` is wanted too; `other` is how to choose another.
+pub(super) fn advised(
+    error: anyhow::Error,
+    (port, lowest): (u16, u16),
+    kind: io::ErrorKind,
+    other: &str,
+) -> anyhow::Error {
     if kind == io::ErrorKind::AddrInUse {
         return error.context(format!("port {port} is taken{}; stop that, {other}", by_whom(port)));
     }
     if kind == io::ErrorKind::PermissionDenied {
         return error.context(format!(
             "port {port} may not be used by this user; allow it to this program with `sudo setcap cap_net_bind_service=+ep \
-             $(which portcullis)`, or to every program with `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}`, or in \
-             systemd's unit with `AmbientCapabilities=CAP_NET_BIND_SERVICE`, {other}"
+             {}`, or to every program with `sudo sysctl net.ipv4.ip_unprivileged_port_start={lowest}`, or in systemd's unit with \
+             `AmbientCapabilities=CAP_NET_BIND_SERVICE`, {other}",
+            this_program()
         ));
     }
     error
+}
+
+/// Its path: it need not be the one that a shell would find.
+fn this_program() -> String {
+    std::env::current_exe()
+        .map_or_else(|_| "$(command -v portcullis)".to_owned(), |path| path.display().to_string())
 }
 
 /// ` by nginx (process 12)`, to go on after "port 443 is taken"; nothing where the system does not tell.
@@ -76,12 +91,21 @@ fn find(port: u16) -> Option<Owner> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::time::Duration;
 
     use super::*;
 
     fn bind_error(port: u16, source: io::Error) -> String {
         let address = ([127, 0, 0, 1], port).into();
-        format!("{:#}", explained(ServeError::Bind { address, source }))
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let wanted = serve::Settings {
+            listen: vec![at(443)],
+            redirect: vec![at(80), at(0)],
+            peers: serve::Peers::Anybody,
+            drain: Duration::ZERO,
+            workers: 1,
+        };
+        format!("{:#}", explained(ServeError::Bind { address, source }, &wanted))
     }
 
     #[test]
@@ -100,13 +124,17 @@ mod tests {
     }
 
     #[test]
-    fn a_denied_port_is_told_with_the_line_that_grants_it() {
+    fn a_denied_port_is_told_with_the_line_that_grants_it_and_the_others() {
+        let program = std::env::current_exe().unwrap();
         assert_eq!(
             bind_error(443, io::Error::from_raw_os_error(13)),
-            "port 443 may not be used by this user; allow it to this program with `sudo setcap cap_net_bind_service=+ep $(which \
-             portcullis)`, or to every program with `sudo sysctl net.ipv4.ip_unprivileged_port_start=443`, or in systemd's unit \
-             with `AmbientCapabilities=CAP_NET_BIND_SERVICE`, or write another port under `listen`: cannot listen on \
-             127.0.0.1:443: Permission denied (os error 13)"
+            format!(
+                "port 443 may not be used by this user; allow it to this program with `sudo setcap cap_net_bind_service=+ep {}`, or \
+                 to every program with `sudo sysctl net.ipv4.ip_unprivileged_port_start=80`, or in systemd's unit with \
+                 `AmbientCapabilities=CAP_NET_BIND_SERVICE`, or write another port under `listen`: cannot listen on \
+                 127.0.0.1:443: Permission denied (os error 13)",
+                program.display()
+            )
         );
     }
 

@@ -38,12 +38,15 @@ pub struct Arguments {
 }
 
 const EXAMPLES: &str = "Examples:
-  portcullis rotate-secrets --env /etc/portcullis/env
+  portcullis rotate-secrets --env /etc/portcullis/.env
   systemctl restart portcullis
-  portcullis rotate-secrets --env /etc/portcullis/env --finish --wait 60
+  portcullis rotate-secrets --env /etc/portcullis/.env --finish --wait 60
   systemctl restart portcullis
 
-The configuration must say secret_key_previous: ${PORTCULLIS_SECRET_KEY_PREVIOUS:-}. The keys of tokens are others, and rotate by
+Backups made until then open with the key of before only: copy it to where they are kept before --finish deletes it, and make a \
+new backup.
+
+The configuration must say secret_key_previous: ${PORTCULLIS_SECRET_KEY_PREVIOUS:-}. The keys of tokens are others, and rotate by \
 themselves; before their time by: portcullis key rotate signing.";
 
 const STATUS: &str = "Exit status: 0 done; 1 refused, and the file is as it was; 2 wrong arguments; 69 no gateway listens at the \
@@ -120,8 +123,9 @@ fn rotate(arguments: &Arguments, env: &mut EnvFile) -> Result<ExitCode, Failure>
     };
     writeln!(
         io::stdout(),
-        "{what} in {shown}, the key of before as {PREVIOUS}.\nNow restart{redis} the gateway, then: portcullis rotate-secrets \
-         --env {shown} --finish --wait 60"
+        "{what} in {shown}, the key of before as {PREVIOUS}.\nBackups made until now open with the key of before only: copy \
+         {PREVIOUS} to where they are kept now, --finish deletes it.\nNow restart{redis} the gateway, then: portcullis \
+         rotate-secrets --env {shown} --finish --wait 60\nThen make a new backup."
     )?;
     Ok(ExitCode::SUCCESS)
 }
@@ -222,8 +226,8 @@ fn finish(arguments: &Arguments, env: &mut EnvFile) -> Result<ExitCode, Failure>
     }
     writeln!(
         io::stdout(),
-        "The key of before is gone from {shown}. Restart the gateway once more.\nBackups from before open with that key only: keep it \
-         with them, or make a new one."
+        "The key of before is gone from {shown}. Restart the gateway once more, then make a new backup: those from before the \
+         change open with the key of before only."
     )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,7 +17,7 @@ use super::facts::{Settled, Verifier, Witnesses};
 use super::manager::Manager;
 use super::reload::{self, Running, Source};
 use super::takeover::Predecessor;
-use super::{check, open_files, port};
+use super::{check, open_files, port, state};
 use crate::acme::Acme;
 use crate::admin::Administered;
 use crate::admin::certs::Keepers;
@@ -92,6 +92,7 @@ pub(super) async fn serve(
     let hosts = config.hosts();
     let certificates = Certificates::load(&config.tls, &hosts, clock.now()).context("TLS certificates")?;
     let certificates = certificates.map(Arc::new);
+    state::create_folder_of(&config.store)?;
     let store = before.store(&config, &clock, &manager).await?;
     let shared = Arc::new(share_over(&config, store, Arc::clone(&clock)).await?);
     let mut background = tasks::start(&shared).await.context("reading revocations")?;
@@ -168,8 +169,9 @@ fn say_services(config: &Config) {
 fn bind(config: &Config, passed: &mut Passed) -> anyhow::Result<(Listeners, Vec<TcpListener>)> {
     let serve::Settings { listen, redirect, .. } = &config.serve;
     passed.belong_to(&[listen.as_slice(), redirect, &config.internal.listen].concat())?;
-    let listeners = Listeners::bind(&config.serve, passed).map_err(port::explained)?;
-    let internal = bind_beside(&config.internal.listen, passed).map_err(port::explained)?;
+    let explained = |error| port::explained(error, &config.serve);
+    let listeners = Listeners::bind(&config.serve, passed).map_err(explained)?;
+    let internal = bind_beside(&config.internal.listen, passed).map_err(explained)?;
     Ok((listeners, internal))
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::secret::{Key, Secret};
+use crate::store::Settings;
 
 /// `$XDG_STATE_HOME`, or `~/.local/state`.
 ///
@@ -46,10 +47,36 @@ pub(super) fn open_private(folder: &Path) -> anyhow::Result<()> {
     let mode = found.permissions().mode() & 0o777;
     anyhow::ensure!(
         mode.trailing_zeros() >= 6,
-        "others can look into {0} (its mode is {mode:o}), where secrets are to be kept; chmod 700 {0}",
+        "others can look into {0} (its mode is {mode:o}), where secrets are to be kept; choose a folder of its own by \
+         --data, or, if nobody else uses it, chmod 700 {0}",
         folder.display()
     );
     Ok(())
+}
+
+/// Makes the folder of a file store, for its owner alone; only the last of its path, and says so in the log. What else is wrong with
+/// it is told when the store is opened.
+///
+/// # Errors
+/// If it may not be made.
+pub(super) fn create_folder_of(store: &Settings) -> anyhow::Result<()> {
+    let Settings::Embedded { path } = store else { return Ok(()) };
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => {
+            tracing::info!(folder = %folder.display(), "the folder of the store was not there, and was made");
+            Ok(())
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
+            Ok(())
+        }
+        Err(error) => Err(error).with_context(|| {
+            format!(
+                "cannot create the folder {} of the store; create it, owned by the user that runs portcullis",
+                folder.display()
+            )
+        }),
+    }
 }
 
 /// A secret key: made once, readable by its owner alone.

@@ -160,6 +160,11 @@ mod tests {
         );
         assert!(service_name("A").unwrap_err().starts_with("`A` is no name for a service; "));
         assert_eq!(upstream("host:1").unwrap_err(), "`host:1` has no protocol; write http://host:1");
+        assert_eq!(
+            upstream("3000").unwrap_err(),
+            "`3000` is not a URL; write http://localhost:3000/mcp",
+            "a port alone is one of this machine"
+        );
         assert_eq!(public_url("https://a.example/mcp").unwrap().path(), "/mcp");
         assert_eq!(redis("redis://h/0"), Ok(()));
     }

@@ -57,7 +57,10 @@ fn substitute(inside: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Resu
     };
     if operator.is_empty() && value.is_empty() {
         let state = if variable(name).is_some() { "empty" } else { "not set" };
-        Err(format!("the environment variable {name} is {state}; set it, or write ${{{name}:-default}}"))
+        // A default for a secret would stand in the file for everybody to read.
+        let secret = ["_KEY", "_SECRET", "_PASSWORD", "_TOKEN"].iter().any(|end| name.ends_with(end));
+        let or = if secret { String::new() } else { format!(", or write ${{{name}:-default}}") };
+        Err(format!("the environment variable {name} is {state}; set it{or}"))
     } else if let Some(default) = operator.strip_prefix(":-") {
         Ok(if value.is_empty() { default.to_owned() } else { value })
     } else if let Some(message) = operator.strip_prefix(":?") {
@@ -125,6 +128,14 @@ mod tests {
                 (6, "the environment variable EMPTY is empty; set it, or write ${EMPTY:-default}".into()),
             ]
         );
+    }
+
+    #[test]
+    fn no_default_is_offered_for_a_secret() {
+        for name in ["PORTCULLIS_SECRET_KEY", "GITHUB_CLIENT_SECRET", "REDIS_PASSWORD", "INTERNAL_TOKEN"] {
+            let told = format!("the environment variable {name} is not set; set it");
+            assert_eq!(faults(&format!("${{{name}}}")), [(0, told)]);
+        }
     }
 
     #[test]

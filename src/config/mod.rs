@@ -164,7 +164,7 @@ pub fn admin_socket(file: &Path, surroundings: &dyn Surroundings) -> Result<crat
 pub fn doors(file: &Path, surroundings: &dyn Surroundings) -> Result<Doors, String> {
     let mut findings = Findings::of(file);
     let here = Here { folder: file.parent().unwrap_or(Path::new("")), surroundings };
-    let text = text_of(file, 0, here, &mut findings);
+    let text = text_of(file, 0, (here, NOT_NAMED), &mut findings);
     let given = text.and_then(|text| fill::<raw::File>(shape::FILE, &text, 0, here, &mut findings));
     let found = given.and_then(|given| {
         let (raw, findings) = (given.value?, &mut Findings::of(file));
@@ -187,7 +187,7 @@ pub fn doors(file: &Path, surroundings: &dyn Surroundings) -> Result<Doors, Stri
 pub fn secret_keys(file: &Path, surroundings: &dyn Surroundings) -> Result<(Key, Option<Key>), String> {
     let mut findings = Findings::of(file);
     let here = Here { folder: file.parent().unwrap_or(Path::new("")), surroundings };
-    let text = text_of(file, 0, here, &mut findings);
+    let text = text_of(file, 0, (here, NOT_NAMED), &mut findings);
     let given = text.and_then(|text| fill::<raw::File>(shape::FILE, &text, 0, here, &mut Findings::of(file)));
     let keys = given.and_then(|given| {
         let raw = given.value?;
@@ -253,7 +253,7 @@ impl Surroundings for Alone<'_> {
 fn read_into(file: &Path, surroundings: &dyn Surroundings, findings: &mut Findings) -> Option<Config> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let here = Here { folder, surroundings };
-    let text = text_of(file, 0, here, findings);
+    let text = text_of(file, 0, (here, NO_FILE), findings);
     let given = text.and_then(|text| fill::<raw::File>(shape::FILE, &text, 0, here, findings));
     let more = more_services(here, findings);
     let mut raw = given?.value?;
@@ -291,7 +291,7 @@ fn more_services(here: Here<'_>, findings: &mut Findings) -> Vec<(String, raw::G
     for file in files {
         let number = findings.add_file(&file);
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let Some(text) = text_of(&file, number, here, findings) else { continue };
+        let Some(text) = text_of(&file, number, (here, NO_FILE), findings) else { continue };
         if let Some(given) = fill::<raw::Service>(shape::SERVICE, &text, number, here, findings) {
             services.push((name, raw::Given { at: Position::start(number), ..given }));
         }
@@ -303,7 +303,17 @@ fn more_services(here: Here<'_>, findings: &mut Findings) -> Vec<(String, raw::G
 const NO_FILE: &str =
     "no such file; name one: portcullis check FILE (config/examples has some), or try portcullis demo";
 
-fn text_of(file: &Path, number: usize, here: Here<'_>, findings: &mut Findings) -> Option<String> {
+/// The same of a command that only asks the file about its gateway.
+const NOT_NAMED: &str =
+    "no such file; name it by --config FILE (health: as the argument) or PORTCULLIS_CONFIG";
+
+/// The text of a file; `missing` is what to say if there is none.
+fn text_of(
+    file: &Path,
+    number: usize,
+    (here, missing): (Here<'_>, &str),
+    findings: &mut Findings,
+) -> Option<String> {
     let mut at = Position::whole(number);
     let refused = match here.surroundings.read(file) {
         Ok(bytes) if bytes.len() > MAX_BYTES => {
@@ -320,7 +330,7 @@ fn text_of(file: &Path, number: usize, here: Here<'_>, findings: &mut Findings) 
                 "this byte is not UTF-8; save the file as UTF-8".into()
             }
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => NO_FILE.into(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => missing.into(),
         Err(error) => format!("this file cannot be read ({error}); let this user read it, or name another"),
     };
     findings.refuse(at, refused);

@@ -67,6 +67,10 @@ fn parse_web_url(name: &str, text: &str, scheme: &str) -> Result<Url, String> {
         return Err(format!("`{name}` has an `@` in it; write the URL without user name and password"));
     }
     let Some((written, _)) = text.split_once("://") else {
+        // Most often the port of something on this machine.
+        if scheme == "http" && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(format!("`{text}` is not a URL; write http://localhost:{text}/mcp"));
+        }
         return Err(format!("`{text}` has no protocol; write {scheme}://{}", text.trim_start_matches('/')));
     };
     if !matches!(written.to_ascii_lowercase().as_str(), "http" | "https") {

@@ -147,23 +147,28 @@ fn is_claim(name: &str) -> bool {
 /// What other gateways say of a user, an address or a route, and servers behind them believe: a server that moved here from
 /// behind one must not believe it of a client.
 fn is_foreign_claim(name: &str) -> bool {
-    const NAMES: [&str; 14] = [
+    const PLACES: [&str; 5] =
+        ["true-client-ip", "cf-connecting-ip", "x-client-ip", "x-cluster-client-ip", "x-rewrite-url"];
+    // Most headers are told by two letters to be none of these.
+    let may_be =
+        matches!(name.as_bytes(), [b'x', b'-', ..] | [b'c', b'f', ..] | [b'r', b'e', ..] | [b't', ..]);
+    may_be && (PLACES.contains(&name) || name.starts_with("x-original-") || is_foreign_user(name))
+}
+
+/// Those of them that say who is asking.
+fn is_foreign_user(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
         "remote-user",
         "remote-groups",
         "remote-email",
         "remote-name",
-        "true-client-ip",
-        "cf-connecting-ip",
-        "x-client-ip",
-        "x-cluster-client-ip",
-        "x-rewrite-url",
         "x-email",
         "x-groups",
         "x-username",
         "x-userinfo",
         "x-wwwauthuser",
     ];
-    const FAMILIES: [&str; 12] = [
+    const FAMILIES: [&str; 11] = [
         "x-remote-",
         "x-auth-request-",
         "x-webauth-",
@@ -174,32 +179,45 @@ fn is_foreign_claim(name: &str) -> bool {
         "tailscale-user-",
         "x-amzn-oidc-",
         "x-ms-client-principal",
-        "x-original-",
         "x-client-cert",
     ];
-    // Most headers are told by two letters to be none of these.
-    let may_be =
-        matches!(name.as_bytes(), [b'x', b'-', ..] | [b'c', b'f', ..] | [b'r', b'e', ..] | [b't', ..]);
-    may_be && (NAMES.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family)))
+    NAMES.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+/// Whether an `X-Forwarded-` header says who is asking, rather than where the request came from.
+fn is_forwarded_user(name: &str) -> bool {
+    const KINDS: [&str; 7] =
+        ["user", "email", "group", "preferred-username", "access-token", "client-cert", "tls-client-cert"];
+    let kind = name.strip_prefix("x-forwarded-");
+    kind.is_some_and(|kind| KINDS.iter().any(|start| kind.starts_with(start)))
 }
 
 /// Another spelling of a header that we write or remove: CGI and WSGI servers do not tell an underscore, and some no
 /// other sign, from a hyphen.
 fn is_alias(name: &str) -> bool {
-    let odd = |c: char| !c.is_ascii_alphanumeric() && c != '-';
-    if !name.contains(odd) {
+    if !name.contains(is_odd) {
         return false;
     }
-    let name = name.replace(odd, "-");
+    let name = plain(name);
     is_hop_by_hop(&name) || is_ours(&name) || is_claim(&name)
 }
 
-/// Whether a header is a claim about the user that would not be replaced by [`Told::tell`]: another of its family, or another
-/// spelling of one.
+const fn is_odd(sign: char) -> bool {
+    !sign.is_ascii_alphanumeric() && sign != '-'
+}
+
+/// A header's name as a server reads it that tells no sign from a hyphen.
+pub(super) fn plain(name: &str) -> String {
+    name.replace(is_odd, "-")
+}
+
+/// Whether a header is a claim about the user that would not be replaced by [`Told::tell`]: another of its family, one that other
+/// gateways use, or another spelling of either.
 pub(super) fn is_beyond_us(name: &str) -> bool {
-    let plain = name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "-");
+    let plain = plain(name);
     let is_replaced = [X_USER_ID, X_USER_NAME, X_USER_EMAIL].iter().any(|header| header == name);
-    plain.starts_with("x-user-") && !is_replaced
+    let is_of_family = plain.starts_with("x-user-") && !is_replaced;
+    is_of_family || is_foreign_user(&plain) || is_forwarded_user(&plain)
 }
 
 /// What is written anew for the upstream.
@@ -252,6 +270,51 @@ mod tests {
         }
         for passing in ["mcp-param-user", "x-api-version", "traceparent", "accept", "last-event-id", "x.y"] {
             assert!(!is_claim(passing) && !is_alias(passing), "{passing}");
+        }
+    }
+
+    #[test]
+    fn who_is_asking_is_told_from_where_a_request_came_from() {
+        // P2
+        for person in [
+            "remote-user",
+            "x-remote-user",
+            "x-auth-request-preferred-username",
+            "x-webauth-user",
+            "x-authenticated-userid",
+            "x-goog-iap-jwt-assertion",
+            "cf-access-jwt-assertion",
+            "tailscale-user-login",
+            "x-amzn-oidc-identity",
+            "x-ms-client-principal-name",
+            "x-client-cert",
+            "x-email",
+            "x-forwarded-user",
+            "x-forwarded-groups",
+            "x-forwarded-tls-client-cert-info",
+            "x-user-roles",
+        ] {
+            let odd = [person.replace('-', "_"), person.replacen('-', ".", 1), person.replace('-', "~")];
+            for name in [&[person.to_owned()][..], &odd].concat() {
+                assert!(is_beyond_us(&name) && (is_claim(&name) || is_alias(&name)), "{name}");
+            }
+        }
+        for replaced in ["x-user-id", "x-user-name", "x-user-email"] {
+            assert!(!is_beyond_us(replaced), "{replaced}");
+        }
+        for place in [
+            "x-client-ip",
+            "x-real-ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-forwarded-for",
+            "x-forwarded-port",
+            "x-forwarded-server",
+            "x-request-id",
+        ] {
+            assert!(is_claim(place) && !is_beyond_us(place), "{place}");
         }
     }
 }

@@ -10,7 +10,7 @@ use http::header::{AsHeaderName, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 
 use super::exchange::{Exchange, noted};
-use super::headers::is_beyond_us;
+use super::headers::{MCP_SESSION_ID, is_beyond_us, plain};
 use super::route::{self, Route};
 use super::{Arrival, Body, Gateway, Worker, address, home, mcp_endpoint, refuse_target, reply};
 use crate::telemetry::Note;
@@ -44,6 +44,8 @@ enum Fault {
     Spelling(HeaderName),
     #[error("{0} reads like the name of an identity header, and is not replaced by ours; do not send it")]
     Claim(HeaderName),
+    #[error("{0} reads like Mcp-Session-Id, and is not; do not send it")]
+    Alias(HeaderName),
     /// One that must not be forwarded, whatever the guard says: OPTIONS is answered by us, and so are our own endpoints.
     #[error("Portcullis answers this itself; have the proxy pass it on to Portcullis instead of asking")]
     Ours,
@@ -58,14 +60,18 @@ enum Fault {
 impl Fault {
     const fn status(&self) -> StatusCode {
         match self {
-            Self::Once(_) | Self::Form(_) | Self::Spelling(_) | Self::Claim(_) => StatusCode::BAD_REQUEST,
+            Self::Once(_) | Self::Form(_) | Self::Spelling(_) | Self::Claim(_) | Self::Alias(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Peer | Self::Ours | Self::Off(_) | Self::Session(_) => StatusCode::FORBIDDEN,
         }
     }
 
     const fn code(&self) -> &'static str {
         match self {
-            Self::Once(_) | Self::Form(_) | Self::Spelling(_) | Self::Claim(_) => "invalid_request",
+            Self::Once(_) | Self::Form(_) | Self::Spelling(_) | Self::Claim(_) | Self::Alias(_) => {
+                "invalid_request"
+            }
             Self::Peer => "forbidden",
             Self::Ours | Self::Off(_) | Self::Session(_) => "not_verified",
         }
@@ -184,13 +190,17 @@ fn described(asked: &HeaderMap) -> Result<Request<RequestBody>, Fault> {
     Ok(request)
 }
 
-/// Refuses a header that could be read as another request, or as another user: it goes to the server behind as it is.
+/// Refuses a header that could be read as another request, as another user, or as a session: it goes to the server behind as it is.
 fn refuse_name(name: &HeaderName) -> Result<(), Fault> {
-    let plain = name.as_str().replace('_', "-");
+    let plain = plain(name.as_str());
     let ours = [&FORWARDED_HOST, &FORWARDED_URI, &FORWARDED_METHOD, &FORWARDED_PROTO];
-    let is_odd = plain != name.as_str() && ours.iter().any(|ours| ours.as_str() == plain);
-    if is_odd || OTHER_SPELLINGS.contains(&plain.as_str()) {
+    let is_odd = plain != name.as_str();
+    if is_odd && ours.iter().any(|ours| ours.as_str() == plain) || OTHER_SPELLINGS.contains(&plain.as_str()) {
         return Err(Fault::Spelling(name.clone()));
+    }
+    // The snippets take away what is spelled as it should be; `judge` looks at it.
+    if is_odd && MCP_SESSION_ID.as_str() == plain {
+        return Err(Fault::Alias(name.clone()));
     }
     if is_beyond_us(name.as_str()) { Err(Fault::Claim(name.clone())) } else { Ok(()) }
 }

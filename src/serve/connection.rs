@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +74,8 @@ where
             tracing::debug!(error = &*error, "a stream broke off");
             return;
         }
-        if is_last || terms.stopping.is_cancelled() {
+        // After a stop hyper answers one request more, if it comes soon: a client that was not told may just have sent it.
+        if is_last {
             // The peer may be gone already.
             let _ = channel.shutdown().await;
             return;
@@ -166,7 +168,8 @@ where
     let limits = terms.limits.configured;
     // h2 counts bytes only.
     let service = service_fn(|request: Request<Incoming>| {
-        let answered = (request.headers().len() <= limits.header_count).then(|| answer(request));
+        // Boxed, for on its way into a task hyper moves it a dozen times. On HTTP/1.1 it has one place for all of a connection's.
+        let answered = (request.headers().len() <= limits.header_count).then(|| Box::pin(answer(request)));
         if answered.is_none() {
             terms.refusals.request(RequestRefusal::HeadTooLarge);
         }
@@ -198,21 +201,23 @@ where
     drive(connection, (http2::Connection::graceful_shutdown, stopped), &activity, terms).await;
 }
 
-/// The answer as hyper wants it, its request open until the body has gone; 431 if there is nobody to answer.
-///
-/// Written by hand: an async block would hold the answer twice, once as it was captured and once as it is awaited. And boxed, for on
-/// its way into a task hyper moves it a dozen times.
-struct Answering<A, B> {
-    answer: Option<Pin<Box<A>>>,
-    open: Option<Open>,
-    /// Where an answer goes that hyper need not hold.
-    handover: Option<Arc<Handover<B>>>,
-    is_given: bool,
+pin_project! {
+    /// The answer as hyper wants it, its request open until the body has gone; 431 if there is nobody to answer.
+    ///
+    /// Written by hand: an async block would hold the answer twice, once as it was captured and once as it is awaited.
+    struct Answering<A, B> {
+        #[pin]
+        answer: Option<A>,
+        open: Option<Open>,
+        // Where an answer goes that hyper need not hold.
+        handover: Option<Arc<Handover<B>>>,
+        is_given: bool,
+    }
 }
 
 impl<A, B> Answering<A, B> {
     fn new(activity: &Arc<Activity>, answer: Option<A>) -> Self {
-        Self { answer: answer.map(Box::pin), open: Some(activity.begin()), handover: None, is_given: false }
+        Self { answer, open: Some(activity.begin()), handover: None, is_given: false }
     }
 
     /// An answer that stays open goes there, and never to hyper.
@@ -228,12 +233,12 @@ where
     type Output = Result<Response<Counted<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        if this.is_given {
+        let mut this = self.project();
+        if *this.is_given {
             return Poll::Pending;
         }
-        let answer = match &mut this.answer {
-            Some(answer) => Some(ready!(answer.as_mut().poll(cx))),
+        let answer = match this.answer.as_mut().as_pin_mut() {
+            Some(answer) => Some(ready!(answer.poll(cx))),
             None => None,
         };
         let open = this.open.take();
@@ -253,8 +258,8 @@ where
         last(response.headers_mut());
         match (this.handover.take(), response.extensions().get().copied()) {
             (Some(handover), Some(Lasting { since })) => {
-                this.answer = None;
-                this.is_given = true;
+                this.answer.set(None);
+                *this.is_given = true;
                 handover.give(Held { response, since, open });
                 Poll::Pending
             }

@@ -17,10 +17,12 @@ use http::response::Parts;
 use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::activity::Open;
 use super::connection::BoxError;
 use crate::time::Timestamp;
+use crate::timer::LazyTimer;
 
 /// An answer on its way out of hyper's hands.
 pub(super) struct Held<B> {
@@ -86,9 +88,10 @@ impl<I, B> Channel<I, B> {
         Self { early: Bytes::new(), io, handover }
     }
 
-    /// Puts what hyper has read, and not understood yet, in front of what comes. Copied: it is a few bytes of a large buffer.
+    /// Puts what hyper has read, and not understood yet, in front of what comes: also of what was here before, of which hyper may
+    /// have read a part only. Copied: it is a few bytes of a large buffer.
     pub(super) fn give_back(&mut self, unread: &Bytes) {
-        self.early = Bytes::copy_from_slice(unread);
+        self.early = [&unread[..], &self.early].concat().into();
     }
 
     fn noted<T>(&self, written: Poll<T>) -> Poll<T> {
@@ -154,8 +157,14 @@ where
 {
     let Held { response, since, open: _open } = held;
     let (parts, body) = response.into_parts();
-    let mut writing =
-        Writing { waiting: head(&parts, since), body: Box::pin(body), is_whole: false, broken: None };
+    let mut writing = Writing {
+        waiting: head(&parts, since),
+        body: Box::pin(body),
+        is_whole: false,
+        broken: None,
+        timer: LazyTimer::default(),
+        due: None,
+    };
     drop(parts);
     std::future::poll_fn(|cx| {
         if let Poll::Ready(gone) = channel.poll_gone(cx) {
@@ -196,8 +205,14 @@ struct Writing<B> {
     is_whole: bool,
     /// Why there is no more; what came before it is the client's.
     broken: Option<BoxError>,
+    timer: LazyTimer,
+    /// When the client will have read nothing for too long.
+    due: Option<Instant>,
 }
 
+/// How long a client may take nothing of what is there for it. While it does not read, nothing more is asked of the server, and so
+/// a revocation is not noticed either.
+const STALLED: Duration = Duration::from_mins(1);
 /// What is gathered before it is written, unless the body pauses.
 const GATHERED: usize = 16 * 1024;
 
@@ -211,9 +226,15 @@ where
     {
         loop {
             let gathered = self.poll_gather(cx);
-            ready!(self.poll_write(cx, channel))?;
+            let written = self.poll_write(cx, channel)?;
+            // What came before an error is the client's, as far as it takes it now: whoever reads nothing holds nothing open.
             if let Some(error) = self.broken.take() {
                 return Poll::Ready(Err(error));
+            }
+            if written.is_pending() {
+                let due = *self.due.get_or_insert_with(|| Instant::now() + STALLED);
+                ready!(self.timer.poll_deadline(cx, due));
+                return Poll::Ready(Err("the client does not read".into()));
             }
             ready!(gathered);
             if self.is_whole {
@@ -245,7 +266,10 @@ where
         while !self.waiting.is_empty() {
             match ready!(Pin::new(&mut *channel).poll_write(cx, &self.waiting))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.waiting.advance(written),
+                written => {
+                    self.waiting.advance(written);
+                    self.due = None;
+                }
             }
         }
         self.waiting = BytesMut::new();

@@ -274,6 +274,7 @@ async fn a_request_that_is_not_described_exactly_once_is_refused() {
         "x-original-host",
         "x-rewrite-url",
         "x_original_uri",
+        "x.original.url",
     ] {
         let expected = format!(
             "{other} says the same as the X-Forwarded- headers in other words; have the proxy take it away"
@@ -346,10 +347,43 @@ async fn a_session_that_nobody_guards_and_a_claim_that_nobody_replaces_are_refus
     }
     let modern = asked(&rig, &[], &[token, session, ("mcp-protocol-version", "2026-07-28")]).await;
     assert_eq!(modern.status, 200, "there it means nothing");
-    for claim in ["x_user_id", "x-user_id", "x-user-roles", "x-user-", "x.user.email"] {
+    for odd in ["mcp_session_id", "mcp-session_id", "mcp.session.id"] {
+        let text = format!("{odd} reads like Mcp-Session-Id, and is not; do not send it");
+        for version in ["2025-11-25", "2026-07-28"] {
+            let more = [token, (odd, "another-user-s"), ("mcp-protocol-version", version)];
+            problem(&asked(&rig, &[], &more).await, 400, "invalid_request", &text);
+        }
+    }
+    for claim in [
+        "x_user_id",
+        "x-user_id",
+        "x-user-roles",
+        "x-user-",
+        "x.user.email",
+        "remote-user",
+        "remote_user",
+        "Remote.Groups",
+        "x-remote-user",
+        "x-auth-request-email",
+        "x_auth_request_email",
+        "x-webauth-user",
+        "x-authenticated-userid",
+        "x-goog-iap-jwt-assertion",
+        "cf-access-authenticated-user-email",
+        "tailscale-user-login",
+        "x-email",
+        "x-forwarded-user",
+        "x_forwarded_email",
+        "x-client-cert",
+    ] {
+        let claim = &claim.to_ascii_lowercase();
         let text = format!(
             "{claim} reads like the name of an identity header, and is not replaced by ours; do not send it"
         );
         problem(&asked(&rig, &[], &[token, (claim, "root")]).await, 400, "invalid_request", &text);
+    }
+    // Proxies say these of a request, not of its user.
+    for place in ["x-client-ip", "x-real-ip", "cf-connecting-ip", "x-forwarded-port", "x-forwarded-server"] {
+        assert_eq!(asked(&rig, &[], &[token, (place, "192.0.2.1")]).await.status, 200, "{place}");
     }
 }

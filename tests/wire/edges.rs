@@ -16,7 +16,7 @@ use crate::admin::run;
 use crate::client::{CALL, Raw, http1_on, piece, read_raw, trusting, whole};
 use crate::process::{Place, Process, free_port};
 use crate::program::Program;
-use crate::recorder::{RESULT, Recorder};
+use crate::recorder::{RESULT, Recorder, Seen};
 use crate::support::rig::{Answer, request};
 
 const AUTH: &str = "auth.example.com";
@@ -369,6 +369,116 @@ async fn caddy_asks_first_and_forwards_itself() {
     asks_first(Edge::Caddy).await;
 }
 
+/// What other gateways say of a user; every snippet takes these away.
+const FOREIGN: [&str; 15] = [
+    "Remote-User",
+    "Remote-Name",
+    "Remote-Email",
+    "Remote-Groups",
+    "X-Remote-User",
+    "X-Forwarded-User",
+    "X-Forwarded-Email",
+    "X-Auth-Request-User",
+    "X-Auth-Request-Email",
+    "X-Webauth-User",
+    "Cf-Access-Jwt-Assertion",
+    "Cf-Access-Authenticated-User-Email",
+    "Tailscale-User-Login",
+    "Tailscale-User-Name",
+    "Tailscale-User-Profile-Pic",
+];
+
+/// The one request that the server has seen since this was asked last.
+fn only_seen(world: &World) -> Seen {
+    let mut seen = world.upstream.requests();
+    assert_eq!(seen.len(), 1, "{}", world.upstream.raw());
+    world.upstream.forget();
+    seen.remove(0)
+}
+
+/// What a client sends to undo what the gateway says, in headers that an edge may act on or pass on by itself.
+async fn nothing_undoes_the_verdict(edge: Edge) {
+    let world = World::new(edge).await;
+    let _gateway = world.gateway(|yaml| yaml);
+    let _edge = world.start("forward-auth");
+    let token = world.token().await;
+    let who = "X-User-Id, X-User-Name, X-User-Email, X-Request-Id";
+    let modern = ("mcp-protocol-version", "2026-07-28");
+    let session = ("mcp-session-id", "another-user-s");
+    for more in [
+        vec![("connection", who)],
+        vec![("connection", "close, x-user-id"), ("connection", "x-user-name"), FORGED[0]],
+        FOREIGN.map(|name| (name, "admin")).to_vec(),
+        vec![modern, session],
+        vec![modern, session, ("connection", "Mcp-Protocol-Version")],
+    ] {
+        let called = world.send(TODO, with("POST", "/mcp", &token, &more)).await;
+        assert_eq!(called.status, 200, "{more:?}: {called:?}");
+        let seen = only_seen(&world);
+        assert_eq!(seen.all("x-user-id"), ["github:583231"], "{more:?}");
+        assert_eq!(seen.all("x-user-name"), ["583231"], "{more:?}");
+        assert_eq!(seen.all("x-request-id").len(), 1, "{more:?}");
+        for gone in FOREIGN.into_iter().chain(["mcp-session-id"]) {
+            assert!(seen.all(&gone.to_ascii_lowercase()).is_empty(), "{gone}: {seen:?}");
+        }
+    }
+    // No session of an older client gets by unseen.
+    for connection in ["Mcp-Session-Id", "close"] {
+        let more = [session, ("connection", connection)];
+        let refused = world.send(TODO, with("POST", "/mcp", &token, &more)).await;
+        assert_eq!(refused.status, 403, "{connection}: {refused:?}");
+    }
+    // Refused rather than taken away. nginx drops names with odd signs by itself.
+    for (name, nginx) in
+        [("x-goog-iap-jwt-assertion", 500), ("x-email", 500), ("remote_user", 200), ("mcp_session_id", 200)]
+    {
+        let answer = world.send(TODO, with("POST", "/mcp", &token, &[(name, "admin")])).await;
+        let expected = match edge {
+            Edge::Nginx => nginx,
+            Edge::Caddy => 400,
+        };
+        assert_eq!(answer.status, expected, "{name}: {answer:?}");
+        assert!(world.upstream.requests().iter().all(|seen| seen.all(name).is_empty()), "{name}");
+        if expected != 200 {
+            assert!(world.upstream.requests().is_empty(), "{}", world.upstream.raw());
+        }
+        world.upstream.forget();
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_a_client_sends_through_nginx_undoes_the_verdict() {
+    // P2, P11
+    nothing_undoes_the_verdict(Edge::Nginx).await;
+}
+
+#[tokio::test]
+async fn nothing_that_a_client_sends_through_caddy_undoes_the_verdict() {
+    // P2, P11
+    nothing_undoes_the_verdict(Edge::Caddy).await;
+}
+
+/// What is taken away from the question only would be forwarded without a verdict on it.
+#[test]
+fn nginx_asks_about_all_that_it_forwards() {
+    // P2
+    let text = snippet("deploy/nginx/forward-auth.conf");
+    let taken_in = |location: &str| -> Vec<String> {
+        let block = text.split_once(&format!("location {location} {{")).unwrap().1;
+        let block = block.split_once("\n    }\n").unwrap().0;
+        let set = block.lines().filter_map(|line| line.trim().strip_prefix("proxy_set_header "));
+        set.filter_map(|line| line.strip_suffix(" \"\";")).map(str::to_owned).collect()
+    };
+    let own = ["Connection", "Content-Length"];
+    let asked = taken_in("= /portcullis-verify");
+    let asked: Vec<_> = asked.iter().map(String::as_str).filter(|name| !own.contains(name)).collect();
+    assert_eq!(asked, FOREIGN);
+    let forwarded = taken_in("~ ^/mcp(/|$)");
+    for name in asked.into_iter().chain(["Authorization", "Cookie", "Origin", "Mcp-Session-Id"]) {
+        assert!(forwarded.iter().any(|taken| taken == name), "{name}");
+    }
+}
+
 /// Asks the internal listener from an address of loopback, and reads all that comes.
 async fn asked(world: &World, source: [u8; 4], text: &str) -> Raw {
     let socket = TcpSocket::new_v4().unwrap();
@@ -428,9 +538,16 @@ fn traefik_is_told_the_same_in_its_own_words() {
     let todo = &asking["http"]["routers"]["todo"];
     assert_eq!(
         todo["middlewares"],
-        Value::from(vec!["portcullis-verify", "portcullis-clean"]),
+        Value::from(vec!["portcullis-strip", "portcullis-verify", "portcullis-clean"]),
         "in this order"
     );
+    let taken = |middleware: &str| -> Vec<String> {
+        let headers = &asking["http"]["middlewares"][middleware]["headers"]["customRequestHeaders"];
+        let empty = headers.as_mapping().unwrap().iter().filter(|(_, value)| **value == "");
+        empty.map(|(name, _)| name.as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(taken("portcullis-strip"), [&["Connection"], &FOREIGN[..]].concat());
+    assert_eq!(taken("portcullis-clean"), ["Authorization", "Cookie", "Origin", "Mcp-Session-Id"]);
     assert!(todo["rule"].as_str().unwrap().ends_with("!Method(`OPTIONS`)"));
     assert!(todo["priority"].as_u64() > asking["http"]["routers"]["portcullis"]["priority"].as_u64());
     for file in [&behind, &asking] {

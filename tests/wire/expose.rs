@@ -64,7 +64,6 @@ Sign-in      any name, without a password: this machine only
 Listening    port {}
 Paste        {url}
              Claude Code: claude mcp add --transport http mcp {url}
-             Claude: Settings, Connectors, Add custom connector
              Ctrl-C stops.
 ",
             folder.display(),
@@ -163,6 +162,10 @@ fn everything_that_is_wrong_is_told_at_once() {
             "--url: http is for localhost only; write https://mcp.example.com/mcp",
         ),
         (
+            &["http://h:1", "--url", "https://mcp.example.com", "--allow", "a"],
+            "--url: a path is needed; write https://mcp.example.com/mcp",
+        ),
+        (
             &["http://h:1", "--url", "http://localhost:1/mcp", "--dev", "--store", "redis://:hunter2@h/0"],
             "--store: there is a password in it, which everybody on this machine sees; write ${REDIS_PASSWORD} in its place, in \
              single quotes, and set REDIS_PASSWORD",
@@ -188,7 +191,8 @@ fn a_state_directory_that_others_can_look_into_is_refused() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let data = folder.path().to_str().unwrap();
     let told = format!(
-        "portcullis: others can look into {data} (its mode is 755), where secrets are to be kept; chmod 700 {data}\n"
+        "portcullis: others can look into {data} (its mode is 755), where secrets are to be kept; choose a folder of its own by \
+         --data, or, if nobody else uses it, chmod 700 {data}\n"
     );
     let arguments = ["http://h:1", "--url", "http://localhost:1/mcp", "--dev", "--data", data];
     assert_eq!(refused(&mut expose(&arguments)), (told, 1));

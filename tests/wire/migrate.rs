@@ -78,6 +78,7 @@ Unknown here, and not taken over:
 Look at:
   MCP_ECHO_STATEFUL_URLS names https://echo.example.com/mcp beside https://echo-stateful.example.com/mcp; is \
 services.echo-stateful.url right?
+  services that are not named by MCP_..._ENABLED are on there by default: add those you use under `services`
   line 26 is none of NAME=VALUE; it was not read
 
 Written:
@@ -97,8 +98,8 @@ Check and start it:
      portcullis check portcullis/portcullis.yaml
      portcullis serve portcullis/portcullis.yaml
    A service manager brings the variables itself:
-     systemd   EnvironmentFile=portcullis/.env
-               (with the unit in deploy/systemd: install -m 600 portcullis/.env /etc/portcullis/secrets.env)
+     systemd   EnvironmentFile={folder}/portcullis/.env
+               (with the unit in deploy/systemd: install -m 600 portcullis/.env /etc/portcullis/.env)
      compose   env_file: portcullis/.env
 ";
 
@@ -129,7 +130,8 @@ fn every_variable_is_accounted_for_and_what_is_written_is_good() {
     fs::write(folder.path().join(".env"), OLD).unwrap();
     let (out, errors, code) = told(&mut migrate(folder.path(), &["--from-env", ".env"]));
     assert_eq!((errors.as_str(), code), ("", 0));
-    assert_eq!(out, REPORT);
+    let here = fs::canonicalize(folder.path()).unwrap().display().to_string();
+    assert_eq!(out, REPORT.replace("{folder}", &here));
     let yaml = fs::read_to_string(folder.path().join("portcullis/portcullis.yaml")).unwrap();
     for line in [
         "  users: [Octocat, hubot]",
@@ -138,6 +140,12 @@ fn every_variable_is_accounted_for_and_what_is_written_is_good() {
         "  refresh_idle: \"30d\"",
         "session: \"1h\"",
         "    user_id: numeric",
+        "secret_key_previous: ${PORTCULLIS_SECRET_KEY_PREVIOUS:-}",
+        if rustix::process::geteuid().is_root() {
+            "store: file:/var/lib/portcullis/portcullis.db"
+        } else {
+            "store: file:portcullis.db"
+        },
     ] {
         assert!(yaml.lines().any(|one| one == line), "{line} is not in {yaml}");
     }
@@ -426,10 +434,11 @@ fn settings_and_clients_come_in_one_go() {
     fs::write(folder.path().join(".env"), OLD).unwrap();
     set(&redis, "oauth:client:one", &record("one", &json!({})));
     let url = redis.url();
-    let (out, errors, code) = told(&mut migrate(folder.path(), &["--from-env", ".env", "--redis", &url]));
+    let arguments = ["--from-env", ".env", "--redis", &url, "--store", "file:data/portcullis.db"];
+    let (out, errors, code) = told(&mut migrate(folder.path(), &arguments));
     assert_eq!((errors.as_str(), code), ("", 0));
     assert!(out.contains("\nClients: 1 found, 1 imported, 0 there already, 0 expired, 0 refused\n"), "{out}");
     let yaml = fs::read_to_string(folder.path().join("portcullis/portcullis.yaml")).unwrap();
     assert!(yaml.contains("\nclients: { imported_secrets: true }\n"), "{yaml}");
-    assert!(folder.path().join("portcullis/portcullis.db").exists());
+    assert!(folder.path().join("portcullis/data/portcullis.db").exists());
 }

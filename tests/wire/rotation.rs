@@ -107,8 +107,10 @@ async fn a_secret_key_is_changed_in_two_restarts_and_nobody_signs_in_again() {
     assert_eq!(
         said.out,
         format!(
-            "A new secret key stands in {env}, the key of before as PORTCULLIS_SECRET_KEY_PREVIOUS.\nNow restart the gateway, \
-             then: portcullis rotate-secrets --env {env} --finish --wait 60\n"
+            "A new secret key stands in {env}, the key of before as PORTCULLIS_SECRET_KEY_PREVIOUS.\nBackups made until now \
+             open with the key of before only: copy PORTCULLIS_SECRET_KEY_PREVIOUS to where they are kept now, --finish deletes \
+             it.\nNow restart the gateway, then: portcullis rotate-secrets --env {env} --finish --wait 60\nThen make a new \
+             backup.\n"
         )
     );
     let new = world.value("PORTCULLIS_SECRET_KEY").unwrap();

@@ -1,6 +1,7 @@
 //! What keeps a gateway from starting is said, and the exit status tells it too.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 
 use crate::client::Client;
 use crate::process::{Place, plain};
@@ -39,6 +40,28 @@ fn a_taken_port_is_told_with_its_address() {
     let process = format!("(process {})", std::process::id());
     assert!(told.contains(&holder) && told.contains(&process) && told.ends_with(&cause), "{told}");
     assert!(!place.folder().join("portcullis.db").exists(), "nothing is made before the port is ours");
+}
+
+#[test]
+fn the_folder_of_a_store_is_made_and_check_makes_nothing() {
+    let place = Place::new();
+    let folder = place.folder().join("data");
+    let yaml =
+        plain(NOBODY.into(), "").replace("file:{folder}/portcullis.db", "file:{folder}/data/portcullis.db");
+    let (status, told) = place.run("check", &yaml);
+    assert_eq!((status, folder.exists()), (0, false), "{told}");
+    let process = place.start(&yaml);
+    assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    let told = "the folder of the store was not there, and was made";
+    assert!(process.log().contains(told) && folder.join("portcullis.db").exists(), "{}", process.log());
+
+    let deeper = yaml.replace("/data/", "/no/data/").replace("127.0.0.1:{port}", "127.0.0.1:{second}");
+    let (status, told) = place.run("serve", &deeper);
+    assert_eq!(status, 1, "{told}");
+    let missing = place.folder().join("no/data");
+    let text =
+        format!("portcullis: the folder {} of the store does not exist; create it, ", missing.display());
+    assert!(told.contains(&text) && !place.folder().join("no").exists(), "{told}");
 }
 
 #[tokio::test]

@@ -28,9 +28,9 @@ use wanted::Wanted;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Where the MCP server listens, such as <http://localhost:3002>.
+    /// Where the MCP server listens, such as `http://localhost:3002`.
     upstream: Option<String>,
-    /// What people paste into their client, such as <https://mcp.example.com/mcp>; they sign in at the same host.
+    /// What people paste into their client, such as `https://mcp.example.com/mcp`; they sign in at the same host.
     #[arg(long)]
     url: Option<String>,
     /// The path at the server behind, if it is not in UPSTREAM; without it the one of the URL.
@@ -78,8 +78,8 @@ pub struct Arguments {
 
 const EXAMPLES: &str = "Examples:
   portcullis expose http://localhost:3002 --url https://mcp.example.com/mcp --allow octocat
-      one server on the internet: certificate from Let's Encrypt, sign-in by GitHub (asked for once, or from the
-      environment variables GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET)
+      one server on the internet: certificate from Let's Encrypt, sign-in by GitHub (asked for
+      once, or from the environment variables GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET)
   portcullis expose http://localhost:3002/v1/mcp --url https://mcp.example.com/mcp --allow-org example
       the server has another path than the URL
   portcullis expose http://localhost:3002 --url http://localhost:8080/mcp --dev
@@ -105,7 +105,7 @@ fn expose(arguments: &Arguments) -> Result<(), Refusal> {
     // Before anything is said of it: the sockets are bound again by what serves.
     drop(
         Listeners::bind(&config.serve, &mut Passed::default())
-            .map_err(|error| port::explained_with(error, OTHER))?,
+            .map_err(|error| port::explained_with(error, &config.serve, OTHER))?,
     );
     told::before(&plan, &wanted, &folder)?;
     let control = serve::control_runtime()?;

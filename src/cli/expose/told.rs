@@ -55,7 +55,7 @@ pub(super) fn ready(plan: &Plan, wanted: &Wanted, keepers: Keepers) {
         plan.services.first().map(|service| (service.name.clone(), service.url.clone())).unwrap_or_default();
     match keepers.acme {
         Some(acme) => drop(tokio::spawn(certificate(acme, url))),
-        None => drop(paste(&url)),
+        None => drop(paste(&url, false)),
     }
 }
 
@@ -69,7 +69,7 @@ async fn certificate(acme: Arc<Acme>, url: (String, String)) {
                 "Certificate",
                 &format!("there, until {}; renewed by itself", facts.not_after.to_rfc3339()),
             ));
-            drop(paste(&url));
+            drop(paste(&url, true));
             return;
         }
         let problem = standing.and_then(|standing| standing.renewal.problem);
@@ -85,10 +85,13 @@ async fn certificate(acme: Arc<Acme>, url: (String, String)) {
     }
 }
 
-fn paste((name, url): &(String, String)) -> io::Result<()> {
+/// What to do with the URL; only programs on this machine reach one that is not `public`.
+fn paste((name, url): &(String, String), public: bool) -> io::Result<()> {
     step("Paste", url)?;
     step("", &format!("Claude Code: claude mcp add --transport http {name} {url}"))?;
-    step("", "Claude: Settings, Connectors, Add custom connector")?;
+    if public {
+        step("", "Claude: Settings, Connectors, Add custom connector")?;
+    }
     step("", "Ctrl-C stops.")
 }
 

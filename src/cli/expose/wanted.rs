@@ -1,5 +1,7 @@
 //! What `expose` is asked for, judged: everything that is wrong or missing is told at once.
 
+use std::io;
+
 use url::Url;
 
 use super::Arguments;
@@ -41,7 +43,14 @@ const URL: Question = Question {
     usage: "--url URL",
     prompt: "What people paste into their client (such as https://mcp.example.com/mcp)",
     hidden: false,
-    check: |text| answers::public_url(text).map(|_| text.to_owned()),
+    check: |text| reachable(text, false).map(|_| text.to_owned()),
+};
+
+/// The same with `--dev`.
+const DEV_URL: Question = Question {
+    prompt: "What people paste into their client (such as http://localhost:8080/mcp)",
+    check: |text| reachable(text, true).map(|_| text.to_owned()),
+    ..URL
 };
 
 const UPSTREAM: Question = Question {
@@ -68,10 +77,11 @@ impl Wanted {
             ));
         }
         let mut given = Given::default();
-        let upstream = given.one(&UPSTREAM, arguments.upstream.as_deref());
+        let upstream = asked(&UPSTREAM, arguments.upstream.as_deref(), &mut given, console)?;
         let upstream =
             upstream.and_then(|text| given.judge("--path", at_path(&text, arguments.path.as_deref())));
-        let url = given.one(&URL, arguments.url.as_deref());
+        let question = if arguments.dev { &DEV_URL } else { &URL };
+        let url = asked(question, arguments.url.as_deref(), &mut given, console)?;
         let url = url.and_then(|text| given.judge("--url", reachable(&text, arguments.dev)));
         let access = access(arguments, &mut given);
         if let Some(store) = &arguments.store {
@@ -97,6 +107,19 @@ impl Wanted {
             Some(_) | None => access,
         };
         Ok((Self { url, upstream, access, public }, folder))
+    }
+}
+
+/// What was given, or what somebody at a terminal answers.
+fn asked(
+    question: &Question,
+    text: Option<&str>,
+    given: &mut Given,
+    console: Option<&Console>,
+) -> io::Result<Option<String>> {
+    match (text, console) {
+        (None, Some(console)) => question.ask(console).map(Some),
+        (text, _) => Ok(given.one(question, text)),
     }
 }
 
@@ -190,6 +213,10 @@ fn reachable(text: &str, dev: bool) -> Result<Url, String> {
     }
     if !dev && url.scheme() == "http" {
         return Err(format!("http is for localhost only; write {}", text.replacen("http:", "https:", 1)));
+    }
+    if url.path() == "/" {
+        let origin = url.origin().ascii_serialization();
+        return Err(format!("a path is needed; write {origin}/mcp"));
     }
     Ok(url)
 }

@@ -292,7 +292,7 @@ pub(in crate::cli) fn store(
 }
 
 /// Where root, whose gateway is a service, and everybody else keep it.
-fn default_store(local: bool) -> &'static str {
+pub(in crate::cli) fn default_store(local: bool) -> &'static str {
     if rustix::process::geteuid().is_root() && !local {
         "file:/var/lib/portcullis/portcullis.db"
     } else {

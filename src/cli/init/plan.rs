@@ -83,7 +83,9 @@ impl Plan {
              # Where people sign in. Tokens and clients know the gateway by this text: changing it makes everybody sign in again.\n\
              issuer: {}\n\n\
              # What is secret in the store is sealed under it. Keep a copy.\n\
-             secret_key: ${{PORTCULLIS_SECRET_KEY}}\n\n\
+             secret_key: ${{PORTCULLIS_SECRET_KEY}}\n\
+             # The one of before, for as long as `portcullis rotate-secrets` needs it; an empty one is none.\n\
+             secret_key_previous: ${{PORTCULLIS_SECRET_KEY_PREVIOUS:-}}\n\n\
              # Where clients, grants and keys are kept.\n\
              store: {}\n",
             scalar(&self.issuer),

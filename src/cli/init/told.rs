@@ -70,10 +70,12 @@ pub(in crate::cli) fn commands(places: &Places, out: &mut dyn Write) -> io::Resu
     writeln!(out, "     portcullis check {yaml}")?;
     writeln!(out, "     portcullis serve {yaml}")?;
     writeln!(out, "   A service manager brings the variables itself:")?;
-    writeln!(out, "     systemd   EnvironmentFile={}", places.env.display())?;
+    // systemd takes no other path.
+    let absolute = std::path::absolute(&places.env)?;
+    writeln!(out, "     systemd   EnvironmentFile={}", absolute.display())?;
     writeln!(
         out,
-        "               (with the unit in deploy/systemd: install -m 600 {env} /etc/portcullis/secrets.env)"
+        "               (with the unit in deploy/systemd: install -m 600 {env} /etc/portcullis/.env)"
     )?;
     writeln!(out, "     compose   env_file: {}", places.env.display())
 }

@@ -8,6 +8,7 @@ use super::clients::{Fault, Judged, judge};
 use super::report::{Clients, Report};
 use super::source::Found;
 use crate::cli::serve::sealer;
+use crate::cli::state;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::oauth::Client;
@@ -68,6 +69,7 @@ impl Imported {
     pub(super) async fn write(&self, config: &Config, report: &mut Report) -> anyhow::Result<()> {
         let control = tokio::runtime::Handle::current();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        state::create_folder_of(&config.store)?;
         let opened = Store::open(&config.store, sealer(config), &control, Arc::clone(&clock)).await;
         let store = match opened {
             Ok(store) => store,

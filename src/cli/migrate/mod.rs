@@ -43,7 +43,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "portcullis")]
     dir: PathBuf,
     /// Where clients, grants and keys are kept: `file:PATH`, or a `redis://` URL with ${NAME} for the password, which goes into .env.
-    /// Without it `file:portcullis.db` beside the configuration.
+    /// Without it `file:portcullis.db` beside the configuration; for root /var/lib/portcullis/portcullis.db.
     #[arg(long, value_name = "STORE", requires = "from_env")]
     store: Option<String>,
     /// Without --from-env: the configuration whose store the clients come into.
@@ -66,7 +66,7 @@ pub struct Arguments {
 const EXAMPLES: &str = "Examples:
   portcullis migrate --from-env .env --dry-run
   portcullis migrate --from-env .env --redis 'redis://:${REDIS_PASSWORD}@localhost:6379/0'
-      writes portcullis/portcullis.yaml and portcullis/.env, and imports the clients into their store
+      writes portcullis/portcullis.yaml and portcullis/.env, and imports the clients into its store
   portcullis migrate --redis redis://localhost:6379/0 --config portcullis.yaml
       imports the clients alone";
 
@@ -132,7 +132,7 @@ impl New {
         places.are_free()?;
         let mut given = Given::default();
         let lookup = |name: &str| variable(env, name);
-        let asked = (arguments.store.as_deref(), "file:portcullis.db");
+        let asked = (arguments.store.as_deref(), init::default_store(false));
         let (store, mut variables) = init::store(asked, &lookup, &mut given)?;
         given.settle("migrate", None)?;
         let file = arguments.from_env.as_deref().unwrap_or(Path::new(".env")).display().to_string();

@@ -40,6 +40,9 @@ pub(super) struct Understood {
 /// Where every server of the old compose file listens.
 const PORT: u16 = 3000;
 
+/// What is on there without a word in its `.env`.
+const DEFAULTS: &str = "services that are not named by MCP_..._ENABLED are on there by default: add those you use under `services`";
+
 /// Variables that have no counterpart; a `*` at the end stands for anything.
 const LEFT: [(&str, &str); 17] = [
     (
@@ -177,6 +180,8 @@ impl Reader<'_> {
             self.public_urls(variable, &service, &url);
             services.push(Service { name: service, url, upstream, numeric: true });
         }
+        // Its compose file turns on whatever has no such variable, and nobody knows here what it had.
+        self.settings.look.push(DEFAULTS.to_owned());
         if services.is_empty() {
             self.wrong.push("no service is on: none of MCP_..._ENABLED is true".to_owned());
         }

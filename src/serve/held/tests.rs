@@ -204,14 +204,81 @@ async fn what_breaks_off_has_no_end() {
 }
 
 #[tokio::test]
-async fn what_breaks_off_while_the_client_reads_nothing_has_no_end_either() {
+async fn what_breaks_off_while_the_client_reads_nothing_ends_all_the_same() {
     let mut line = Line::new(64);
     line.ask(STREAM).await;
     line.say(Say::Much(1000));
     line.say(Say::Break);
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    timeout(Duration::from_secs(5), &mut line.served).await.unwrap().unwrap();
     let heard = line.hears_all().await;
-    assert!(heard.ends_with(b"xxx\r\n"), "{}", String::from_utf8_lossy(&heard));
+    assert!(!heard.ends_with(b"0\r\n\r\n"), "{}", String::from_utf8_lossy(&heard));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_for_a_minute_is_left() {
+    let mut line = Line::new(64);
+    line.ask(STREAM).await;
+    line.say(Say::Much(100_000));
+    // One that takes a little now and then is not.
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        line.peer.read_exact(&mut [0; 64]).await.unwrap();
+    }
+    assert!(!line.served.is_finished());
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert!(line.served.is_finished());
+    assert!(line.say.as_ref().unwrap().is_closed(), "nothing is held of the server's");
+}
+
+/// hyper reads no more than it has room for of what was read too early: the rest comes before what the socket has.
+#[tokio::test]
+async fn nothing_is_lost_of_much_that_comes_early() {
+    let (peer, io) = duplex(256 * 1024);
+    let asked = Arc::new(Mutex::new(String::new()));
+    let served = tokio::spawn({
+        let asked = Arc::clone(&asked);
+        async move {
+            let (refusals, stopping) = (Refusals::default(), CancellationToken::new());
+            let limits = Limits::from(ConnectionLimits::default());
+            let terms = Terms { limits, stopping: &stopping, refusals: &refusals };
+            let answer = |request: Request<Incoming>| {
+                let asked = Arc::clone(&asked);
+                async move {
+                    let (parts, body) = request.into_parts();
+                    let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+                    asked.lock().unwrap().push_str(&format!("{} {};", parts.uri.path(), body.len()));
+                    let (_, said) = mpsc::unbounded_channel();
+                    let mut response = Response::new(Told { said, polls: Arc::default(), is_broken: false });
+                    response.extensions_mut().insert(Lasting { since: SINCE });
+                    response
+                }
+            };
+            serve_http1(io, answer, terms).await;
+        }
+    });
+    let request = |number: usize, length: usize| {
+        let body = "b".repeat(length);
+        format!("POST /{number} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{body}")
+    };
+    let lengths: Vec<usize> = (0..200).map(|number| if number == 0 { 30_000 } else { number * 7 }).collect();
+    let requests: String =
+        lengths.iter().enumerate().map(|(number, length)| request(number, *length)).collect();
+    let (mut near, mut far) = tokio::io::split(peer);
+    tokio::spawn(async move {
+        far.write_all(requests.as_bytes()).await.unwrap();
+        far
+    });
+    let mut heard = Vec::new();
+    while heard.windows(5).filter(|seen| seen == b"0\r\n\r\n").count() < lengths.len() {
+        let mut more = [0; 4096];
+        let read = timeout(Duration::from_secs(5), near.read(&mut more)).await.unwrap().unwrap();
+        assert!(read > 0, "it ended after {}", asked.lock().unwrap());
+        heard.extend_from_slice(&more[..read]);
+    }
+    let expected: String =
+        lengths.iter().enumerate().map(|(number, length)| format!("/{number} {length};")).collect();
+    assert_eq!(*asked.lock().unwrap(), expected);
+    assert!(!served.is_finished());
 }
 
 #[tokio::test]
@@ -269,15 +336,22 @@ async fn an_answer_before_it_is_written_whole() {
 }
 
 #[tokio::test]
-async fn after_a_stop_a_stream_is_the_last() {
-    let mut line = Line::new(64 * 1024);
-    line.ask(STREAM).await;
-    line.hears("\r\n\r\n").await;
-    line.stopping.cancel();
-    line.say(Say::Text("data: 1\n\n"));
-    line.say = None;
-    assert_eq!(line.hears_all().await, b"9\r\ndata: 1\n\n\r\n0\r\n\r\n");
-    line.served.await.unwrap();
+async fn after_a_stop_a_stream_goes_on_and_one_request_more_is_answered() {
+    for asks in [false, true] {
+        let mut line = Line::new(64 * 1024);
+        line.ask(STREAM).await;
+        line.hears("\r\n\r\n").await;
+        line.stopping.cancel();
+        line.say(Say::Text("data: 1\n\n"));
+        line.say = None;
+        assert_eq!(line.hears("0\r\n\r\n").await, "9\r\ndata: 1\n\n\r\n0\r\n\r\n");
+        if asks {
+            line.ask(WHOLE).await;
+        }
+        let rest = String::from_utf8(line.hears_all().await).unwrap();
+        assert_eq!(rest.contains("\r\nconnection: close\r\n"), asks, "{rest}");
+        line.served.await.unwrap();
+    }
 }
 
 #[tokio::test]
