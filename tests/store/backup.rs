@@ -460,7 +460,8 @@ async fn another_secret_key_is_told_from_the_right_one_before_anything_is_writte
     assert!(matches!(refused, RestoreError::PreviousKey), "{refused}");
     verify(reader(&backup), &both, |_| {}).unwrap();
     let to = Rig::embedded().await;
-    fill(to.backend.as_ref(), reader(&backup), &terms(0), |_| {}).await.unwrap();
+    let terms = Terms { sealer: &both, ..terms(0) };
+    fill(to.backend.as_ref(), reader(&backup), &terms, |_| {}).await.unwrap();
     let refused = Store::with_backend(to.backend.clone(), new()).await.err().unwrap();
     assert!(matches!(refused, OpenError::StillSealed), "{refused}");
     let store = Store::with_backend(to.backend.clone(), both).await.unwrap();
