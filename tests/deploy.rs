@@ -334,3 +334,40 @@ fn check_env_names_the_line_that_is_none_and_shows_nothing_of_it() {
     assert!(!done && said.contains(&format!("  line {line} is no NAME=VALUE\n")), "{said}");
     assert!(!said.contains("gho_"), "{said}");
 }
+
+/// What the guides have people type is understood by the program, flag by flag.
+#[test]
+fn every_portcullis_command_of_the_guides_is_one() {
+    let help = |words: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_portcullis")).args(words).arg("--help").output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    };
+    let mut commands = 0;
+    for guide in ["README.md", "deploy/README.md", "deploy/OPERATIONS.md"] {
+        let text = read(guide);
+        let lines = text.lines().filter_map(|line| {
+            line.strip_prefix("$ ")
+                .or(line.strip_prefix("# "))
+                .or(line.strip_prefix("$ cargo run --release -- "))
+        });
+        for line in lines.filter_map(|line| line.strip_prefix("portcullis ")) {
+            let line = line.split("   #").next().unwrap();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let is_name =
+                |word: &str| word.starts_with(char::is_alphabetic) && !word.contains(['.', '/', ':']);
+            let plain = words.iter().take(2).take_while(|word| is_name(word));
+            let family: Vec<&str> = plain.copied().collect();
+            let told = help(&family).or_else(|| help(&family[..1]));
+            let told = told.unwrap_or_else(|| panic!("{guide}: {line}"));
+            for flag in words.iter().filter(|word| word.starts_with("--")) {
+                assert!(
+                    told.contains(&format!("{flag} ")) || told.contains(&format!("{flag}\n")),
+                    "{guide}: {line}: {flag}"
+                );
+            }
+            commands += 1;
+        }
+    }
+    assert!(commands >= 20, "{commands}");
+}
