@@ -168,7 +168,7 @@ pub(crate) fn nginx(snippet: &str, folder: &str, address: SocketAddr) -> Program
     let folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("    {kind}_temp_path {folder}/{kind};\n"));
     let config = format!(
-        "daemon off;\npid {folder}/nginx.pid;\nerror_log stderr info;\nworker_processes 1;\nevents {{ worker_connections 2000; }}\n\
+        "daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nerror_log stderr info;\nworker_processes 1;\nevents {{ worker_connections 2000; }}\n\
          http {{\n{}    access_log off;\n{snippet}}}\n",
         folders.concat()
     );
