@@ -1,4 +1,5 @@
-//! One answer: who may ask, and what there is. Nothing of it is the product's, and nothing waits for anything.
+//! One answer: who may ask, and what there is. Nothing of it is the product's, and nothing waits for anything, but for the verdicts
+//! that proxies ask for: those are the gateway's.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
