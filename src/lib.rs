@@ -13,6 +13,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`secret`], [`time`], [`clock`], [`seal`], [`host`] | leaves: secrets are types, time is an argument, sealing, host names |
+//! | [`trouble`] | the troubles people have: their ids and what there is to say of each |
 //! | [`oauth`], [`policy`], [`mcp`] | the rules, pure |
 //! | [`token`] | access tokens (JWT) and refresh tokens (MAC) |
 //! | [`store`] | what outlives a request: one file, or Redis |
@@ -54,4 +55,5 @@ pub mod telemetry;
 pub mod time;
 pub mod timer;
 pub mod token;
+pub mod trouble;
 pub mod upstream;

@@ -12,6 +12,7 @@ const TABLE: &[(&str, &str)] = &[
     ("secret", ""),
     ("time", ""),
     ("host", ""),
+    ("trouble", ""),
     ("clock", "time"),
     ("seal", "secret"),
     ("oauth", "secret time"),
