@@ -48,6 +48,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let telemetry = log(raw, findings);
     let times = Times::check(raw, findings);
     let rotate_keys = rotation(raw, findings);
+    let admins = access::admins(raw.admins.as_ref(), identities::provider(raw), findings);
     let origins = origins(raw.origins.as_ref(), findings);
     let redirects = redirects(raw, findings);
     let limits = limits::check(raw, findings);
@@ -62,6 +63,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
         gateway: gateway::Settings {
             issuer: issuer.text,
             services: services.into_iter().map(|service| service.settings).collect(),
+            admins,
             origins,
             redirects,
             lives: times.lives,

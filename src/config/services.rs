@@ -16,13 +16,14 @@ use crate::oauth::{Hierarchy, Resource, Scope, Scopes};
 use crate::policy::AccessRules;
 
 /// Our own endpoints at the issuer's host.
-const AT_ISSUER: [&str; 13] = [
+const AT_ISSUER: [&str; 14] = [
     "/.well-known",
     "/assets/app.css",
     "/authorize",
     "/callback",
     "/dev/login",
     "/disconnect",
+    "/help",
     "/introspect",
     "/jwks",
     "/register",

@@ -65,6 +65,7 @@ pub(super) const FILE: &[Key] = &[
         Shape::Section(&[key("github", Shape::Section(GITHUB)), key("dev", Shape::Section(&[]))]),
     ),
     key("access", Shape::Section(ACCESS)),
+    key("admins", TEXTS),
     key("access_recheck", Shape::Text),
     key("access_grace", Shape::Text),
     key("origins", TEXTS),

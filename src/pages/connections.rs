@@ -3,6 +3,7 @@
 use askama::Template;
 
 use super::{Connect, Page, Said};
+use crate::trouble::Trouble;
 
 /// What the issuer's root shows.
 #[derive(Debug, Template)]
@@ -16,8 +17,45 @@ pub struct Home<'a> {
     pub services: &'a [Connect<'a>],
     /// Who is signed in.
     pub person: Option<Person<'a>>,
+    /// For an administrator: what went wrong lately.
+    pub wrong: Option<Wrong>,
     /// Ties the forms to the browser and the person.
     pub form_token: &'a str,
+}
+
+/// What went wrong lately, for an administrator.
+#[derive(Debug, Default)]
+pub struct Wrong {
+    /// Every trouble that was met since the start.
+    pub counts: Vec<WrongCount>,
+    /// The last failures of each kind, under its heading, the newest first; kinds without any are left out.
+    pub kinds: Vec<(&'static str, Vec<Trace>)>,
+}
+
+/// How often a trouble was met.
+#[derive(Debug)]
+pub struct WrongCount {
+    /// Which.
+    pub trouble: Trouble,
+    /// How often.
+    pub times: u64,
+    /// When for the last time.
+    pub last: Moment,
+}
+
+/// A request that failed.
+#[derive(Debug)]
+pub struct Trace {
+    /// When.
+    pub at: Moment,
+    /// Why.
+    pub trouble: Trouble,
+    /// The HTTP status.
+    pub status: u16,
+    /// How often the like was seen.
+    pub times: u64,
+    /// What is known of it, as name and value: service, user, client, network, request.
+    pub facts: Vec<(&'static str, String)>,
 }
 
 /// Who is signed in, and what they have allowed.
@@ -46,7 +84,7 @@ pub struct Connection<'a> {
     pub since: Moment,
     /// When and from where tokens were last asked for.
     pub used: Option<(Moment, &'a str)>,
-    /// Whether another one to the same service came within a minute of it (finding `two-clients`).
+    /// Whether another client came to the same service within a minute of it (trouble `two-clients`).
     pub has_twin: bool,
 }
 

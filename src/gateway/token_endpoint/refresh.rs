@@ -15,6 +15,7 @@ use crate::oauth::{
 use crate::secret;
 use crate::store::StoreError;
 use crate::token::{RefreshKeys, RefreshToken};
+use crate::trouble::Trouble;
 
 const ENDED: &str = "this grant has ended; sign in again";
 
@@ -40,7 +41,7 @@ pub(super) async fn refresh(
         return Err(Refused::MayNot("refresh_token"));
     }
     let token =
-        RefreshToken::parse(token).ok_or_else(|| Refused::grant("this is no refresh token of ours"))?;
+        RefreshToken::parse(token).ok_or_else(|| Refused::refresh("this is no refresh token of ours"))?;
     let asked = Asked {
         keys: keys::for_refresh_token(exchange.shared, &token).await,
         token,
@@ -57,7 +58,7 @@ pub(super) async fn refresh(
     let decided = grants::decide(exchange.shared, lives, target, |grant| {
         asked.decide(grant, access.as_ref(), &mut before)
     });
-    decided.await?.unwrap_or_else(|| Err(Refused::grant("this grant is unknown or has ended; sign in again")))
+    decided.await?.unwrap_or_else(|| Err(Refused::refresh("this grant is unknown or has ended; sign in again")))
 }
 
 impl Asked<'_> {
@@ -90,7 +91,7 @@ impl Asked<'_> {
             return Step::Answer(Err(self.ended(grant)));
         }
         let Some(presented) = self.presented(&grant) else {
-            return Step::Answer(Err(Refused::grant("this refresh token is not one of this client")));
+            return Step::Answer(Err(Refused::refresh("this refresh token is not one of this client")));
         };
         // A service that is not configured here is no reason to end its grants: it may be back in a minute.
         if self.exchange.site.service(&grant.resource).is_none() {
@@ -99,7 +100,7 @@ impl Asked<'_> {
         let facts = match access {
             Some(Access::Admitted(facts)) => facts.clone(),
             Some(Access::Lost) => return self.lost(grant),
-            Some(Access::SignInAgain(why)) => return Step::Answer(Err(Refused::grant(why))),
+            Some(Access::SignInAgain(why)) => return Step::Answer(Err(Refused::refresh(why))),
             Some(Access::Unavailable(wait)) => return Step::Answer(Err(Refused::Unconfirmed(*wait))),
             // The grant was another one a moment ago.
             None => return Step::Answer(Err(StoreError::Contended.into())),
@@ -123,7 +124,7 @@ impl Asked<'_> {
         let ended = grant.revoke(RevocationReason::AccessLost, self.attempt, self.exchange.now).map(Box::new);
         match ended {
             Some(ended) => Step::Write(ended.clone(), Err(access_lost(ended))),
-            None => Step::Answer(Err(Refused::grant(ENDED))),
+            None => Step::Answer(Err(Refused::refresh(ENDED))),
         }
     }
 
@@ -144,7 +145,7 @@ impl Asked<'_> {
             | GrantState::Active { .. }
             | GrantState::Issued { .. }
             | GrantState::Revoked { .. }
-            | GrantState::Dead { .. } => Refused::grant(ENDED),
+            | GrantState::Dead { .. } => Refused::refresh(ENDED),
         }
     }
 }
@@ -171,7 +172,7 @@ fn refused(error: RefreshError) -> Step<Result<Issue, Refused>> {
     let told = OAuthError::from(&error);
     match error {
         RefreshError::Invalid(_) | RefreshError::Scope | RefreshError::Target => {
-            Step::Answer(Err(Refused::Rule(told)))
+            Step::Answer(Err(Refused::rule(told, Trouble::RefreshFailed)))
         }
         RefreshError::Theft(grant) => Step::Write(grant.clone(), Err(theft(grant))),
     }

@@ -29,7 +29,7 @@ trait Job: Send {
 /// The writer has ended: the process ends too, or the writer panicked.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the store is closed")]
-struct Closed;
+pub(super) struct Closed;
 
 /// The writer's queue.
 pub(super) struct Writer {
