@@ -13,7 +13,8 @@ use crate::config::Config;
 use crate::gateway::{Gateway, Service, Shared, Worker};
 use crate::identity;
 use crate::internal::{
-    self, Abilities, CertificateFact, Failure, Judge, Lately, Provider, Source, Standing, TroubleCount, Verdict,
+    self, Abilities, CertificateFact, Failure, Judge, Lately, Provider, Source, Standing, TroubleCount,
+    Verdict,
 };
 use crate::mcp::REVISIONS;
 use crate::oauth::SPECIFICATIONS;

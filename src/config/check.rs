@@ -25,6 +25,7 @@ use super::values::{domain, duration, https, is_loopback, origin, origins};
 use super::{Config, hosts};
 use crate::oauth::{NEVER_PRIVATE, RedirectPolicy, TokenLives};
 use crate::policy::{AccessRules, Freshness};
+use crate::trouble::Trouble;
 use crate::{certs, gateway, identity, serve, telemetry};
 
 /// Checks everything. `None` only if something was refused.
@@ -139,7 +140,7 @@ fn check_reach(issuer: &Issuer, network: Option<&Network>, services: &[Checked],
         } else if !network.serves(url) && url.scheme() == "https" {
             let text = "nothing speaks https here with `tls: off`; write certificates under `tls`, or the TLS proxy in front \
                         under `trusted_proxies` ([127.0.0.1, \"::1\"] for one on this machine)";
-            findings.refuse(at, text);
+            findings.refuse_as(Trouble::Tunnel, at, text);
         } else if !network.serves(url) {
             findings
                 .refuse(at, format!("TLS is on, so this must be https; write {}, or tls: off", https(url)));
@@ -163,7 +164,7 @@ fn remark(issuer: Option<&Issuer>, network: Option<&Network>, services: &[Checke
             && one != other
         {
             let text = format!("`{name}` is at {other}, the issuer at {one}: is this the right environment?");
-            findings.remark(*url_at, text);
+            findings.remark_as(Trouble::Environments, *url_at, text);
         }
         let public = origin(&settings.url);
         let circles = |replica: &Url| origin(replica) == public || origin(replica) == issuer.text;
@@ -175,11 +176,13 @@ fn remark(issuer: Option<&Issuer>, network: Option<&Network>, services: &[Checke
         }
     }
     let (Some(issuer), Some(network)) = (issuer, network) else { return };
+    remark_tunnels(issuer, network, services, findings);
     let port = issuer.url.port_or_known_default();
     let reached = network.listen.iter().any(|address| Some(address.port()) == port || address.port() == 0);
     if !reached && network.trusted_proxies.is_empty() && !network.published_on_loopback {
         let port = port.unwrap_or_default();
-        findings.remark(
+        findings.remark_as(
+            Trouble::Port443,
             issuer.at,
             format!("nothing listens on port {port} of the issuer; is it forwarded to `listen`?"),
         );
@@ -187,6 +190,40 @@ fn remark(issuer: Option<&Issuer>, network: Option<&Network>, services: &[Checke
     if matches!(network.tls, certs::Settings::LocalCa { .. }) && !issuer.is_loopback() {
         findings
             .remark(network.tls_at, "`local_ca` is for development: only machines that were told trust it");
+    }
+}
+
+/// Hosts of tunnels that are widely known, and of every name below them. All of them speak TLS at their own end.
+const TUNNELS: [&str; 10] = [
+    "devtunnels.ms",
+    "lhr.life",
+    "loca.lt",
+    "ngrok-free.app",
+    "ngrok-free.dev",
+    "ngrok.app",
+    "ngrok.dev",
+    "ngrok.io",
+    "serveo.net",
+    "trycloudflare.com",
+];
+
+/// Says that a tunnel leads here, where the configuration does not know of it: what it passes on would count as everybody's own
+/// request, and TLS would never arrive.
+fn remark_tunnels(issuer: &Issuer, network: &Network, services: &[Checked], findings: &mut Findings) {
+    if !network.trusted_proxies.is_empty() || network.published_on_loopback {
+        return;
+    }
+    let services = services.iter().map(|service| (service.url_at, &service.settings.url));
+    for (at, url) in std::iter::once((issuer.at, &issuer.url)).chain(services) {
+        let host = url.host_str().unwrap_or_default();
+        let is_below = |tunnel: &&str| host.strip_suffix(*tunnel).is_some_and(|rest| rest.ends_with('.'));
+        if TUNNELS.iter().any(|tunnel| is_below(&tunnel)) {
+            let text = format!(
+                "{host} is a tunnel's host, which speaks TLS by itself; write tls: off, and trusted_proxies: [127.0.0.1, \"::1\"] \
+                 for a tunnel whose program runs on this machine"
+            );
+            findings.remark_as(Trouble::Tunnel, at, text);
+        }
     }
 }
 

@@ -231,8 +231,8 @@ pub(super) fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> R
                     note,
                 );
             }
-            let problem = Problem::bad_request(&error.description, trouble)
-                .with_link("Back to the application", &url);
+            let problem =
+                Problem::bad_request(&error.description, trouble).with_link("Back to the application", &url);
             (StatusCode::BAD_REQUEST, error.code, problem)
         }
         Refused::Limit(hit) => return limits::refuse(exchange, json, hit),

@@ -275,7 +275,7 @@ fn not_signed_in_for(exchange: &Exchange<'_>, asked: &Asked, error: &IdentityErr
         None => {
             let answer =
                 to_client(&asked.redirect, &back, asked.client.metadata.client_name.as_deref(), false);
-            noted(answer, asked.note(Note::of_trouble(Trouble::SignInRefused)))
+            noted(answer, asked.note(Note::of_trouble(trouble(error))))
         }
         Some((status, problem)) => {
             let page = refused_page(exchange, status, &problem.with_link("Back to the application", &back));
@@ -294,8 +294,9 @@ impl Asked {
 
 fn write_down(exchange: &Exchange<'_>, asked: Option<&Asked>, error: &IdentityError) {
     let request_id = exchange.request_id.as_str();
+    let trouble = trouble(error).id();
     match error {
-        IdentityError::Denied => tracing::info!(request_id, %error, "no sign-in"),
+        IdentityError::Denied => tracing::info!(request_id, trouble, %error, "no sign-in"),
         IdentityError::Unreachable
         | IdentityError::Credentials
         | IdentityError::Callback
@@ -306,7 +307,7 @@ fn write_down(exchange: &Exchange<'_>, asked: Option<&Asked>, error: &IdentityEr
         | IdentityError::RateLimited
         | IdentityError::SingleSignOn { .. }
         | IdentityError::Restricted { .. }
-        | IdentityError::Answer => tracing::warn!(request_id, %error, "sign-in failed"),
+        | IdentityError::Answer => tracing::warn!(request_id, trouble, %error, "sign-in failed"),
     }
     exchange.audit(&Audit {
         client: asked.map(|asked| asked.client.id.as_str()),
@@ -314,6 +315,21 @@ fn write_down(exchange: &Exchange<'_>, asked: Option<&Asked>, error: &IdentityEr
         reason: Some(&error.to_string()),
         ..Audit::of(Event::LoginRefused)
     });
+}
+
+const fn trouble(error: &IdentityError) -> Trouble {
+    match error {
+        IdentityError::Unreachable | IdentityError::RateLimited => Trouble::GithubUnreachable,
+        IdentityError::Credentials => Trouble::GithubCredentials,
+        IdentityError::Callback => Trouble::GithubCallback,
+        IdentityError::SingleSignOn { .. } | IdentityError::Restricted { .. } => Trouble::NotAllowed,
+        IdentityError::Denied
+        | IdentityError::Code
+        | IdentityError::TokenRejected
+        | IdentityError::Suspended
+        | IdentityError::UnverifiedEmail
+        | IdentityError::Answer => Trouble::SignInRefused,
+    }
 }
 
 const fn code(error: &IdentityError) -> ErrorCode {

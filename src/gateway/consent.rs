@@ -206,10 +206,7 @@ pub(super) async fn grant(
     // Nothing is refused: only noticed, for whoever wonders about two tabs.
     let service = exchange.site.service(&grant.resource).map(|service| service.settings.name.clone());
     let (subject, client) = (Some(subject.to_string()), Some(client.to_owned()));
-    Ok(noted(
-        answer,
-        Note { service, subject, client, reason: None, trouble: Some(Trouble::TwoClients) },
-    ))
+    Ok(noted(answer, Note { service, subject, client, reason: None, trouble: Some(Trouble::TwoClients) }))
 }
 
 /// A registration that somebody consents to is used from now on, and evicted no more; until its code is redeemed it is
@@ -242,7 +239,8 @@ pub(super) fn not_allowed(
         &service.settings.name,
         (&refused.users, &refused.orgs, &refused.teams),
     );
-    let page = refused_page(exchange, StatusCode::FORBIDDEN, &problem.with_link("Back to the application", back));
+    let page =
+        refused_page(exchange, StatusCode::FORBIDDEN, &problem.with_link("Back to the application", back));
     also_noted(page, |note| note.subject = Some(facts.user.subject.to_string()))
 }
 

@@ -89,9 +89,7 @@ fn one(issuer: &str, trouble: Trouble) -> Value {
 }
 
 fn list(issuer: &str) -> Value {
-    let told = |trouble: &Trouble| {
-        json!({ "id": trouble.id(), "symptom": trouble.explanation().symptom, "url": url(issuer, *trouble) })
-    };
+    let told = |trouble: &Trouble| json!({ "id": trouble.id(), "symptom": trouble.explanation().symptom, "url": url(issuer, *trouble) });
     let groups = pages::by_group().into_iter().map(|(group, troubles)| {
         json!({ "group": group.title(), "troubles": troubles.iter().map(told).collect::<Vec<_>>() })
     });

@@ -70,10 +70,12 @@ struct Counts {
 
 /// One more would be too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{most} {what} are open already")]
+#[error("{most} {what} are open already; more are not let in at once ({key})")]
 pub(super) struct Full {
     pub(super) why: RequestRefusal,
     what: &'static str,
+    /// In the service's configuration.
+    key: &'static str,
     most: usize,
 }
 
@@ -99,12 +101,32 @@ impl InFlight {
         let (usage, limits) = (self.usage(&service.name), &service.limits);
         let (user_full, all_full) = match life {
             Life::Answer => (
-                Full::new(RequestRefusal::UserRequests, "requests of this user", limits.user_requests),
-                Full::new(RequestRefusal::ServiceRequests, "requests", limits.requests),
+                Full {
+                    why: RequestRefusal::UserRequests,
+                    what: "requests of this user",
+                    key: "max_requests_per_user",
+                    most: limits.user_requests,
+                },
+                Full {
+                    why: RequestRefusal::ServiceRequests,
+                    what: "requests",
+                    key: "max_requests",
+                    most: limits.requests,
+                },
             ),
             Life::Token => (
-                Full::new(RequestRefusal::UserStreams, "streams of this user", limits.user_streams),
-                Full::new(RequestRefusal::ServiceStreams, "streams", limits.streams),
+                Full {
+                    why: RequestRefusal::UserStreams,
+                    what: "streams of this user",
+                    key: "max_streams_per_user",
+                    most: limits.user_streams,
+                },
+                Full {
+                    why: RequestRefusal::ServiceStreams,
+                    what: "streams",
+                    key: "max_streams",
+                    most: limits.streams,
+                },
             ),
         };
         let user = usage.user(user);
@@ -139,12 +161,6 @@ impl InFlight {
             services
         });
         self.services.load().get(service).map_or(fresh, Arc::clone)
-    }
-}
-
-impl Full {
-    const fn new(why: RequestRefusal, what: &'static str, most: usize) -> Self {
-        Self { why, what, most }
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Abilities, CertificateFact, Facts, Failure, Lately, Provider, Source, Standing, Status, Store, TroubleCount,
+    Abilities, CertificateFact, Facts, Failure, Lately, Provider, Source, Standing, Status, Store,
+    TroubleCount,
 };
 use crate::time::Timestamp;
 use crate::upstream::ReplicaFact;

@@ -127,6 +127,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_that_went_wrong_becomes_more_than_text() {
+        // C9
+        let odd = "<img src=x onerror=alert(1)>\"'";
+        let trace = Trace {
+            at: Moment::of(0),
+            trouble: Trouble::NotAllowed,
+            status: 403,
+            times: 1,
+            facts: ["service", "user", "client", "request"].map(|name| (name, odd.to_owned())).to_vec(),
+        };
+        let wrong = Some(Wrong { counts: Vec::new(), kinds: vec![("Sign-ins", vec![trace])] });
+        let page = home(&Home {
+            host: "a",
+            provider: "GitHub",
+            services: &[],
+            person: None,
+            wrong,
+            form_token: "t",
+        });
+        assert!(!page.html().contains("<img"), "{}", page.html());
+        assert_eq!(page.html().matches("&#60;img src=x onerror=alert(1)&#62;&#34;&#39;").count(), 4);
+    }
+
+    #[test]
     fn a_moment_is_told_to_the_minute_in_utc() {
         let moment = Moment::of(1_800_000_059);
         assert_eq!(

@@ -39,7 +39,10 @@ pub fn by_group() -> Vec<(Group, Vec<Trouble>)> {
 
 /// A text in parts; every second one stood in backquotes, and is to be typed or pasted.
 pub(super) fn parts(text: &str) -> impl Iterator<Item = (bool, &str)> {
-    text.split('`').enumerate().map(|(index, part)| (index % 2 == 1, part)).filter(|(_, part)| !part.is_empty())
+    text.split('`')
+        .enumerate()
+        .map(|(index, part)| (index % 2 == 1, part))
+        .filter(|(_, part)| !part.is_empty())
 }
 
 #[cfg(test)]

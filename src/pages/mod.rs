@@ -254,9 +254,16 @@ mod tests {
             handed_over(None, "cursor://x", true).html().into(),
             dev_login("s").html().into(),
             landing(ECHO, "https://auth.example.com").html().into(),
-            home(&Home { host: "a", provider: "GitHub", services: &[ECHO], person: None, wrong: None, form_token: "t" })
-                .html()
-                .into(),
+            home(&Home {
+                host: "a",
+                provider: "GitHub",
+                services: &[ECHO],
+                person: None,
+                wrong: None,
+                form_token: "t",
+            })
+            .html()
+            .into(),
             Problem::store_away(Trouble::RedisDown).page("r").html().into(),
         ] {
             assert!(

@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn two_clients_of_one_person_at_one_service_within_a_minute_are_noticed() {
         let lately = Lately::default();
-        let approved = |at, subject, client, resource| {
+        let approved = |at, subject: &str, client: &str, resource: &str| {
             lately.approved(Timestamp::from_seconds(at), subject, client, resource)
         };
         assert!(!approved(100, "github:1", "a", "todo"));

@@ -100,7 +100,7 @@ pub(super) const TEXTS: &[(Trouble, Explanation)] = &[
             cause: "A client in a loop, a script, or many people behind one address.",
             fix: &[
                 "Wait as long as Retry-After says; `portcullis doctor` shows which limit was hit and by whom.",
-                "Raise the limit under `limits` if they are people.",
+                "Raise the limit if they are people: its key, under `limits` or of the service, stands in the answer.",
             ],
             portcullis: "The answer has Retry-After, and names the limit and its key in the configuration.",
             clients: &[("all", "HTTP 429")],

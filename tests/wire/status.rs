@@ -47,6 +47,9 @@ fn expected(place: &Place, upstream: &Recorder, store: &str, streams: usize) -> 
         }],
         "certificates": [],
         "refused": [],
+        "lately": {
+            "counts": [], "logins": [], "tokens": [], "upstreams": [], "others": [], "rate_limited": [], "left_out": 0,
+        },
         "specifications": [
             "OAuth 2.1", "RFC 6750", "RFC 7009", "RFC 7591", "RFC 7592", "RFC 7636", "RFC 7662", "RFC 8414", "RFC 8707",
             "RFC 9068", "RFC 9207", "RFC 9728",

@@ -22,7 +22,8 @@ pub(super) async fn redeem(
     let redemption = Redemption {
         client: client.id.clone(),
         // An ill-formed verifier leaves the code untouched (T2).
-        verifier: CodeVerifier::parse(verifier).map_err(|error| Refused::rule(error.into(), Trouble::ExchangeFailed))?,
+        verifier: CodeVerifier::parse(verifier)
+            .map_err(|error| Refused::rule(error.into(), Trouble::ExchangeFailed))?,
         redirect_uri: parameters.get("redirect_uri").map(str::to_owned),
         resource: resource(exchange, parameters)?,
         code,

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::client_auth::{self, ClientError};
 use super::discovery::open_to_all;
-use super::exchange::{Exchange, noted};
+use super::exchange::{Exchange, also_noted, noted};
 use super::form::{self, BodyReadError};
 use super::reply::{self, STORE_RETRY, WireError};
 use super::{Body, Service, keys};
@@ -219,18 +219,39 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<RequestBo
 async fn answer(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Result<Response<Body>, Refused> {
     let (headers, parameters) = form::parameters(request).await?;
     let client = client_auth::authenticate(exchange, &headers, &parameters).await?;
-    let told = |refused| audit::refused(exchange, &client, refused);
+    let answered = grant(exchange, &client, &parameters).await;
+    Ok(answered.unwrap_or_else(|refused| refuse(exchange, &client, &refused)))
+}
+
+/// Tells a client that is known here why it gets no tokens, and remembers whose they would have been.
+fn refuse(exchange: &Exchange<'_>, client: &Client, refused: &Refused) -> Response<Body> {
+    also_noted(reply::error(exchange, refused), |note| {
+        note.client = Some(client.id.to_string());
+        let Refused::Revoked(_, grant) = refused else { return };
+        note.subject = Some(grant.facts.user.subject.to_string());
+        let service = exchange.site.service(&grant.resource);
+        note.service = service.map(|service| service.settings.name.clone());
+    })
+}
+
+/// The tokens of an authenticated client.
+async fn grant(
+    exchange: &Exchange<'_>,
+    client: &Client,
+    parameters: &Parameters,
+) -> Result<Response<Body>, Refused> {
+    let told = |refused| audit::refused(exchange, client, refused);
     let issue = match parameters.get("grant_type") {
-        Some("authorization_code") => code::redeem(exchange, &client, &parameters).await,
-        Some("refresh_token") => refresh::refresh(exchange, &client, &parameters).await,
-        Some(CLIENT_CREDENTIALS) => credentials::issue(exchange, &client, &parameters).await,
+        Some("authorization_code") => code::redeem(exchange, client, parameters).await,
+        Some("refresh_token") => refresh::refresh(exchange, client, parameters).await,
+        Some(CLIENT_CREDENTIALS) => credentials::issue(exchange, client, parameters).await,
         Some(_) => Err(Refused::GrantType),
         None => Err(Refused::Missing("grant_type")),
     };
     let issue = issue.map_err(told)?;
-    keep_client(exchange, &client).await;
+    keep_client(exchange, client).await;
     keys::before_signing(exchange.shared).await;
-    let tokens = issue_tokens(exchange, &client, &issue).map_err(told)?;
+    let tokens = issue_tokens(exchange, client, &issue).map_err(told)?;
     audit::issued(exchange, &issue);
     let note = Note {
         subject: Some(issue.grant.facts.user.subject.to_string()),

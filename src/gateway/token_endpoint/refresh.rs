@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Issue, Refused, audit, resource};
+use super::{Issue, Refused, audit, resource, why_ended};
 use crate::gateway::exchange::Exchange;
 use crate::gateway::grants::{self, Step, deadline, patiently};
 use crate::gateway::keys;
@@ -18,6 +18,8 @@ use crate::token::{RefreshKeys, RefreshToken};
 use crate::trouble::Trouble;
 
 const ENDED: &str = "this grant has ended; sign in again";
+/// Of a grant that is not there: its record went when its time was over, or a while after it was revoked.
+const EXPIRED: &str = "this grant has expired, was revoked a while ago, or is not known here; sign in again";
 
 /// What a request asks for.
 struct Asked<'a> {
@@ -58,7 +60,7 @@ pub(super) async fn refresh(
     let decided = grants::decide(exchange.shared, lives, target, |grant| {
         asked.decide(grant, access.as_ref(), &mut before)
     });
-    decided.await?.unwrap_or_else(|| Err(Refused::refresh("this grant is unknown or has ended; sign in again")))
+    decided.await?.unwrap_or_else(|| Err(Refused::refresh(EXPIRED)))
 }
 
 impl Asked<'_> {
@@ -141,11 +143,34 @@ impl Asked<'_> {
                 | RevocationReason::Operator
                 | RevocationReason::ClientDeleted => theft(Box::new(grant)),
             },
+            GrantState::Revoked { reason, .. } if grant.client == self.client.id => {
+                let error = OAuthError::new(ErrorCode::InvalidGrant, revoked(reason));
+                Refused::Rule(error, why_ended(&grant.state))
+            }
             GrantState::Pending { .. }
             | GrantState::Active { .. }
             | GrantState::Issued { .. }
             | GrantState::Revoked { .. }
             | GrantState::Dead { .. } => Refused::refresh(ENDED),
+        }
+    }
+}
+
+/// What is said to the client of a grant that has been revoked before.
+const fn revoked(reason: RevocationReason) -> &'static str {
+    match reason {
+        RevocationReason::Client => "the application has revoked this grant; sign in again",
+        RevocationReason::CodeReused => {
+            "the code of this grant was used twice, so it is revoked; sign in again"
+        }
+        RevocationReason::RefreshReused => {
+            "an old refresh token of this grant was used again, so it is revoked; sign in again"
+        }
+        RevocationReason::AccessLost => "the access rules no longer let this user in; the grant is revoked",
+        RevocationReason::Person => "the person has disconnected this application; sign in again",
+        RevocationReason::Operator => "the operator has revoked this grant; sign in again",
+        RevocationReason::ClientDeleted => {
+            "the registration of this client was deleted, and its grants with it"
         }
     }
 }
@@ -184,6 +209,6 @@ fn theft(grant: Box<Grant>) -> Refused {
 }
 
 fn access_lost(grant: Box<Grant>) -> Refused {
-    let why = "the access rules no longer let this user in; the grant is revoked";
-    Refused::Revoked(OAuthError::new(ErrorCode::InvalidGrant, why), grant)
+    let error = OAuthError::new(ErrorCode::InvalidGrant, revoked(RevocationReason::AccessLost));
+    Refused::Revoked(error, grant)
 }
