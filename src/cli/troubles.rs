@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use super::port::Taken;
 use crate::serve::ServeError;
 use crate::store::{OpenError, StoreError};
 use crate::trouble::Trouble;
@@ -18,6 +19,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<Trouble> {
     }
     if let Some(error) = error.downcast_ref::<StoreError>() {
         return Some(error.trouble());
+    }
+    if error.is::<Taken>() {
+        return Some(Trouble::PortInUse);
     }
     if let Some(ServeError::Bind { source, .. }) = error.downcast_ref::<ServeError>() {
         return of_port(source.kind());
@@ -62,6 +66,7 @@ mod tests {
         assert_eq!(trouble(bind(io::ErrorKind::PermissionDenied)), Some(Trouble::PortDenied));
         assert_eq!(trouble(bind(io::ErrorKind::AddrNotAvailable)), None);
         assert_eq!(trouble(io::Error::from(io::ErrorKind::AddrInUse)), Some(Trouble::PortInUse));
+        assert_eq!(trouble(Taken { port: 443, other: "or not" }), Some(Trouble::PortInUse));
         assert_eq!(trouble(denied()), None, "it may be a file");
         assert_eq!(trouble(OpenError::SecretKey), Some(Trouble::SecretKeyChanged));
         assert_eq!(trouble(OpenError::InUse), Some(Trouble::StoreFile));

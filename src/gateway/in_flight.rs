@@ -234,7 +234,11 @@ mod tests {
         let (open, service) = (InFlight::new(), service("a", limits(2, 100, 1, 100)));
         let mut alice: Vec<_> =
             (0..2).map(|_| open.enter(&service, "alice", Life::Answer).unwrap()).collect();
-        let told = ("user-requests", "2 requests of this user are open already".to_owned());
+        let told = (
+            "user-requests",
+            "2 requests of this user are open already; more are not let in at once (max_requests_per_user)"
+                .to_owned(),
+        );
         assert_eq!(refused(open.enter(&service, "alice", Life::Answer)), told);
         let _bob = open.enter(&service, "bob", Life::Answer).unwrap();
         assert_eq!((open.open("a"), open.open("never seen")), ((3, 0), (0, 0)));
@@ -248,11 +252,21 @@ mod tests {
         let (open, service) = (InFlight::new(), service("a", limits(1, 1, 1, 1)));
         let _stream = open.enter(&service, "alice", Life::Token).unwrap();
         let _request = open.enter(&service, "alice", Life::Answer).unwrap();
-        let told = ("user-streams", "1 streams of this user are open already".to_owned());
+        let told = (
+            "user-streams",
+            "1 streams of this user are open already; more are not let in at once (max_streams_per_user)"
+                .to_owned(),
+        );
         assert_eq!(refused(open.enter(&service, "alice", Life::Token)), told);
-        let told = ("service-streams", "1 streams are open already".to_owned());
+        let told = (
+            "service-streams",
+            "1 streams are open already; more are not let in at once (max_streams)".to_owned(),
+        );
         assert_eq!(refused(open.enter(&service, "bob", Life::Token)), told);
-        let told = ("service-requests", "1 requests are open already".to_owned());
+        let told = (
+            "service-requests",
+            "1 requests are open already; more are not let in at once (max_requests)".to_owned(),
+        );
         assert_eq!(refused(open.enter(&service, "bob", Life::Answer)), told);
     }
 

@@ -324,6 +324,7 @@ async fn what_a_person_does_is_audited_with_who_and_by_whom() {
     assert_eq!(events[7]["grant"], grant);
 }
 
+// trouble: connection-unknown
 #[tokio::test]
 async fn nobody_disconnects_what_is_not_theirs() {
     let rig = Rig::dev().await;

@@ -104,6 +104,7 @@ fn is_busy(rig: &Rig, answer: &Answer, what: &str, finding: &str) {
         "user-requests" => "max_requests_per_user",
         "user-streams" => "max_streams_per_user",
         "service-streams" => "max_streams",
+        "service-requests" => "max_requests",
         other => panic!("{other}"),
     };
     let message = format!("{what} are open already; more are not let in at once ({key})");
@@ -120,7 +121,7 @@ async fn a_body_whose_length_says_that_it_is_too_large_is_413_and_nothing_is_sen
     assert_eq!(answer.status, 413);
     assert_eq!(answer.header("content-type"), "application/json");
     let message = "the request body is larger than 1000 bytes";
-    assert_eq!(answer.json(), told(-32000, message, "body-too-large"));
+    assert_eq!(answer.json(), told(&answer, -32000, message, "body-too-large", "request-body"));
     assert_eq!(refused(&rig, "body-too-large"), 1);
     let answer = ask(&rig, "POST", "/mcp", &token, &"x".repeat(1000)).await;
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "{}"), "to the byte");

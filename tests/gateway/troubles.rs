@@ -590,6 +590,33 @@ async fn a_server_behind_that_fails_is_told_by_the_name_of_its_service_and_never
     }
 }
 
+// trouble: upstream-host
+#[tokio::test]
+async fn a_server_behind_is_asked_by_its_own_host_and_of_no_origin() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            stream.read_buf(&mut head).await.unwrap();
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        String::from_utf8_lossy(&head).to_lowercase()
+    });
+    let rig = Rig::with(&yaml(upstream, "")).await;
+    let bearer =
+        format!("Bearer {}", text(&rig.tokens(&rig.register().await, "alice").await, "access_token"));
+    let headers = [("authorization", bearer.as_str()), ("origin", "http://localhost:6274")];
+    let answer = rig.send(request("POST", "/mcp", &headers, "{}".into())).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let asked = asked.await.unwrap();
+    assert!(
+        asked.contains(&format!("\r\nhost: {upstream}\r\n")) && !asked.contains("\r\norigin:"),
+        "{asked}"
+    );
+}
+
 // trouble: session-lost
 #[tokio::test]
 async fn a_session_of_somebody_else_is_404_as_mcp_wants_it() {
@@ -774,9 +801,10 @@ async fn what_is_remembered_is_no_secret_and_no_way_in() {
     }
     let tokens = rig.shared.lately.told().tokens;
     assert_eq!(tokens.iter().map(|one| one.times).sum::<u64>(), 3, "{told}");
+    let reuse = &remembered(&rig, Trouble::ExchangeFailed)[1].failure;
     assert_eq!(
-        last(&rig, Trouble::ExchangeFailed),
-        (some("echo"), Some(client), some("dev:alice"), 400),
+        (&reuse.service, &reuse.client, &reuse.subject),
+        (&some("echo"), &Some(client), &some("dev:alice")),
         "whose it was"
     );
 }

@@ -299,7 +299,7 @@ async fn a_request_that_is_not_described_exactly_once_is_refused() {
     for proto in ["http", "ws", "https, http"] {
         let answer = asked(&rig, &[("x-forwarded-proto", proto)], &[token]).await;
         let text = "the proxy in front was asked by plain http; use the https URL";
-        problem(&answer, 400, "invalid_request", text);
+        problem_of("tunnel", &answer, 400, "invalid_request", text);
     }
 }
 
