@@ -26,6 +26,7 @@
 //! | [`telemetry`] | log lines and redaction |
 //! | [`admin`] | what an operator asks of a running gateway, over a unix socket |
 //! | [`internal`] | what probes and monitoring ask |
+//! | [`doctor`] | what is wrong, why, and what to do |
 //! | [`config`], [`cli`] | the configuration file, the command line |
 //! | `echo` | the built-in diagnostic MCP server |
 
@@ -35,6 +36,7 @@ pub mod certs;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 #[cfg(feature = "echo")]
 pub mod echo;
 pub mod fetch;

@@ -40,6 +40,8 @@ enum Command {
     Migrate(cli::migrate::Arguments),
     /// Say whether the gateway runs: for a container's health check, and for scripts.
     Health(cli::health::Arguments),
+    /// Find out what is wrong, why, and what to type: with a gateway of yours, or with any MCP server by its URL.
+    Doctor(cli::doctor::Arguments),
     /// Show how it stands with a running gateway: everything at a glance.
     Status(cli::status::Arguments),
     /// List, show or delete the clients of a running gateway.
@@ -82,6 +84,7 @@ const EXAMPLES: &str = "Examples:
                                           one server on the internet, without a file
   portcullis check portcullis.yaml        what is wrong with a configuration
   portcullis serve portcullis.yaml        run the gateway
+  portcullis doctor                       what is wrong with a deployment
   portcullis echo-server --port 3000      an MCP server to put behind it";
 
 fn main() -> ExitCode {
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Command::Expose(arguments) => cli::expose::run(&arguments),
         Command::Migrate(arguments) => cli::migrate::run(&arguments),
         Command::Health(arguments) => cli::health::run(&arguments),
+        Command::Doctor(arguments) => cli::doctor::run(&arguments),
         Command::Status(arguments) => cli::status::run(&arguments),
         Command::Client(arguments) => cli::client::run(&arguments),
         Command::Grant(arguments) => cli::grant::run(&arguments),

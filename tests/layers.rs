@@ -42,6 +42,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("echo", ""),
     ("heap", ""),
+    ("doctor", "config internal trouble"),
     ("cli", ANYTHING),
     ("main", ""),
     ("lib", ""),

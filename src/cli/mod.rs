@@ -8,6 +8,7 @@ pub mod client;
 mod console;
 #[cfg(feature = "echo")]
 pub mod demo;
+pub mod doctor;
 mod door;
 #[cfg(feature = "echo")]
 pub mod echo_server;

@@ -1,0 +1,165 @@
+//! Doctor: plays a client against a gateway (or any MCP server), looks at the configuration and at what the gateway needs, and says of
+//! each trouble whether it is there: what was tried, what came back, why, and what to do.
+//!
+//! A check is an async function that tells what it finds to the [`Examination`]; what depends on a check gets what it found as a
+//! value, and where there is none says [`Examination::not_tried`]. So everything runs side by side that does not wait for another.
+
+pub mod inside;
+pub mod outside;
+mod report;
+
+use std::sync::Mutex;
+
+use crate::trouble::Trouble;
+
+pub use report::{Counts, Finding, Report, Symptom, Verdict};
+
+/// Who is told how an examination goes on.
+pub trait Progress: Send + Sync {
+    /// Something begins that may take a while: `what` is a clause, e.g. `asking auth.example.com for its certificate`.
+    fn begins(&self, what: &str);
+
+    /// Something was found.
+    fn found(&self, finding: &Finding);
+}
+
+/// Tells nobody.
+impl Progress for () {
+    fn begins(&self, _: &str) {}
+    fn found(&self, _: &Finding) {}
+}
+
+/// What was tried, and what came back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trial {
+    /// What: `POST https://fetch.example.com/mcp without a token`.
+    pub tried: String,
+    /// What came of it: `401 without WWW-Authenticate`.
+    pub found: String,
+}
+
+impl Trial {
+    /// `found` came of `tried`.
+    pub fn new(tried: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { tried: tried.into(), found: found.into() }
+    }
+}
+
+/// Why it is so and what to do, where more is known than the trouble's explanation says; empty where not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remedy {
+    /// In a sentence or two.
+    pub cause: String,
+    /// A step a line, with the exact line to type or paste.
+    pub fix: Vec<String>,
+}
+
+impl Remedy {
+    /// That, and these steps.
+    pub fn new(cause: impl Into<String>, fix: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { cause: cause.into(), fix: fix.into_iter().map(Into::into).collect() }
+    }
+}
+
+/// An examination that goes on: findings are collected from all checks.
+pub struct Examination<'a> {
+    progress: &'a dyn Progress,
+    findings: Mutex<Vec<Finding>>,
+}
+
+impl<'a> Examination<'a> {
+    /// One that has just begun.
+    #[must_use]
+    pub const fn new(progress: &'a dyn Progress) -> Self {
+        Self { progress, findings: Mutex::new(Vec::new()) }
+    }
+
+    /// Something begins that may take a while.
+    pub fn begins(&self, what: &str) {
+        self.progress.begins(what);
+    }
+
+    /// The trouble is not there. `subject` is the service, host or file that it is about, or empty.
+    pub fn good(&self, trouble: Trouble, subject: &str, trial: Trial) {
+        self.add((trouble, subject), Verdict::Good, trial, Remedy::default());
+    }
+
+    /// Worth knowing, and no reason to fail.
+    pub fn remark(&self, trouble: Trouble, subject: &str, trial: Trial, remedy: Remedy) {
+        self.add((trouble, subject), Verdict::Remark, trial, remedy);
+    }
+
+    /// The trouble is there.
+    pub fn bad(&self, trouble: Trouble, subject: &str, trial: Trial, remedy: Remedy) {
+        self.add((trouble, subject), Verdict::Bad, trial, remedy);
+    }
+
+    /// It cannot be told, because of something else: `because` is a clause.
+    pub fn not_tried(&self, troubles: &[Trouble], subject: &str, because: &str) {
+        for trouble in troubles {
+            self.add((*trouble, subject), Verdict::NotTried, Trial::new("", because), Remedy::default());
+        }
+    }
+
+    fn add(&self, about: (Trouble, &str), verdict: Verdict, trial: Trial, remedy: Remedy) {
+        let finding = Finding::new(about, verdict, trial, remedy);
+        self.progress.found(&finding);
+        self.findings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(finding);
+    }
+
+    /// Everything that was found, in the order of a request's way.
+    #[must_use]
+    pub fn conclude(self, examined: &str) -> Report {
+        let findings = self.findings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Report::new(examined, findings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_come_in_the_order_of_a_request_s_way_and_are_counted() {
+        let examination = Examination::new(&());
+        examination.bad(
+            Trouble::UpstreamDown,
+            "todo",
+            Trial::new("POST http://todo:3000/mcp", "connection refused"),
+            Remedy::default(),
+        );
+        examination.good(Trouble::Dns, "b.example", Trial::new("A and AAAA of b.example", "192.0.2.1"));
+        examination.not_tried(&[Trouble::Cert], "a.example", "a.example has no address");
+        examination.bad(
+            Trouble::Dns,
+            "a.example",
+            Trial::new("A and AAAA", "none"),
+            Remedy::new("C.", ["F."]),
+        );
+        let report = examination.conclude("a gateway");
+        let ids: Vec<_> = report.findings.iter().map(|one| (one.id.as_str(), one.subject.as_str())).collect();
+        assert_eq!(
+            ids,
+            [("dns", "a.example"), ("dns", "b.example"), ("cert", "a.example"), ("upstream-down", "todo")]
+        );
+        assert_eq!(report.counts, Counts { good: 1, remark: 0, bad: 2, not_tried: 1 });
+        assert!(!report.is_healthy());
+        assert_eq!(
+            (report.findings[0].cause.as_str(), &report.findings[0].fix[..]),
+            ("C.", &["F.".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn what_is_bad_has_a_cause_and_a_fix_though_nobody_gave_one() {
+        let examination = Examination::new(&());
+        examination.bad(Trouble::UpstreamAuth, "todo", Trial::default(), Remedy::default());
+        examination.good(Trouble::UpstreamDown, "todo", Trial::default());
+        let report = examination.conclude("");
+        let explanation = Trouble::UpstreamAuth.explanation();
+        assert_eq!(report.findings[1].cause, explanation.cause);
+        assert_eq!(report.findings[1].fix, explanation.fix);
+        assert_eq!(report.findings[1].clients.len(), explanation.clients.len());
+        assert!(report.findings[0].cause.is_empty() && report.findings[0].fix.is_empty());
+    }
+}
