@@ -32,11 +32,11 @@ fn known(error: &(dyn Error + 'static)) -> Option<Trouble> {
 }
 
 fn of_port(kind: io::ErrorKind) -> Option<Trouble> {
-    match kind {
-        io::ErrorKind::AddrInUse => Some(Trouble::PortInUse),
-        io::ErrorKind::PermissionDenied => Some(Trouble::PortDenied),
-        _ => None,
-    }
+    let known = [
+        (io::ErrorKind::AddrInUse, Trouble::PortInUse),
+        (io::ErrorKind::PermissionDenied, Trouble::PortDenied),
+    ];
+    known.into_iter().find(|(one, _)| *one == kind).map(|(_, trouble)| trouble)
 }
 
 #[cfg(test)]

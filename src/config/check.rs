@@ -21,6 +21,7 @@ use super::problem::{Findings, Position};
 use super::raw::{File, Given, Service};
 use super::secrets::{self, Here};
 use super::services::{self, Checked, Common};
+use super::tunnels;
 use super::values::{domain, duration, https, is_loopback, origin, origins};
 use super::{Config, hosts};
 use crate::oauth::{NEVER_PRIVATE, RedirectPolicy, TokenLives};
@@ -176,7 +177,7 @@ fn remark(issuer: Option<&Issuer>, network: Option<&Network>, services: &[Checke
         }
     }
     let (Some(issuer), Some(network)) = (issuer, network) else { return };
-    remark_tunnels(issuer, network, services, findings);
+    tunnels::remark(issuer, network, services, findings);
     let port = issuer.url.port_or_known_default();
     let reached = network.listen.iter().any(|address| Some(address.port()) == port || address.port() == 0);
     if !reached && network.trusted_proxies.is_empty() && !network.published_on_loopback {
@@ -190,40 +191,6 @@ fn remark(issuer: Option<&Issuer>, network: Option<&Network>, services: &[Checke
     if matches!(network.tls, certs::Settings::LocalCa { .. }) && !issuer.is_loopback() {
         findings
             .remark(network.tls_at, "`local_ca` is for development: only machines that were told trust it");
-    }
-}
-
-/// Hosts of tunnels that are widely known, and of every name below them. All of them speak TLS at their own end.
-const TUNNELS: [&str; 10] = [
-    "devtunnels.ms",
-    "lhr.life",
-    "loca.lt",
-    "ngrok-free.app",
-    "ngrok-free.dev",
-    "ngrok.app",
-    "ngrok.dev",
-    "ngrok.io",
-    "serveo.net",
-    "trycloudflare.com",
-];
-
-/// Says that a tunnel leads here, where the configuration does not know of it: what it passes on would count as everybody's own
-/// request, and TLS would never arrive.
-fn remark_tunnels(issuer: &Issuer, network: &Network, services: &[Checked], findings: &mut Findings) {
-    if !network.trusted_proxies.is_empty() || network.published_on_loopback {
-        return;
-    }
-    let services = services.iter().map(|service| (service.url_at, &service.settings.url));
-    for (at, url) in std::iter::once((issuer.at, &issuer.url)).chain(services) {
-        let host = url.host_str().unwrap_or_default();
-        let is_below = |tunnel: &&str| host.strip_suffix(*tunnel).is_some_and(|rest| rest.ends_with('.'));
-        if TUNNELS.iter().any(|tunnel| is_below(&tunnel)) {
-            let text = format!(
-                "{host} is a tunnel's host, which speaks TLS by itself; write tls: off, and trusted_proxies: [127.0.0.1, \"::1\"] \
-                 for a tunnel whose program runs on this machine"
-            );
-            findings.remark_as(Trouble::Tunnel, at, text);
-        }
     }
 }
 

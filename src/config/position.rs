@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::problem::{Findings, Position};
-use crate::trouble::Trouble;
 
 /// How many nodes a file may have, those that aliases repeat counted each time: an alias bomb ends here.
 const MAX_NODES: usize = 100_000;
@@ -103,11 +102,7 @@ pub(super) fn tree(text: &str, file: usize, findings: &mut Findings) -> Option<N
             }
             return None;
         };
-        findings.refuse_as(
-            Trouble::YamlSyntax,
-            at,
-            "inside `{ }` and `[ ]` a variable stands in quotes; write \"${NAME}\"",
-        );
+        findings.refuse_yaml(at, "inside `{ }` and `[ ]` a variable stands in quotes; write \"${NAME}\"");
         text = Cow::Owned(rest);
     }
     None
@@ -158,11 +153,7 @@ fn refuse_tabs(text: &str, file: usize, findings: &mut Findings) -> bool {
             && !content.starts_with('#')
         {
             let at = Position { file, line: index + 1, column: column + 1 };
-            findings.refuse_as(
-                Trouble::YamlSyntax,
-                at,
-                "a tab; YAML is indented with spaces, write two for each level",
-            );
+            findings.refuse_yaml(at, "a tab; YAML is indented with spaces, write two for each level");
             found = true;
         }
     }
@@ -214,7 +205,7 @@ fn refuse_syntax(error: &ScanError, file: usize, findings: &mut Findings) {
         }
         other => format!("this is not YAML ({other}); put text with special characters in quotes"),
     };
-    findings.refuse_as(Trouble::YamlSyntax, at, text);
+    findings.refuse_yaml(at, text);
 }
 
 /// A list or map whose end has not come yet.
@@ -265,16 +256,13 @@ impl<'f> Builder<'f> {
         let at = self.at(span);
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {
-                self.findings.refuse_as(
-                    Trouble::YamlSyntax,
-                    at,
-                    "a second document begins here; take the `---` and what follows away",
-                );
+                self.findings
+                    .refuse_yaml(at, "a second document begins here; take the `---` and what follows away");
                 return None;
             }
             Event::Alias(anchor) => self.repeat(anchor, at)?,
             Event::UnresolvedAlias(_) => {
-                self.findings.refuse_as(Trouble::YamlSyntax, at, "an alias for nothing; write the value")
+                self.findings.refuse_yaml(at, "an alias for nothing; write the value");
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), at);
@@ -311,31 +299,19 @@ impl<'f> Builder<'f> {
 
     fn refuse_tag(&mut self, tagged: bool, at: Position) {
         if tagged {
-            self.findings.refuse_as(
-                Trouble::YamlSyntax,
-                at,
-                "a tag (`!`) has no meaning here; take it away, or quote the text",
-            );
+            self.findings.refuse_yaml(at, "a tag (`!`) has no meaning here; take it away, or quote the text");
         }
     }
 
     /// Puts a copy of an anchor's node here.
     fn repeat(&mut self, anchor: usize, at: Position) -> Option<()> {
         let Some(node) = self.anchors.get(&anchor) else {
-            self.findings.refuse_as(
-                Trouble::YamlSyntax,
-                at,
-                "an alias inside what it stands for; write the value",
-            );
+            self.findings.refuse_yaml(at, "an alias inside what it stands for; write the value");
             return None;
         };
         self.nodes += node.nodes;
         if self.nodes > MAX_NODES || self.open.len() + node.depth > MAX_DEPTH {
-            self.findings.refuse_as(
-                Trouble::YamlSyntax,
-                at,
-                "aliases make this file too large; write the values",
-            );
+            self.findings.refuse_yaml(at, "aliases make this file too large; write the values");
             return None;
         }
         let node = node.clone();
@@ -376,13 +352,12 @@ fn name(node: Node, known: &mut HashMap<String, Position>, findings: &mut Findin
         Kind::Scalar(Scalar { text, .. }) => text,
         Kind::Refused => return Key { at, name: None },
         Kind::Null | Kind::List(_) | Kind::Map(_) => {
-            findings.refuse_as(Trouble::YamlSyntax, at, "a key must be a word; write `key: value`");
+            findings.refuse_yaml(at, "a key must be a word; write `key: value`");
             return Key { at, name: None };
         }
     };
     if let Some(first) = known.get(&text) {
-        findings.refuse_as(
-            Trouble::YamlSyntax,
+        findings.refuse_yaml(
             at,
             format!("`{text}` stands here a second time, after line {}; keep one", first.line),
         );

@@ -68,6 +68,11 @@ impl Findings {
         self.refusals.push(Finding { at, text: text.into(), trouble: Some(trouble) });
     }
 
+    /// The same of what is no YAML, or not the YAML that is read here.
+    pub(super) fn refuse_yaml(&mut self, at: Position, text: impl Into<String>) {
+        self.refuse_as(Trouble::YamlSyntax, at, text);
+    }
+
     /// Says something that is worth knowing but no reason to refuse.
     pub(super) fn remark(&mut self, at: Position, text: impl Into<String>) {
         self.remarks.push(Finding { at, text: text.into(), trouble: None });

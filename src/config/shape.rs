@@ -253,12 +253,12 @@ impl Reader<'_> {
             }
             (_, Kind::Null) => {
                 let text = format!("`{name}` has no value; write {}, or take the key away", wanted(shape));
-                self.findings.refuse_as(Trouble::YamlSyntax, node.at, text);
+                self.findings.refuse_yaml(node.at, text);
                 Value::Null
             }
             (_, Kind::Scalar(_) | Kind::List(_) | Kind::Map(_)) => {
                 let text = format!("`{name}` is {}; write {}", kind(&node.kind), wanted(shape));
-                self.findings.refuse_as(Trouble::YamlSyntax, node.at, text);
+                self.findings.refuse_yaml(node.at, text);
                 Value::Null
             }
         };
@@ -275,7 +275,7 @@ impl Reader<'_> {
                         section.insert(key.name.into(), value);
                     }
                 }
-                None => self.findings.refuse_as(Trouble::YamlSyntax, entry.at, unknown(&entry.key, keys)),
+                None => self.findings.refuse_yaml(entry.at, unknown(&entry.key, keys)),
             }
         }
         // Of a section where every key was refused, nothing more is said.
@@ -342,11 +342,7 @@ impl Reader<'_> {
                 | Shape::Json => "empty",
                 Shape::Later(_) => "not there yet",
             };
-            self.findings.refuse_as(
-                Trouble::YamlSyntax,
-                node.at,
-                format!("`{name}` is {what}; write {}", wanted(shape)),
-            );
+            self.findings.refuse_yaml(node.at, format!("`{name}` is {what}; write {}", wanted(shape)));
         }
         value
     }

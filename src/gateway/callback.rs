@@ -9,6 +9,7 @@ use super::consent::{self, Approved};
 use super::cookies::Kind;
 use super::exchange::{Exchange, also_noted, noted, refused_page};
 use super::grants::{deadline, patiently};
+use super::sign_in_errors::{code, problem, trouble};
 use super::{Body, Service, clients, connections, people, reply, sign_in};
 use crate::identity::{Hidden, IdentityError, SignedIn};
 use crate::oauth::{
@@ -18,7 +19,6 @@ use crate::pages::Problem;
 use crate::secret::Secret;
 use crate::store::{FlowRequest, Session, StoreError};
 use crate::telemetry::{Audit, Event, Note};
-use crate::trouble::Trouble;
 use crate::upstream::RequestBody;
 
 /// Why the browser is not sent on.
@@ -315,62 +315,6 @@ fn write_down(exchange: &Exchange<'_>, asked: Option<&Asked>, error: &IdentityEr
         reason: Some(&error.to_string()),
         ..Audit::of(Event::LoginRefused)
     });
-}
-
-const fn trouble(error: &IdentityError) -> Trouble {
-    match error {
-        IdentityError::Unreachable | IdentityError::RateLimited => Trouble::GithubUnreachable,
-        IdentityError::Credentials => Trouble::GithubCredentials,
-        IdentityError::Callback => Trouble::GithubCallback,
-        IdentityError::SingleSignOn { .. } | IdentityError::Restricted { .. } => Trouble::NotAllowed,
-        IdentityError::Denied
-        | IdentityError::Code
-        | IdentityError::TokenRejected
-        | IdentityError::Suspended
-        | IdentityError::UnverifiedEmail
-        | IdentityError::Answer => Trouble::SignInRefused,
-    }
-}
-
-const fn code(error: &IdentityError) -> ErrorCode {
-    match error {
-        IdentityError::Denied
-        | IdentityError::UnverifiedEmail
-        | IdentityError::Suspended
-        | IdentityError::SingleSignOn { .. }
-        | IdentityError::Restricted { .. } => ErrorCode::AccessDenied,
-        IdentityError::Unreachable | IdentityError::RateLimited => ErrorCode::TemporarilyUnavailable,
-        IdentityError::Code
-        | IdentityError::Answer
-        | IdentityError::TokenRejected
-        | IdentityError::Credentials
-        | IdentityError::Callback => ErrorCode::ServerError,
-    }
-}
-
-/// The page of an error that somebody can do something about; `again` is where the sign-in begins anew.
-fn problem(exchange: &Exchange<'_>, error: &IdentityError, again: &str) -> Option<(StatusCode, Problem)> {
-    let provider = exchange.shared.identity().name();
-    match error {
-        IdentityError::Unreachable | IdentityError::RateLimited => {
-            Some((StatusCode::SERVICE_UNAVAILABLE, Problem::provider_unreachable(provider, again)))
-        }
-        IdentityError::Credentials => Some((StatusCode::BAD_GATEWAY, Problem::provider_credentials())),
-        IdentityError::Callback => {
-            let callback = format!("{}/callback", exchange.site.settings.issuer);
-            Some((StatusCode::BAD_GATEWAY, Problem::provider_callback(&callback)))
-        }
-        IdentityError::SingleSignOn { org, url } => {
-            Some((StatusCode::FORBIDDEN, Problem::single_sign_on(org, url.as_deref())))
-        }
-        IdentityError::Restricted { org } => Some((StatusCode::FORBIDDEN, Problem::org_restricted(org))),
-        IdentityError::Denied
-        | IdentityError::UnverifiedEmail
-        | IdentityError::Suspended
-        | IdentityError::Code
-        | IdentityError::Answer
-        | IdentityError::TokenRejected => None,
-    }
 }
 
 /// The client's own request once more: the consent page.

@@ -167,9 +167,10 @@ async fn guarded(
         Err(error) => {
             let (reason, trouble) = (error.finding(), error.trouble());
             let note = Note { reason, trouble, ..note_of_failure(service, &admission) };
-            let answer = match &error {
-                ForwardError::Refused(refusal) => challenge(exchange, service, refusal),
-                other => failed(exchange, service, other),
+            let answer = if let ForwardError::Refused(refusal) = &error {
+                challenge(exchange, service, refusal)
+            } else {
+                failed(exchange, service, &error)
             };
             noted(answer, note)
         }

@@ -44,6 +44,7 @@ mod revocations;
 mod route;
 mod service;
 mod sign_in;
+mod sign_in_errors;
 mod site;
 mod streams;
 #[cfg(test)]

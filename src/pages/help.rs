@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::Page;
+use super::{Page, Problem};
 use crate::trouble::{Explanation, Group, Trouble};
 
 #[derive(Template)]
@@ -16,6 +16,19 @@ struct Help {
 #[template(path = "help_all.html", config = ".askama.toml")]
 struct All {
     groups: Vec<(Group, Vec<Trouble>)>,
+}
+
+impl Problem {
+    /// There is no help of that name. `all` is where the list is.
+    #[must_use]
+    pub fn no_help(all: &str) -> Self {
+        let problem = Self::new(
+            Trouble::WrongUrl,
+            "There is no page about a trouble of that name.",
+            &["Every trouble that is explained here stands in the list."],
+        );
+        problem.with_link("All troubles", all)
+    }
 }
 
 /// The page about one trouble.

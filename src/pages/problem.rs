@@ -26,7 +26,7 @@ struct Shown<'a> {
 }
 
 impl Problem {
-    fn new(trouble: Trouble, what: &str, next: &[&str]) -> Self {
+    pub(super) fn new(trouble: Trouble, what: &str, next: &[&str]) -> Self {
         let next = next.iter().map(|step| (*step).to_owned()).collect();
         Self { trouble, what: what.to_owned(), next, links: Vec::new() }
     }
@@ -381,17 +381,6 @@ impl Problem {
                 "At GitHub: Settings, Applications, Authorized OAuth Apps, this application, Organization access, Request.",
             ],
         )
-    }
-
-    /// There is no help of that name. `all` is where the list is.
-    #[must_use]
-    pub fn no_help(all: &str) -> Self {
-        let problem = Self::new(
-            Trouble::WrongUrl,
-            "There is no page about a trouble of that name.",
-            &["Every trouble that is explained here stands in the list."],
-        );
-        problem.with_link("All troubles", all)
     }
 
     /// Nothing is at this address.

@@ -14,6 +14,7 @@ mod queues;
 mod redis;
 mod resealing;
 mod schema;
+mod troubles;
 mod upkeep;
 mod users;
 
@@ -30,7 +31,6 @@ use crate::oauth::{ClientId, CodeChallenge, Facts, GrantId, Resource, Scopes};
 use crate::seal::Sealer;
 use crate::secret::Secret;
 use crate::time::Timestamp;
-use crate::trouble::Trouble;
 
 pub use crate::oauth::StoredKey;
 pub use certificates::{
@@ -90,15 +90,6 @@ impl StoreError {
     #[must_use]
     pub fn away(why: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Away(Arc::new(why))
-    }
-
-    /// Which trouble it is: every answer that a store cannot give has one.
-    #[must_use]
-    pub fn trouble(&self) -> Trouble {
-        match self {
-            Self::Away(why) if embedded::is_of_file(&**why) => Trouble::StoreFile,
-            Self::Away(_) | Self::Contended | Self::Damaged { .. } => Trouble::RedisDown,
-        }
     }
 
     fn damaged(name: &(impl ToString + ?Sized), why: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -197,25 +188,6 @@ pub enum OpenError {
     /// Another process has the embedded file.
     #[error("another process has the store open; stop the other portcullis")]
     InUse,
-}
-
-impl OpenError {
-    /// Which trouble it is.
-    #[must_use]
-    pub fn trouble(&self) -> Option<Trouble> {
-        match self {
-            Self::Store(error) => Some(error.trouble()),
-            Self::NoFolder(_)
-            | Self::NotAFolder(_)
-            | Self::File { .. }
-            | Self::NoStore { .. }
-            | Self::InUse => Some(Trouble::StoreFile),
-            Self::Url(_) => Some(Trouble::RedisDown),
-            Self::SecretKey | Self::NeitherKey | Self::StillSealed => Some(Trouble::SecretKeyChanged),
-            Self::HalfRestored => Some(Trouble::Backup),
-            Self::Nothing | Self::Provider { .. } | Self::Schema { .. } => None,
-        }
-    }
 }
 
 /// A record with the bytes it was read from, which a compare-and-swap must find again.

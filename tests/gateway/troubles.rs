@@ -80,14 +80,17 @@ fn times(rig: &Rig, trouble: Trouble) -> u64 {
 }
 
 /// What the last failure of that kind was.
-fn last(rig: &Rig, trouble: Trouble) -> (Option<String>, Option<String>, Option<String>, u16) {
+fn last(rig: &Rig, trouble: Trouble) -> (String, String, String, u16) {
     let failure = remembered(rig, trouble).remove(0).failure;
     assert_eq!(failure.network, "127.0.0.1");
-    (failure.service, failure.client, failure.subject, failure.status)
+    let known = |what: Option<String>| what.unwrap_or_default();
+    (known(failure.service), known(failure.client), known(failure.subject), failure.status)
 }
 
-fn some(text: &str) -> Option<String> {
-    Some(text.to_owned())
+/// What the last failure was to be: service, client, user, and the status.
+fn is_last(rig: &Rig, trouble: Trouble, (service, client, subject, status): (&str, &str, &str, u16)) {
+    let expected = (service.to_owned(), client.to_owned(), subject.to_owned(), status);
+    assert_eq!(last(rig, trouble), expected, "{trouble}");
 }
 
 /// A browser that is on its way to the provider: where it comes back to, and its cookies.
@@ -143,7 +146,7 @@ async fn who_is_not_let_in_is_told_who_they_are_which_rule_was_tried_and_whom_to
         "grant this application access to the organisation",
     ];
     on_a_page(&rig, &page, 403, Trouble::NotAllowed, &parts).await;
-    assert_eq!(last(&rig, Trouble::NotAllowed), (some("echo"), Some(client), some("github:583231"), 403));
+    is_last(&rig, Trouble::NotAllowed, ("echo", &client, "github:583231", 403));
 }
 
 // trouble: state-expired
@@ -260,7 +263,7 @@ async fn a_request_without_pkce_is_told_to_whoever_may_be_told() {
         Some("invalid_request"),
         "a loopback client is told itself"
     );
-    assert_eq!(last(&rig, Trouble::RequestInvalid), (None, Some(client), None, 303));
+    is_last(&rig, Trouble::RequestInvalid, ("", &client, "", 303));
     let body = json!({ "redirect_uris": ["https://phish.example/"] }).to_string();
     let stranger = text(&rig.send(request("POST", "/register", &[], body)).await.json(), "client_id");
     let query = [
@@ -449,7 +452,7 @@ async fn a_token_that_is_not_believed_says_which_claim() {
     in_json_rpc(&revoked, 401, -32000, "the grant was revoked", ("invalid_token", Trouble::TokenUnaccepted));
     is_explained(&rig, Trouble::TokenUnaccepted).await;
     assert_eq!(times(&rig, Trouble::TokenUnaccepted), 8);
-    assert_eq!(last(&rig, Trouble::TokenUnaccepted), (some("echo"), None, None, 401));
+    is_last(&rig, Trouble::TokenUnaccepted, ("echo", "", "", 401));
 }
 
 // trouble: no-challenge
@@ -549,12 +552,12 @@ async fn what_goes_wrong_at_github_is_told_with_the_exact_line_to_mend() {
         fake.fail(TOKEN, failure);
         let page = sign_in(&rig, &client).await;
         on_a_page(&rig, &page, status, trouble, parts).await;
-        assert_eq!(last(&rig, trouble), (some("echo"), some(&client), None, status));
+        is_last(&rig, trouble, ("echo", &client, "", status));
     }
     fake.heal();
     fake.deny();
     assert_eq!(sign_in(&rig, &client).await.location("error").as_deref(), Some("access_denied"));
-    assert_eq!(last(&rig, Trouble::SignInRefused), (some("echo"), Some(client), None, 303));
+    is_last(&rig, Trouble::SignInRefused, ("echo", &client, "", 303));
 }
 
 // trouble: upstream-down
@@ -586,7 +589,7 @@ async fn a_server_behind_that_fails_is_told_by_the_name_of_its_service_and_never
         in_json_rpc(&answer, status, -32603, &message, (trouble.id(), trouble));
         assert!(!answer.body.contains(&upstream.to_string()), "{answer:?}");
         is_explained(&rig, trouble).await;
-        assert_eq!(last(&rig, trouble), (some("echo"), Some(client), some("dev:alice"), status));
+        is_last(&rig, trouble, ("echo", &client, "dev:alice", status));
     }
 }
 
@@ -737,6 +740,32 @@ async fn help_is_there_for_people_and_programs_and_for_anybody_to_keep() {
         }
         assert_eq!(page.status, 200);
     }
+    let head = rig.send(request("HEAD", "/help/dns", &[], String::new())).await;
+    assert_eq!((head.status.as_u16(), head.body.as_str()), (200, ""));
+    assert_eq!(rig.send(request("POST", "/help/dns", &[], String::new())).await.header("allow"), "GET, HEAD");
+    let unknown = rig.get("/help/%3Cscript%3E", &[("accept", "text/html")]).await;
+    assert_eq!((unknown.status.as_u16(), unknown.header("cache-control")), (404, "no-store"));
+    assert!(
+        unknown.body.contains("There is no page about a trouble of that name.")
+            && !unknown.body.contains("script"),
+        "{unknown:?}"
+    );
+    let unknown = rig.get("/help/none", &[("accept", "application/json")]).await;
+    let told = format!("there is no trouble of that name; all of them are at {ISSUER}/help");
+    assert_eq!(
+        (unknown.status.as_u16(), unknown.json()),
+        (404, json!({ "error": "not_found", "error_description": told }))
+    );
+    let elsewhere = dev_yaml(([127, 0, 0, 1], 9).into())
+        + "  other: { url: \"http://127.0.0.1:8080/mcp\", upstream: \"http://127.0.0.1:9/mcp\" }\n";
+    let rig = Rig::with(&elsewhere).await;
+    let other = rig.get("/help/dns", &[("host", "127.0.0.1:8080")]).await;
+    assert_eq!(other.status, 404, "a service's host is the service's");
+}
+
+#[tokio::test]
+async fn programs_read_help_as_json() {
+    let rig = Rig::dev().await;
     let json = rig.get("/help/redis-down", &[("accept", "application/json")]).await;
     let explanation = Trouble::RedisDown.explanation();
     assert_eq!(
@@ -763,27 +792,6 @@ async fn help_is_there_for_people_and_programs_and_for_anybody_to_keep() {
             "url": format!("{ISSUER}/help/env-missing"),
         })
     );
-    let head = rig.send(request("HEAD", "/help/dns", &[], String::new())).await;
-    assert_eq!((head.status.as_u16(), head.body.as_str()), (200, ""));
-    assert_eq!(rig.send(request("POST", "/help/dns", &[], String::new())).await.header("allow"), "GET, HEAD");
-    let unknown = rig.get("/help/%3Cscript%3E", &[("accept", "text/html")]).await;
-    assert_eq!((unknown.status.as_u16(), unknown.header("cache-control")), (404, "no-store"));
-    assert!(
-        unknown.body.contains("There is no page about a trouble of that name.")
-            && !unknown.body.contains("script"),
-        "{unknown:?}"
-    );
-    let unknown = rig.get("/help/none", &[("accept", "application/json")]).await;
-    let told = format!("there is no trouble of that name; all of them are at {ISSUER}/help");
-    assert_eq!(
-        (unknown.status.as_u16(), unknown.json()),
-        (404, json!({ "error": "not_found", "error_description": told }))
-    );
-    let elsewhere = dev_yaml(([127, 0, 0, 1], 9).into())
-        + "  other: { url: \"http://127.0.0.1:8080/mcp\", upstream: \"http://127.0.0.1:9/mcp\" }\n";
-    let rig = Rig::with(&elsewhere).await;
-    let other = rig.get("/help/dns", &[("host", "127.0.0.1:8080")]).await;
-    assert_eq!(other.status, 404, "a service's host is the service's");
 }
 
 #[tokio::test]
@@ -803,8 +811,8 @@ async fn what_is_remembered_is_no_secret_and_no_way_in() {
     assert_eq!(tokens.iter().map(|one| one.times).sum::<u64>(), 3, "{told}");
     let reuse = &remembered(&rig, Trouble::ExchangeFailed)[1].failure;
     assert_eq!(
-        (&reuse.service, &reuse.client, &reuse.subject),
-        (&some("echo"), &Some(client), &some("dev:alice")),
+        [&reuse.service, &reuse.client, &reuse.subject].map(Option::as_deref),
+        [Some("echo"), Some(client.as_str()), Some("dev:alice")],
         "whose it was"
     );
 }
