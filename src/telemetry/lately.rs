@@ -338,6 +338,27 @@ mod tests {
         assert_eq!((told.tokens.len(), told.left_out, told.counts[0].times), (0, 1, 1));
     }
 
+    #[test]
+    fn of_a_flood_everything_is_counted_and_nobody_has_waited() {
+        let lately = Lately::default();
+        std::thread::scope(|scope| {
+            for worker in 0..8 {
+                let lately = &lately;
+                let flood = move || {
+                    for at in 1..=1000 {
+                        lately.record(failure(Trouble::TokenUnaccepted, at, &format!("192.0.2.{worker}")));
+                    }
+                };
+                scope.spawn(flood);
+            }
+        });
+        let told = lately.told();
+        assert_eq!(told.counts[0].times, 8000);
+        let remembered: u64 = told.tokens.iter().map(|one| one.times).sum();
+        assert_eq!(remembered + told.left_out, 8000, "{} were left out", told.left_out);
+        assert!(told.tokens.len() <= 8);
+    }
+
     // trouble: two-clients
     #[test]
     fn two_clients_of_one_person_at_one_service_within_a_minute_are_noticed() {
