@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 
 use super::port::Taken;
+use crate::gateway::KeyRingError;
 use crate::serve::ServeError;
 use crate::store::{OpenError, StoreError};
 use crate::trouble::Trouble;
@@ -18,6 +19,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<Trouble> {
         return error.trouble();
     }
     if let Some(error) = error.downcast_ref::<StoreError>() {
+        return Some(error.trouble());
+    }
+    if let Some(KeyRingError::Store(error)) = error.downcast_ref::<KeyRingError>() {
         return Some(error.trouble());
     }
     if error.is::<Taken>() {
@@ -75,6 +79,8 @@ mod tests {
             Some(Trouble::StoreFile)
         );
         assert_eq!(trouble(StoreError::away(denied())), Some(Trouble::RedisDown));
+        let keys = KeyRingError::from(StoreError::Contended);
+        assert_eq!(trouble(keys), Some(Trouble::RedisDown), "whose source is not in the chain");
         assert_eq!(trouble(OpenError::Schema { found: 9, known: 1 }), None);
         assert_eq!(trouble(anyhow::anyhow!("something else")), None);
     }
