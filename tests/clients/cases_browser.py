@@ -58,7 +58,10 @@ PAGES = {
     "handed over": ["You are signed in", "close this window", "xdg-mime"],
     "consent with a session": ["You are signed in as alice", "Use another account"],
     "home without connections": ["None yet", "Sign out"],
-    "home with connections": ["Cursor", "Visual Studio Code", "within the same minute", "Last used", "127.0.0.1", "two-clients", "What went wrong lately"],
+    "home with connections": [
+        *["Cursor", "Visual Studio Code", "within the same minute", "two-clients", "Last used", "127.0.0.1"],
+        "What went wrong lately",
+    ],
     "connection-unknown": ["no such connection", "connection-unknown"],
     "page-expired": ["Nothing was changed", "state-expired"],
     "github-unreachable": ["Try again", "Back to the application", "github-unreachable"],
