@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gateway::{IssueError, KeyRingError, Unknown};
 use crate::store::StoreError;
+use crate::telemetry::LevelError;
 
 /// Why a request is not done.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,9 @@ pub enum Fault {
     /// A certificate that the gateway does not order.
     #[error("the certificate of {0} {1}")]
     NotOrdered(String, &'static str),
+    /// The log's level stays as it was.
+    #[error(transparent)]
+    Level(#[from] LevelError),
     /// No token is issued.
     #[error(transparent)]
     Issue(#[from] IssueError),
@@ -82,9 +86,12 @@ impl Fault {
             | Self::NoGrant(_)
             | Self::NoPin(_)
             | Self::NoHost(..) => StatusCode::NOT_FOUND,
-            Self::Body | Self::Json | Self::NoId(..) | Self::NothingNamed | Self::NoWord(..) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Body
+            | Self::Json
+            | Self::NoId(..)
+            | Self::NothingNamed
+            | Self::NoWord(..)
+            | Self::Level(_) => StatusCode::BAD_REQUEST,
             Self::Issue(_) | Self::Configured(_) | Self::NotOrdered(..) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Store(_) | Self::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
         }

@@ -10,6 +10,7 @@ mod fault;
 pub mod grants;
 pub mod kept;
 pub mod keys;
+pub mod log;
 mod server;
 mod socket;
 pub mod tokens;

@@ -21,9 +21,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::answer::{Answer, Body, Pulse};
-use super::{Fault, Settings, SocketError, certs, clients, grants, kept, keys, socket, tokens, users};
+use super::{Fault, Settings, SocketError, certs, clients, grants, kept, keys, log, socket, tokens, users};
 use crate::gateway::Gateway;
-use crate::internal::Status;
+use crate::internal::{Status, figures};
 
 /// The largest request: a token and a few names.
 const LARGEST: usize = 64 * 1024;
@@ -91,33 +91,43 @@ async fn accept(listener: UnixListener, administered: Arc<Administered>, owner: 
             }
         };
         // Whoever may not ask is told so, and takes a place for a second at most.
-        let permitted = is_permitted(&stream, owner);
+        let asker = Asker::of(&stream, owner);
         let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
         let administered = Arc::clone(&administered);
         tokio::spawn(async move {
-            let limit = if permitted { WHOLE } else { Duration::from_secs(1) };
+            let limit = if asker.refused.is_none() { WHOLE } else { Duration::from_secs(1) };
             let pulse = Pulse::default();
-            let mut serving =
-                std::pin::pin!(serve(stream, &administered, (!permitted).then_some(owner), &pulse));
+            let mut serving = std::pin::pin!(serve(stream, &administered, asker, &pulse));
             while timeout(limit, &mut serving).await.is_err() && pulse.was_felt() {}
             drop(place);
         });
     }
 }
 
-/// `SO_PEERCRED`: what the file's mode says already, said by the system of the process that connected.
-fn is_permitted(stream: &UnixStream, owner: u32) -> bool {
-    let user = stream.peer_cred().map(|peer| peer.uid());
-    let permitted = user.as_ref().is_ok_and(|user| *user == 0 || *user == owner);
-    if !permitted {
-        tracing::warn!(user = user.ok(), "the admin socket was asked by somebody who may not");
-    }
-    permitted
+/// Who asks.
+#[derive(Clone, Copy)]
+struct Asker {
+    /// By id, where the system tells it.
+    user: Option<u32>,
+    /// Who might ask, if this one may not.
+    refused: Option<u32>,
 }
 
-async fn serve(stream: UnixStream, administered: &Administered, refused: Option<u32>, pulse: &Pulse) {
+impl Asker {
+    /// `SO_PEERCRED`: what the file's mode says already, said by the system of the process that connected.
+    fn of(stream: &UnixStream, owner: u32) -> Self {
+        let user = stream.peer_cred().ok().map(|peer| peer.uid());
+        let permitted = user.is_some_and(|user| user == 0 || user == owner);
+        if !permitted {
+            tracing::warn!(user, "the admin socket was asked by somebody who may not");
+        }
+        Self { user, refused: (!permitted).then_some(owner) }
+    }
+}
+
+async fn serve(stream: UnixStream, administered: &Administered, asker: Asker, pulse: &Pulse) {
     let service = service_fn(async |request| {
-        let answer = answer(administered, refused, request).await;
+        let answer = answer(administered, asker, request).await;
         Ok::<_, Infallible>(answer.map(|answer| Body::new(answer, pulse.clone())))
     });
     let connection = http1::Builder::new()
@@ -131,15 +141,11 @@ async fn serve(stream: UnixStream, administered: &Administered, refused: Option<
     }
 }
 
-async fn answer(
-    administered: &Administered,
-    refused: Option<u32>,
-    request: Request<Incoming>,
-) -> Response<Answer> {
+async fn answer(administered: &Administered, asker: Asker, request: Request<Incoming>) -> Response<Answer> {
     let path = request.uri().path().to_owned();
-    let answered = match refused {
+    let answered = match asker.refused {
         Some(owner) => Err(Fault::NotPermitted(owner)),
-        None => route(administered, &path, request).await,
+        None => route(administered, (asker.user, &path), request).await,
     };
     let (status, body) = match answered {
         Ok(body) => (http::StatusCode::OK, body),
@@ -155,7 +161,11 @@ async fn answer(
 }
 
 /// One line a request.
-async fn route(administered: &Administered, path: &str, request: Request<Incoming>) -> Result<Answer, Fault> {
+async fn route(
+    administered: &Administered,
+    (user, path): (Option<u32>, &str),
+    request: Request<Incoming>,
+) -> Result<Answer, Fault> {
     let operator = &administered.gateway.operator();
     let (keepers, now) = (&administered.keepers, operator.now());
     let unknown = || Fault::NoSuchRequest(path.to_owned());
@@ -170,9 +180,12 @@ async fn route(administered: &Administered, path: &str, request: Request<Incomin
         "clients/delete" => clients::delete(operator, read(&body)?).await.map(|answer| json(&answer)),
         "gateway/status" => Ok(json(&administered.status.report())),
         "gateway/health" => Ok(json(&serde_json::json!({ "status": "ok" }))),
+        "gateway/metrics" => Ok(json(&figures(&administered.status))),
         "gateway/ready" => Ok(json(&administered.status.readiness())),
         "grants/list" => grants::list(operator, read(&body)?).await.map(|answer| json(&answer)),
         "grants/revoke" => grants::revoke(operator, read(&body)?).await.map(|answer| json(&answer)),
+        "log/show" => Ok(json(&log::show())),
+        "log/set" => log::set(&operator.shared().clock, &read(&body)?, user).map(|answer| json(&answer)),
         "tokens/inspect" => tokens::inspect(operator, read(&body)?).await.map(|answer| json(&answer)),
         "tokens/issue" => tokens::issue(operator, read(&body)?).await.map(|answer| json(&answer)),
         "users/forget" => users::forget(operator, read(&body)?).await.map(|answer| json(&answer)),

@@ -10,17 +10,18 @@ use http_body_util::{BodyExt as _, Collected};
 use crate::admin::certs::Keepers;
 use crate::certs::Facts;
 use crate::config::Config;
-use crate::gateway::{Gateway, Service, Shared, Worker};
+use crate::gateway::{Asked, Gateway, Service, Shared, Worker};
 use crate::identity;
 use crate::internal::{
-    self, Abilities, CertificateFact, Failure, Judge, Lately, Provider, Source, Standing, TroubleCount,
-    Verdict,
+    self, Abilities, CacheFact, CertificateFact, Failure, Judge, Lately, ProcessFact, Provider, Source,
+    Standing, TrafficFact, TroubleCount, Verdict,
 };
 use crate::mcp::REVISIONS;
 use crate::oauth::SPECIFICATIONS;
-use crate::store::{self, Renewal};
+use crate::store::{self, OperationFact, Renewal};
 use crate::telemetry::{Remembered, Told};
 use crate::time::Timestamp;
+use crate::token::CacheFigures;
 use crate::upstream::ReplicaFact;
 
 /// Those who know it.
@@ -121,6 +122,32 @@ impl internal::Facts for Witnesses {
     fn replicas(&self) -> Vec<ReplicaFact> {
         let services = self.gateway.services();
         services.iter().flat_map(|service| service.upstream.facts()).collect()
+    }
+
+    fn traffic(&self) -> Vec<TrafficFact> {
+        let all = self.gateway.traffic().into_iter();
+        all.map(|traffic| match traffic.of {
+            Asked::Service(name) => TrafficFact { kind: "service", name, sum: traffic.sum },
+            Asked::Endpoint(endpoint) => {
+                TrafficFact { kind: "endpoint", name: endpoint.as_str().into(), sum: traffic.sum }
+            }
+        })
+        .collect()
+    }
+
+    fn tokens(&self) -> CacheFact {
+        let CacheFigures { hits, misses, remembered } = self.shared.workers.tokens();
+        CacheFact { hits, misses, remembered }
+    }
+
+    fn store_operations(&self) -> Vec<OperationFact> {
+        self.shared.store.operations().facts()
+    }
+
+    fn process(&self) -> Option<ProcessFact> {
+        let process = procfs::process::Process::myself().ok()?;
+        let resident = process.statm().ok()?.resident * procfs::page_size();
+        Some(ProcessFact { resident, files: process.fd_count().ok()? as u64 })
     }
 }
 
@@ -224,7 +251,7 @@ impl Judge for Verifier {
 
     fn verdict(&self, peer: SocketAddr, asked: HeaderMap) -> Verdict<'_> {
         Box::pin(async move {
-            let worker = self.worker.get_or_init(Worker::new);
+            let worker = self.worker.get_or_init(|| self.gateway.shared().workers.hire());
             let (parts, body) = self.gateway.verify(worker, peer, asked).await.into_parts();
             // It is known already: nothing is waited for, and nothing can break off.
             let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();

@@ -26,8 +26,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Checked, Config, Surroundings};
 use crate::fetch::{Fetcher, PublicFetcher};
 use crate::gateway::{
-    Buckets, Documents, Gateway, InFlight, LastReload, Revocations, Shared, Site, Watch, load_refresh_keys,
-    load_session_keys, load_signing_keys,
+    Buckets, Documents, Gateway, InFlight, LastReload, Revocations, Shared, Site, Watch, Workers,
+    load_refresh_keys, load_session_keys, load_signing_keys,
 };
 use crate::identity::{self, Dev, GitHub, Identity};
 use crate::seal::Sealer;
@@ -227,6 +227,7 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
         limits: Buckets::new(),
         in_flight: InFlight::new(),
         refusals: Refusals::default(),
+        workers: Workers::default(),
         lately: Lately::default(),
         documents: Documents::new(Arc::new(PublicFetcher::new())),
         identity: ArcSwap::from_pointee(identity(config)),

@@ -65,6 +65,9 @@ fn text(report: &Report, colours: bool) -> String {
         "portcullis",
         &format!("{}, {}, up {up}: {}", report.version, report.state, paint(state, colour)),
     );
+    if let Some(bytes) = report.memory_bytes {
+        lines.add("memory", &format!("{} MB", bytes / 1_000_000));
+    }
     for line in &readiness.degraded {
         lines.add("degraded", &paint(&plain(line), "33"));
     }
@@ -224,6 +227,7 @@ mod tests {
             version: "1.2.3".into(),
             state: "serving".into(),
             uptime_seconds: 90_061,
+            memory_bytes: Some(21_900_000),
             readiness: Readiness { ready: true, ..Readiness::default() },
             standing: Some(Standing {
                 issuer: "https://auth.example.com".into(),
@@ -241,6 +245,7 @@ mod tests {
     fn a_person_reads_everything_at_a_glance() {
         let expected = "\
 portcullis      1.2.3, serving, up 1d 1h: ready
+memory          21 MB
 issuer          https://auth.example.com
 identity        github at https://github.com
 store           redis: revocations read 1s ago
@@ -265,6 +270,7 @@ MCP             2025-11-25
             lines.next().unwrap(),
             "portcullis      1.2.3, serving, up 1d 1h: \x1b[33mready, but degraded\x1b[0m"
         );
+        assert_eq!(lines.next().unwrap(), "memory          21 MB");
         assert_eq!(lines.next().unwrap(), "degraded        \x1b[33mthe store is?[2J away\x1b[0m");
     }
 

@@ -98,6 +98,22 @@ impl Body {
         self
     }
 
+    /// Whether it is a stream that has no end of its own.
+    pub(super) fn stands_open(&self) -> bool {
+        match self {
+            Self::Empty | Self::Full(_) => false,
+            Self::Stream(stream) => stream.permit.as_ref().is_some_and(Permit::is_of_a_stream),
+        }
+    }
+
+    /// How many bytes are known already.
+    pub(super) const fn length(&self) -> u64 {
+        match self {
+            Self::Empty | Self::Stream(_) => 0,
+            Self::Full(bytes) => bytes.len() as u64,
+        }
+    }
+
     /// Has `finish` told when the body has ended. A body that is known is as good as sent: `finish` is told at once.
     #[must_use]
     pub fn on_end(mut self, mut finish: Box<dyn Finish + Send>) -> Self {

@@ -293,10 +293,10 @@ impl Asked {
 }
 
 fn write_down(exchange: &Exchange<'_>, asked: Option<&Asked>, error: &IdentityError) {
-    let request_id = exchange.request_id.as_str();
+    let (request_id, trace_id) = (exchange.request_id.as_str(), exchange.trace_id());
     let trouble = trouble(error).id();
     match error {
-        IdentityError::Denied => tracing::info!(request_id, trouble, %error, "no sign-in"),
+        IdentityError::Denied => tracing::info!(request_id, trace_id, trouble, %error, "no sign-in"),
         IdentityError::Unreachable
         | IdentityError::Credentials
         | IdentityError::Callback
@@ -307,7 +307,7 @@ fn write_down(exchange: &Exchange<'_>, asked: Option<&Asked>, error: &IdentityEr
         | IdentityError::RateLimited
         | IdentityError::SingleSignOn { .. }
         | IdentityError::Restricted { .. }
-        | IdentityError::Answer => tracing::warn!(request_id, trouble, %error, "sign-in failed"),
+        | IdentityError::Answer => tracing::warn!(request_id, trace_id, trouble, %error, "sign-in failed"),
     }
     exchange.audit(&Audit {
         client: asked.map(|asked| asked.client.id.as_str()),

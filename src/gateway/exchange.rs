@@ -12,7 +12,7 @@ use super::cookies::Jar;
 use super::{Arrival, Body, Shared, Site, Worker, address, help, reply};
 use crate::oauth::Use;
 use crate::pages::Problem;
-use crate::telemetry::{AccessLine, Audit, Failure, Note, RequestId};
+use crate::telemetry::{AccessLine, Audit, Failure, MethodClass, Note, RequestId, Subject, Tally, TraceId};
 use crate::time::Timestamp;
 use crate::trouble::Trouble;
 
@@ -29,8 +29,11 @@ pub(super) struct Exchange<'a> {
     pub(super) address: IpAddr,
     /// In, out, upstream, and in every log line.
     pub(super) request_id: RequestId,
-    /// `None` if nobody wants it.
-    line: Option<AccessLine>,
+    /// The trace it is a part of.
+    trace: Option<TraceId>,
+    method: MethodClass,
+    /// `None` if nobody wants it. Boxed, so that most requests carry no room for one along.
+    line: Option<Box<AccessLine>>,
     started: Instant,
 }
 
@@ -45,8 +48,10 @@ impl<'a> Exchange<'a> {
         let address = address::client(&site.settings, arrival, request.headers());
         let inbound = request.headers().get(X_REQUEST_ID).and_then(RequestId::accept);
         let request_id = inbound.unwrap_or_else(|| worker.request_ids.make());
+        let trace = TraceId::of(request.headers());
         let line = AccessLine::is_wanted().then(|| {
-            AccessLine::begin(&request_id, request.method(), request.uri(), request.headers(), address)
+            let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+            Box::new(AccessLine::begin(&request_id, method, uri, headers, address).traced(trace))
         });
         Self {
             site,
@@ -55,6 +60,8 @@ impl<'a> Exchange<'a> {
             now: shared.clock.now(),
             address,
             request_id,
+            trace,
+            method: MethodClass::of(request.method()),
             line,
             started: Instant::now(),
         }
@@ -83,7 +90,12 @@ impl<'a> Exchange<'a> {
 
     /// Writes an audit event of this request.
     pub(super) fn audit(&self, event: &Audit<'_>) {
-        event.write(self.address, self.request_id.as_str());
+        event.write(self.address, self.request_id.as_str(), self.trace);
+    }
+
+    /// The id of its trace, for the log.
+    pub(super) fn trace_id(&self) -> Option<&str> {
+        self.trace.as_ref().map(TraceId::as_str)
     }
 
     /// Writes an error to the log under this request's id: the client's fault quietly, ours and the store's loudly, with
@@ -93,11 +105,11 @@ impl<'a> Exchange<'a> {
         let causes: Vec<_> = causes.map(ToString::to_string).collect();
         let causes = (!causes.is_empty()).then(|| causes.join(": "));
         let (status_code, request_id) = (status.as_u16(), self.request_id.as_str());
-        let trouble = trouble.map(Trouble::id);
+        let (trace_id, trouble) = (self.trace_id(), trouble.map(Trouble::id));
         if status.is_server_error() {
-            tracing::error!(request_id, status = status_code, trouble, causes, "{error}");
+            tracing::error!(request_id, trace_id, status = status_code, trouble, causes, "{error}");
         } else {
-            tracing::info!(request_id, status = status_code, trouble, causes, "{error}");
+            tracing::info!(request_id, trace_id, status = status_code, trouble, causes, "{error}");
         }
     }
 
@@ -106,22 +118,39 @@ impl<'a> Exchange<'a> {
         help::url(&self.site.settings.issuer, trouble)
     }
 
-    /// Adds the request id, sees to the access line, at once or when the body has ended, and remembers what went wrong: here
-    /// and nowhere else, whatever was answered.
-    pub(super) fn end(self, mut reply: Response<Body>) -> Response<Body> {
+    /// Adds the request id, counts the answer, sees to the access line, at once or when the body has ended, and remembers what went
+    /// wrong: here and nowhere else, whatever was answered.
+    pub(super) fn end(mut self, subject: Subject, mut reply: Response<Body>) -> Response<Body> {
         let headers = reply.headers_mut();
         headers.insert(X_REQUEST_ID, self.request_id.value().clone());
         if self.site.is_public_https {
             headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
         }
-        let note = reply.extensions_mut().remove::<Note>().unwrap_or_default();
-        if let Some(trouble) = note.trouble {
-            self.remember(trouble, reply.status(), &note);
+        let note = reply.extensions_mut().remove::<Note>();
+        if let Some((note, trouble)) = note.as_ref().and_then(|note| Some((note, note.trouble?))) {
+            self.remember(trouble, reply.status(), note);
         }
-        let Some(mut line) = self.line else { return reply };
-        line.answered(reply.status(), note);
-        let line = Box::new(Line { line, started: self.started });
-        reply.map(|body| body.on_end(line))
+        let refusal = note.as_ref().and_then(|note| note.reason);
+        self.worker.tally.answered(subject, self.method, (reply.status(), refusal));
+        if let Some(line) = &mut self.line {
+            line.answered(reply.status(), note.unwrap_or_default());
+        }
+        // What stands open says nothing of how fast anybody is.
+        let timed = (!reply.body().stands_open()).then_some(subject);
+        let Self { worker, line, started, .. } = self;
+        match reply.body() {
+            Body::Stream(_) if timed.is_none() && line.is_none() => reply,
+            Body::Stream(_) => {
+                let tally = timed.map(|subject| (Arc::clone(&worker.tally), subject));
+                reply.map(|body| body.on_end(Box::new(Ending { line, started, tally })))
+            }
+            // It is known, and as good as sent.
+            Body::Empty | Body::Full(_) => {
+                let tally = timed.map(|subject| (Arc::clone(&worker.tally), subject));
+                Ending { line, started, tally }.finish(reply.body().length(), true);
+                reply
+            }
+        }
     }
 
     #[cold]
@@ -144,18 +173,25 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// The access line, written when the answer's body has ended.
-struct Line {
-    line: AccessLine,
+/// What is left to do when the answer's body has ended: the access line, and counting how long it took.
+struct Ending {
+    line: Option<Box<AccessLine>>,
     started: Instant,
+    tally: Option<(Arc<Tally>, Subject)>,
 }
 
-impl Finish for Line {
+impl Finish for Ending {
     fn finish(&mut self, bytes: u64, complete: bool) {
-        if !complete {
-            self.line.cut_short();
+        let took = self.started.elapsed();
+        if let Some((tally, subject)) = &self.tally {
+            tally.took(*subject, took);
         }
-        self.line.emit(bytes, self.started.elapsed());
+        if let Some(line) = &mut self.line {
+            if !complete {
+                line.cut_short();
+            }
+            line.emit(bytes, took);
+        }
     }
 }
 

@@ -164,6 +164,13 @@ impl InFlight {
     }
 }
 
+impl Permit {
+    /// Whether what is open is a stream that has no end of its own.
+    pub(super) const fn is_of_a_stream(&self) -> bool {
+        matches!(self.life, Life::Token)
+    }
+}
+
 impl Usage {
     fn user(&self, name: &str) -> Arc<Counts> {
         let shard = usize::try_from(self.hasher.hash_one(name) % SHARDS as u64).unwrap_or_default();

@@ -52,6 +52,7 @@ mod testing;
 mod token_endpoint;
 mod verify;
 mod watch;
+mod workers;
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -67,7 +68,7 @@ use crate::mcp::SessionSealer;
 use crate::seal::Sealer;
 use crate::secret;
 use crate::store::Store;
-use crate::telemetry::{Lately, Note, Refusals, RequestIds};
+use crate::telemetry::{Endpoint, Lately, Note, Refusals, RequestIds, Subject, Tally};
 use crate::token::{RefreshKeys, SigningKeys, TokenCache};
 use crate::trouble::Trouble;
 use crate::upstream::{self, RequestBody};
@@ -87,6 +88,7 @@ pub use revocations::Revocations;
 pub use service::{Service, ServiceSettings, UserIdForm};
 pub use site::{Settings, Site};
 pub use watch::Watch;
+pub use workers::{Asked, Traffic, Workers};
 
 /// What survives a reload and is shared by all workers.
 pub struct Shared {
@@ -108,6 +110,8 @@ pub struct Shared {
     pub in_flight: InFlight,
     /// How often a limit has refused something.
     pub refusals: Refusals,
+    /// What its workers count.
+    pub workers: Workers,
     /// What went wrong lately.
     pub lately: Lately,
     /// What clients say of themselves at URLs of theirs.
@@ -136,7 +140,9 @@ pub struct Worker {
     /// Connections to upstreams.
     pub pool: upstream::Pool,
     /// Tokens this worker has verified.
-    pub tokens: TokenCache,
+    pub tokens: Arc<TokenCache>,
+    /// What it counts.
+    pub tally: Arc<Tally>,
     /// Names its requests.
     pub request_ids: RequestIds,
 }
@@ -145,12 +151,14 @@ pub struct Worker {
 const REMEMBERED_TOKENS: usize = 10_000;
 
 impl Worker {
-    /// A worker without connections that has seen no token yet.
+    /// A worker without connections that has seen no token yet, and whose figures nobody asks for: [`Workers::hire`] makes those that
+    /// somebody does.
     #[must_use]
     pub fn new() -> Self {
         Self {
             pool: upstream::Pool::new(),
-            tokens: TokenCache::new(REMEMBERED_TOKENS),
+            tokens: Arc::new(TokenCache::new(REMEMBERED_TOKENS)),
+            tally: Arc::default(),
             request_ids: RequestIds::new(secret::random()),
         }
     }
@@ -199,6 +207,12 @@ impl Gateway {
         self.site.load().all().to_vec()
     }
 
+    /// What was asked since the process began, of each service and each endpoint.
+    #[must_use]
+    pub fn traffic(&self) -> Vec<Traffic> {
+        workers::traffic(&self.shared.workers, &self.site.load())
+    }
+
     /// What all workers share.
     #[must_use]
     pub const fn shared(&self) -> &Arc<Shared> {
@@ -223,12 +237,17 @@ impl Gateway {
         // Not a count of its own: all cores would write to the same line of memory.
         let site = self.site.load();
         let exchange = Exchange::begin(&site, &self.shared, worker, arrival, &request);
-        let reply = match lead(&exchange, arrival, request) {
-            Way::Done(reply) => *reply,
-            Way::Service(service, request) => mcp_endpoint::endpoint(&exchange, service, request).await,
-            Way::Ours(answer) => answer.await,
+        let subject;
+        let reply = {
+            let (of, way) = lead(&exchange, arrival, request);
+            subject = of;
+            match way {
+                Way::Done(reply) => *reply,
+                Way::Service(service, request) => mcp_endpoint::endpoint(&exchange, service, request).await,
+                Way::Ours(answer) => answer.await,
+            }
         };
-        exchange.end(reply)
+        exchange.end(subject, reply)
     }
 
     /// Whether revocations were read so long ago that no token is believed.
@@ -272,25 +291,32 @@ fn done<'a>(answer: Response<Body>) -> Way<'a> {
     Way::Done(Box::new(answer))
 }
 
-/// Finds a request's way; answers what needs no waiting.
-fn lead<'a>(exchange: &'a Exchange<'a>, arrival: &Arrival, request: Request<RequestBody>) -> Way<'a> {
+/// Finds a request's way, and what it is for; answers what needs no waiting.
+fn lead<'a>(
+    exchange: &'a Exchange<'a>,
+    arrival: &Arrival,
+    request: Request<RequestBody>,
+) -> (Subject, Way<'a>) {
+    let elsewhere = Subject::Endpoint(Endpoint::Elsewhere);
     if let Some(refusal) = address::refuse(exchange, &request) {
-        return done(refusal);
+        return (elsewhere, done(refusal));
     }
     let (parts, body) = request.into_parts();
     let target = match route::target(exchange.site, &parts, arrival.server_name.as_deref()) {
         Ok(target) => target,
-        Err(error) => return done(refuse_target(exchange, &error)),
+        Err(error) => return (elsewhere, done(refuse_target(exchange, &error))),
     };
     let route = route::route(exchange.site, &target, &parts);
+    let subject = workers::subject(&route);
     let request = Request::from_parts(parts, body);
     if *request.method() == Method::OPTIONS {
-        return done(discovery::preflight(exchange, &route, &request));
+        return (subject, done(discovery::preflight(exchange, &route, &request)));
     }
     if let Err(hit) = limits::admit(exchange, &route) {
-        return done(limits::refuse(exchange, authorize::wants_json(request.headers()), hit));
+        let refusal = limits::refuse(exchange, authorize::wants_json(request.headers()), hit);
+        return (subject, done(refusal));
     }
-    follow(exchange, route, request)
+    (subject, follow(exchange, route, request))
 }
 
 /// One line a route.

@@ -65,6 +65,8 @@ pub enum UserIdForm {
 pub struct Service {
     /// As configured.
     pub settings: ServiceSettings,
+    /// What is counted of it has this number, for as long as the process runs.
+    pub(super) number: usize,
     /// Its replicas, and how they stand.
     pub upstream: Upstream,
     /// `https://host[:port]` of its URL.
@@ -98,6 +100,7 @@ impl Service {
             scheme: spoken(settings.url.scheme()),
             host: spoken(&settings.url[Position::BeforeHost..Position::AfterPort]),
             clients: BTreeMap::new(),
+            number: 0,
             settings,
         }
     }

@@ -74,6 +74,8 @@ pub struct Site {
     pub(super) logins: BTreeSet<String>,
     /// What the identity provider is asked about people.
     pub(super) asked: Asked,
+    /// Every service that was configured since the process began, with its number: of one that comes back the counts go on.
+    numbers: BTreeMap<String, usize>,
     /// Every service.
     all: Vec<Arc<Service>>,
     hosts: BTreeMap<String, Host>,
@@ -112,10 +114,14 @@ impl Site {
 
     fn build(settings: Settings, before: Option<&Self>) -> Self {
         let configured = Configured::new(&settings.clients);
-        let service = |one: &ServiceSettings| {
+        let mut numbers = before.map(|before| before.numbers.clone()).unwrap_or_default();
+        let mut service = |one: &ServiceSettings| {
+            let next = numbers.len();
+            let number = *numbers.entry(one.name.clone()).or_insert(next);
             let before =
                 before.and_then(|before| before.all.iter().find(|old| old.settings.name == one.name));
-            let service = Service { clients: configured.of_service(one), ..Service::new(one.clone()) };
+            let clients = configured.of_service(one);
+            let service = Service { number, clients, ..Service::new(one.clone()) };
             service.following(before.map(Arc::as_ref))
         };
         let services: Vec<_> = settings.services.iter().map(|one| Arc::new(service(one))).collect();
@@ -146,6 +152,7 @@ impl Site {
                 teams: named(&settings.services, |rules| &rules.teams),
                 email: settings.services.iter().any(|service| service.forward_email),
             },
+            numbers,
             all: Vec::new(),
             hosts: BTreeMap::new(),
             secure: secure(settings.services.iter().map(|service| &service.url).chain([&issuer])),
@@ -196,6 +203,11 @@ impl Site {
     pub(super) fn https_location(&self, host: &str, path_and_query: &str) -> Option<String> {
         let served = self.secure.get(&without_port(host).to_ascii_lowercase())?;
         path_and_query.starts_with('/').then(|| format!("https://{served}{path_and_query}"))
+    }
+
+    /// The services that there are or were, by number.
+    pub(super) fn numbered(&self) -> BTreeMap<usize, &str> {
+        self.numbers.iter().map(|(name, number)| (*number, name.as_str())).collect()
     }
 
     /// Every service, in the order of the configuration.

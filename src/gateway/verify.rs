@@ -13,7 +13,7 @@ use super::exchange::{Exchange, noted};
 use super::headers::{MCP_SESSION_ID, is_beyond_us, plain};
 use super::route::{self, Route};
 use super::{Arrival, Body, Gateway, Worker, address, home, mcp_endpoint, refuse_target, reply};
-use crate::telemetry::Note;
+use crate::telemetry::{Endpoint, Note, Subject};
 use crate::upstream::RequestBody;
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -114,7 +114,7 @@ impl Gateway {
             Some(fault) => fault.answer(),
             None => judge(&exchange, request).await,
         };
-        exchange.end(reply)
+        exchange.end(Subject::Endpoint(Endpoint::Verify), reply)
     }
 }
 

@@ -11,8 +11,20 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::{CertificateFact, Status};
+use prometheus_client::encoding::NoLabelSet;
+use serde::{Deserialize, Serialize};
+
+use super::{CertificateFact, Facts, Standing as Known, Status, TrafficFact};
+use crate::store::OperationFact;
+use crate::telemetry::Durations;
 use crate::upstream::ReplicaFact;
+
+/// All figures of one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Figures {
+    /// As Prometheus reads them.
+    pub text: String,
+}
 
 /// Everything that is measured.
 pub(super) struct Metrics(Registry);
@@ -57,7 +69,11 @@ impl Collector for Standing {
         certificates(out, &facts.certificates())?;
         replicas(out, &facts.replicas())?;
         counters(out, "requests_refused", REQUESTS, facts.refused_requests())?;
-        counters(out, "connections_refused", CONNECTIONS, facts.refused_connections())
+        counters(out, "connections_refused", CONNECTIONS, facts.refused_connections())?;
+        traffic(out, &facts.traffic())?;
+        open(out, &facts.standing())?;
+        operations(out, &facts.store_operations())?;
+        process(out, facts)
     }
 }
 
@@ -76,6 +92,118 @@ const EJECTIONS: &str = "How often a replica was ejected.";
 const PROBES: &str = "How many probes of a replica went wrong.";
 const REQUESTS: &str = "How many requests a limit has refused, by the reason in their access lines.";
 const CONNECTIONS: &str = "How many connections were refused or given up before they brought a request.";
+
+const ASKED: &str = "How many requests a service was asked, with the statuses that their clients saw.";
+const TOOK: &str = "How long requests to a service took, from their heads to the ends of their answers; without streams that stand open.";
+const REFUSALS: &str =
+    "How many requests to a service were refused or failed, by the reason in their access lines.";
+const UPSTREAM: &str =
+    "How many requests had no answer from the server behind, by the finding that explains it.";
+const ENDPOINT_ASKED: &str = "How many requests the gateway answered itself, by what they were for.";
+const ENDPOINT_TOOK: &str = "How long the gateway took to answer requests itself.";
+const ENDPOINT_REFUSALS: &str = "How many requests that the gateway answers itself were refused or failed, by the reason in their access lines.";
+const IN_FLIGHT: &str = "Requests that are open at a service, without streams.";
+const STREAMS: &str = "Streams that stand open at a service.";
+const LOOKUPS: &str = "How often a token had been verified before (hit), and how often not (miss).";
+const TOKENS: &str = "Verified tokens that are remembered, in all workers together.";
+const STORE_TOOK: &str = "How long the store took, by what it was asked, also where it failed.";
+const STORE_ERRORS: &str = "How often the store did not do what it was asked.";
+const MEMORY: &str = "Memory of the process.";
+const FILES: &str = "Files that the process has open, connections among them.";
+
+fn traffic(out: &mut DescriptorEncoder<'_>, all: &[TrafficFact]) -> fmt::Result {
+    let kinds = [
+        ("service", [("requests", ASKED), ("request_duration_seconds", TOOK), ("refusals", REFUSALS)]),
+        (
+            "endpoint",
+            [
+                ("endpoint_requests", ENDPOINT_ASKED),
+                ("endpoint_duration_seconds", ENDPOINT_TOOK),
+                ("endpoint_refusals", ENDPOINT_REFUSALS),
+            ],
+        ),
+    ];
+    for (kind, [(asked, asked_help), (took, took_help), (refused, refused_help)]) in kinds {
+        let facts: Vec<_> = all.iter().filter(|fact| fact.kind == kind).collect();
+        let mut family = out.encode_descriptor(asked, asked_help, None, MetricType::Counter)?;
+        for fact in &facts {
+            for (method, status, count) in fact.sum.requests() {
+                let labels = [(kind, fact.name.as_str()), ("method", method), ("status", status)];
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let lengths = facts.iter().map(|fact| ((kind, fact.name.as_str()), &fact.sum.durations));
+        histograms(out, (took, took_help), lengths)?;
+        refusals(out, (refused, refused_help, "reason"), &facts, |_| true)?;
+    }
+    let services: Vec<_> = all.iter().filter(|fact| fact.kind == "service").collect();
+    refusals(out, ("upstream_failures", UPSTREAM, "finding"), &services, |reason| {
+        reason.starts_with("upstream-")
+    })
+}
+
+fn refusals(
+    out: &mut DescriptorEncoder<'_>,
+    (name, help, label): (&str, &str, &str),
+    facts: &[&TrafficFact],
+    wanted: impl Fn(&str) -> bool,
+) -> fmt::Result {
+    let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for fact in facts {
+        for (reason, count) in fact.sum.refusals.iter().filter(|(reason, _)| wanted(reason)) {
+            let labels = [(fact.kind, fact.name.as_str()), (label, reason)];
+            ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn histograms<'f>(
+    out: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    all: impl IntoIterator<Item = ((&'static str, &'f str), &'f Durations)>,
+) -> fmt::Result {
+    let mut family = out.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for (label, durations) in all {
+        let labels = [label];
+        let mut histogram = family.encode_family(&labels)?;
+        let steps = durations.steps();
+        histogram.encode_histogram::<NoLabelSet>(durations.sum(), durations.count(), &steps, None)?;
+    }
+    Ok(())
+}
+
+/// What is open at each service that is configured now.
+fn open(out: &mut DescriptorEncoder<'_>, Known { services, .. }: &Known) -> fmt::Result {
+    let count = |count: usize| number(count as u64);
+    let requests = services.iter().map(|service| (service.name.as_str(), count(service.requests)));
+    gauges(out, "requests_in_flight", IN_FLIGHT, "service", requests)?;
+    let streams = services.iter().map(|service| (service.name.as_str(), count(service.streams)));
+    gauges(out, "streams_open", STREAMS, "service", streams)
+}
+
+fn operations(out: &mut DescriptorEncoder<'_>, facts: &[OperationFact]) -> fmt::Result {
+    let lengths = facts.iter().map(|fact| (("operation", fact.operation), &fact.durations));
+    histograms(out, ("store_operation_duration_seconds", STORE_TOOK), lengths)?;
+    let mut family = out.encode_descriptor("store_errors", STORE_ERRORS, None, MetricType::Counter)?;
+    for fact in facts {
+        let labels = [("operation", fact.operation)];
+        ConstCounter::new(fact.errors).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn process(out: &mut DescriptorEncoder<'_>, facts: &dyn Facts) -> fmt::Result {
+    let tokens = facts.tokens();
+    let mut family = out.encode_descriptor("token_cache_lookups", LOOKUPS, None, MetricType::Counter)?;
+    for (result, count) in [("hit", tokens.hits), ("miss", tokens.misses)] {
+        ConstCounter::new(count).encode(family.encode_family(&[("result", result)])?)?;
+    }
+    gauge(out, "token_cache_tokens", TOKENS, number(tokens.remembered))?;
+    let Some(process) = facts.process() else { return Ok(()) };
+    gauge(out, "resident_memory_bytes", MEMORY, number(process.resident))?;
+    gauge(out, "open_files", FILES, number(process.files))
+}
 
 fn certificates(out: &mut DescriptorEncoder<'_>, facts: &[CertificateFact]) -> fmt::Result {
     let ends = facts.iter().filter_map(|fact| Some((fact.host.as_str(), number(fact.not_after?.seconds()))));
@@ -163,8 +291,12 @@ fn number(count: u64) -> i64 {
 mod tests {
     use std::time::Duration;
 
+    use http::StatusCode;
+
+    use super::super::ProcessFact;
     use super::super::testing::{Known, expired, failed, good, none, replica, up};
     use super::*;
+    use crate::telemetry::{Endpoint, MethodClass, Subject, Tally, added_up};
 
     #[test]
     fn every_figure_has_its_help_its_type_and_its_value() {
@@ -205,11 +337,50 @@ portcullis_requests_refused_total{{reason=\"user-requests\"}} 0
 # HELP portcullis_connections_refused How many connections were refused or given up before they brought a request.
 # TYPE portcullis_connections_refused counter
 portcullis_connections_refused_total{{reason=\"per-address\"}} 3
-# EOF
-",
+# HELP portcullis_requests ",
             env!("CARGO_PKG_VERSION")
         );
-        assert_eq!(told, expected);
+        assert!(told.starts_with(&expected), "{told}");
+        assert!(told.ends_with("\n# EOF\n"), "{told}");
+    }
+
+    #[test]
+    fn what_was_asked_is_told_by_service_and_by_endpoint() {
+        let tally = Arc::<Tally>::default();
+        let (service, token) = (Subject::Service(0), Subject::Endpoint(Endpoint::Token));
+        tally.answered(service, MethodClass::Write, (StatusCode::OK, None));
+        tally.took(service, Duration::from_micros(1_500));
+        tally.answered(service, MethodClass::Read, (StatusCode::BAD_GATEWAY, Some("upstream-down")));
+        tally.answered(token, MethodClass::Write, (StatusCode::BAD_REQUEST, Some("invalid_grant")));
+        let mut sums = added_up(&[tally]);
+        let mut fact = |kind, name: &str, subject| TrafficFact {
+            kind,
+            name: name.into(),
+            sum: sums.remove(&subject).unwrap(),
+        };
+        let traffic = vec![fact("service", "a\"b", service), fact("endpoint", "token", token)];
+        let process = Some(ProcessFact { resident: 42, files: 7 });
+        let told = Metrics::new(up(Known { traffic, process, ..Known::default() })).text();
+        for line in [
+            "portcullis_requests_total{service=\"a\\\"b\",method=\"write\",status=\"200\"} 1",
+            "portcullis_requests_total{service=\"a\\\"b\",method=\"read\",status=\"502\"} 1",
+            "portcullis_request_duration_seconds_sum{service=\"a\\\"b\"} 0.0015",
+            "portcullis_request_duration_seconds_count{service=\"a\\\"b\"} 1",
+            "portcullis_request_duration_seconds_bucket{le=\"0.001\",service=\"a\\\"b\"} 0",
+            "portcullis_request_duration_seconds_bucket{le=\"0.0025\",service=\"a\\\"b\"} 1",
+            "portcullis_request_duration_seconds_bucket{le=\"+Inf\",service=\"a\\\"b\"} 1",
+            "portcullis_refusals_total{service=\"a\\\"b\",reason=\"upstream-down\"} 1",
+            "portcullis_upstream_failures_total{service=\"a\\\"b\",finding=\"upstream-down\"} 1",
+            "portcullis_endpoint_requests_total{endpoint=\"token\",method=\"write\",status=\"400\"} 1",
+            "portcullis_endpoint_refusals_total{endpoint=\"token\",reason=\"invalid_grant\"} 1",
+            "portcullis_token_cache_lookups_total{result=\"hit\"} 5",
+            "portcullis_token_cache_tokens 1",
+            "portcullis_resident_memory_bytes 42",
+            "portcullis_open_files 7",
+        ] {
+            assert!(told.lines().any(|one| one == line), "{line}: {told}");
+        }
+        assert!(!told.contains("upstream_failures_total{endpoint"), "{told}");
     }
 
     #[test]

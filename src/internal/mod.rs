@@ -21,11 +21,15 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 
 use crate::secret::Secret;
+use crate::store::OperationFact;
+use crate::telemetry::Sum;
 use crate::time::Timestamp;
 use crate::upstream::ReplicaFact;
 
+use metrics::Metrics;
 use readiness::decide;
 
+pub use metrics::Figures;
 pub use readiness::Readiness;
 pub use report::{
     Abilities, Failure, Lately, Provider, Replica, Report, Service, Source, Standing, Store, TroubleCount,
@@ -72,6 +76,18 @@ pub trait Facts: Send + Sync + 'static {
 
     /// How each replica stands; empty where no service has several, and none is probed.
     fn replicas(&self) -> Vec<ReplicaFact>;
+
+    /// What was asked since the process began.
+    fn traffic(&self) -> Vec<TrafficFact>;
+
+    /// How often a token had been verified before, and how often not; how many are remembered.
+    fn tokens(&self) -> CacheFact;
+
+    /// What was asked of the store since the process began.
+    fn store_operations(&self) -> Vec<OperationFact>;
+
+    /// What the process takes, where the system tells it.
+    fn process(&self) -> Option<ProcessFact>;
 }
 
 /// A question of another proxy, on its way to whoever decides.
@@ -87,6 +103,37 @@ pub trait Judge: Send + Sync + 'static {
 
     /// The answer to `peer`, which describes the request by the headers `asked`.
     fn verdict(&self, peer: SocketAddr, asked: HeaderMap) -> Verdict<'_>;
+}
+
+/// What was asked of one service, or of one endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrafficFact {
+    /// The label of its figures: `service` or `endpoint`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// How much.
+    pub sum: Sum,
+}
+
+/// How it stands with the verified tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheFact {
+    /// Tokens that had been verified before.
+    pub hits: u64,
+    /// Tokens that had not.
+    pub misses: u64,
+    /// How many are remembered.
+    pub remembered: u64,
+}
+
+/// What the process takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessFact {
+    /// Bytes of memory.
+    pub resident: u64,
+    /// Open files, connections among them.
+    pub files: u64,
 }
 
 /// How it stands with a host's certificate.
@@ -188,4 +235,10 @@ impl Status {
     pub fn report(&self) -> Report {
         report::report(self.stage(), self.readiness(), self.facts(), self.started.elapsed().as_secs())
     }
+}
+
+/// What `/metrics` tells, for whoever asks by another way.
+#[must_use]
+pub fn figures(status: &Arc<Status>) -> Figures {
+    Figures { text: Metrics::new(Arc::clone(status)).text() }
 }

@@ -14,6 +14,9 @@ pub struct Report {
     pub state: String,
     /// How long this process has run.
     pub uptime_seconds: u64,
+    /// How much memory it has, where the system tells it.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
     /// As `/ready` tells it.
     #[serde(flatten)]
     pub readiness: Readiness,
@@ -214,6 +217,7 @@ pub(super) fn report(
         }
         .to_owned(),
         uptime_seconds,
+        memory_bytes: facts.and_then(Facts::process).map(|process| process.resident),
         readiness,
         standing: facts.map(Facts::standing),
         certificates: facts
@@ -257,6 +261,7 @@ mod tests {
             "version": env!("CARGO_PKG_VERSION"),
             "state": "serving",
             "uptime_seconds": 0,
+            "memory_bytes": null,
             "ready": true,
             "degraded": ["a.example: the certificate has expired at 2027-01-15T08:00:00Z"],
             "waiting_for": ["b.example: the certificate authority has not issued yet; last problem: no DNS record"],

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Abilities, CertificateFact, Facts, Failure, Lately, Provider, Source, Standing, Status, Store,
-    TroubleCount,
+    Abilities, CacheFact, CertificateFact, Facts, Failure, Lately, ProcessFact, Provider, Source, Standing,
+    Status, Store, TrafficFact, TroubleCount,
 };
+use crate::store::OperationFact;
 use crate::time::Timestamp;
 use crate::upstream::ReplicaFact;
 
@@ -17,6 +18,8 @@ pub(super) struct Known {
     pub(super) age: Option<Duration>,
     pub(super) certificates: Vec<CertificateFact>,
     pub(super) replicas: Vec<ReplicaFact>,
+    pub(super) traffic: Vec<TrafficFact>,
+    pub(super) process: Option<ProcessFact>,
 }
 
 impl Facts for Known {
@@ -76,6 +79,22 @@ impl Facts for Known {
 
     fn replicas(&self) -> Vec<ReplicaFact> {
         self.replicas.clone()
+    }
+
+    fn traffic(&self) -> Vec<TrafficFact> {
+        self.traffic.clone()
+    }
+
+    fn tokens(&self) -> CacheFact {
+        CacheFact { hits: 5, misses: 2, remembered: 1 }
+    }
+
+    fn store_operations(&self) -> Vec<OperationFact> {
+        Vec::new()
+    }
+
+    fn process(&self) -> Option<ProcessFact> {
+        self.process
     }
 }
 

@@ -249,7 +249,7 @@ struct Front {
 
 impl Front {
     fn new(gateway: &Arc<Gateway>) -> Self {
-        Self { gateway: Arc::clone(gateway), worker: gateway::Worker::new() }
+        Self { gateway: Arc::clone(gateway), worker: gateway.shared().workers.hire() }
     }
 }
 

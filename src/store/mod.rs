@@ -9,6 +9,7 @@ mod grants;
 mod keys;
 mod leases;
 mod logins;
+mod measured;
 mod operator;
 mod queues;
 mod redis;
@@ -37,6 +38,7 @@ pub use certificates::{
     AcmeAccount, AcmeOrder, OpenChallenge, Ordered, Renewal, StoredCertificate, Suggested,
 };
 pub use leases::Held;
+pub use measured::{OperationFact, Operations};
 pub use operator::{GrantsOf, Page};
 pub use resealing::Resealed;
 pub use schema::SCHEMA;
@@ -290,6 +292,7 @@ pub struct Revocation {
 #[derive(Clone)]
 pub struct Store {
     backend: Arc<dyn Backend>,
+    operations: Arc<Operations>,
     sealer: Sealer,
     /// The mark of the last restore when it was opened.
     restored: Option<Arc<[u8]>>,
@@ -308,6 +311,12 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         Self::with_backend(open_backend(settings, control, clock).await?, sealer).await
+    }
+
+    /// What was asked of it since it was opened, by any of its clones.
+    #[must_use]
+    pub fn operations(&self) -> &Operations {
+        &self.operations
     }
 
     /// A store over a backend that is open already; checks schema and `secret_key`. For tests that stand between the verbs

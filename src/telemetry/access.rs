@@ -6,13 +6,14 @@ use std::time::Duration;
 use http::header::HOST;
 use http::{HeaderMap, Method, StatusCode, Uri};
 
-use super::{RequestId, redact};
+use super::{RequestId, TraceId, redact};
 use crate::trouble::Trouble;
 
 /// What is logged of one request: begun when it comes, filled in when it is answered, written when its body has ended.
 #[derive(Clone, Debug)]
 pub struct AccessLine {
     request_id: RequestId,
+    trace: Option<TraceId>,
     method: Method,
     host: Option<String>,
     path: String,
@@ -58,6 +59,7 @@ impl AccessLine {
         let host = host.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok()));
         Self {
             request_id: request_id.clone(),
+            trace: None,
             method: method.clone(),
             host: host.map(|host| redact::shorten(host, MAX_HOST).to_owned()),
             path: redact::shorten(redact::path(uri), MAX_PATH).to_owned(),
@@ -65,6 +67,12 @@ impl AccessLine {
             status: None,
             note: Note::default(),
         }
+    }
+
+    /// The trace that the request is a part of.
+    #[must_use]
+    pub fn traced(self, trace: Option<TraceId>) -> Self {
+        Self { trace, ..self }
     }
 
     /// What is known when the answer's head goes out.
@@ -89,6 +97,7 @@ impl AccessLine {
         tracing::info!(
             target: TARGET,
             request_id = self.request_id.as_str(),
+            trace_id = self.trace.as_ref().map(TraceId::as_str),
             method = self.method.as_str(),
             host = self.host.as_deref(),
             path = self.path.as_str(),
@@ -162,6 +171,17 @@ mod tests {
         );
     }
 
+    // trouble: trace-one
+    #[test]
+    fn the_line_names_the_request_and_its_trace() {
+        let trace = TraceId::from_text("0af7651916cd43dd8448eb211c80319c");
+        let value = json(&line("/mcp", "h").traced(trace));
+        assert_eq!(
+            (&value["request_id"], &value["trace_id"]),
+            (&"r-1".into(), &"0af7651916cd43dd8448eb211c80319c".into())
+        );
+    }
+
     // T16, X4
     #[test]
     fn the_query_is_never_logged() {
@@ -175,7 +195,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_in_the_line() {
         let value = json(&line("/", "h"));
-        for absent in ["status", "service", "sub", "client", "reason"] {
+        for absent in ["status", "service", "sub", "client", "reason", "trace_id"] {
             assert_eq!(value.get(absent), None, "{absent}");
         }
     }

@@ -23,13 +23,15 @@
 //! | `grant_revoked` | a grant has ended | `sub` `client` `grant` `resource` `by` `reason` |
 //! | `key_rotated` | a key took the place of another | `by` `reason` |
 //! | `limit_hit` | a rate limit refuses requests of this address | `client` `reason` |
+//! | `log_level_changed` | an operator has the log say more or less, or that is over | `by` `reason` |
 //! | `store_lost_write` | a refresh token is newer than the store's record: the store has lost a write, as in a failover | `sub` `client` `grant` `resource` |
 //!
 //! Every line has `timestamp`, `level` (`INFO`), `target` (`audit`) and `event`; one that a request has caused also `address`
-//! and `request_id`. A field whose value is not known is left out. deploy/OPERATIONS.md says the same to operators.
+//! and `request_id`, and `trace_id` if its `traceparent` names one. A field whose value is not known is left out. deploy/OPERATIONS.md says the same to operators.
 
 use std::net::IpAddr;
 
+use super::TraceId;
 use crate::oauth::{Grant, GrantId};
 
 /// The target of audit events, for filters.
@@ -78,6 +80,8 @@ pub enum Event {
     KeyRotated,
     /// `limit_hit`: a rate limit refused requests of this address; which.
     LimitHit,
+    /// `log_level_changed`: the log says more or less from now on; who wants it, and for how long.
+    LogLevelChanged,
     /// `store_lost_write`: a refresh token was newer than the store's record.
     StoreLostWrite,
 }
@@ -126,6 +130,7 @@ impl Event {
             Self::GrantRevoked => "grant_revoked",
             Self::KeyRotated => "key_rotated",
             Self::LimitHit => "limit_hit",
+            Self::LogLevelChanged => "log_level_changed",
             Self::StoreLostWrite => "store_lost_write",
         }
     }
@@ -150,17 +155,17 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Writes an event of a request, with the client's address and the request's id.
-    pub fn write(&self, address: IpAddr, request_id: &str) {
-        self.emit(Some(address), Some(request_id));
+    /// Writes an event of a request, with the client's address, the request's id, and its trace's.
+    pub fn write(&self, address: IpAddr, request_id: &str, trace: Option<TraceId>) {
+        self.emit(Some(address), Some(request_id), trace);
     }
 
     /// Writes an event that no request has caused: the operator's, or the gateway's own.
     pub fn write_alone(&self) {
-        self.emit(None, None);
+        self.emit(None, None, None);
     }
 
-    fn emit(&self, address: Option<IpAddr>, request_id: Option<&str>) {
+    fn emit(&self, address: Option<IpAddr>, request_id: Option<&str>, trace: Option<TraceId>) {
         tracing::info!(
             target: TARGET,
             event = self.event.as_str(),
@@ -172,6 +177,7 @@ impl<'a> Audit<'a> {
             reason = self.reason,
             address = address.map(tracing::field::display),
             request_id,
+            trace_id = trace.as_ref().map(TraceId::as_str),
         );
     }
 }
@@ -194,7 +200,7 @@ mod tests {
             reason: Some("a spent code"),
             ..Audit::of(Event::GrantRevoked)
         };
-        let text = logged(Format::Json, "info", || event.write([192, 0, 2, 1].into(), "r-1"));
+        let text = logged(Format::Json, "info", || event.write([192, 0, 2, 1].into(), "r-1", None));
         let mut value: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
         assert!(value.as_object_mut().unwrap().remove("timestamp").is_some());
         assert_eq!(
@@ -241,7 +247,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_left_out() {
         let text = logged(Format::Text, "info", || {
-            Audit::of(Event::LoginRefused).write([192, 0, 2, 1].into(), "r-1");
+            Audit::of(Event::LoginRefused).write([192, 0, 2, 1].into(), "r-1", None);
         });
         let wanted = "audit: event=\"login_refused\" address=192.0.2.1 request_id=\"r-1\"\n";
         assert!(text.ends_with(wanted), "{text}");

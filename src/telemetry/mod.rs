@@ -2,11 +2,15 @@
 
 mod access;
 mod audit;
+mod histogram;
 mod lately;
+mod level;
 mod output;
 pub mod redact;
 mod refusals;
 mod request_id;
+mod trace;
+mod traffic;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -23,10 +27,14 @@ use output::Output;
 
 pub use access::{AccessLine, Note};
 pub use audit::{Audit, Event};
+pub use histogram::{BOUNDS, Durations, Histogram};
 pub use lately::{Count, Failure, Lately, Remembered, TWINS, Told};
+pub use level::{Level, LevelError, Override, level, override_level, refilter};
 pub use output::flush;
 pub use refusals::{ConnectionRefusal, Refusals, RequestRefusal};
 pub use request_id::{RequestId, RequestIds};
+pub use trace::TraceId;
+pub use traffic::{Endpoint, MethodClass, Subject, Sum, Tally, added_up};
 
 /// How logs are written.
 #[derive(Clone, Debug, Default)]
@@ -75,16 +83,9 @@ pub fn start(settings: &Settings) {
     if started.is_err() || FILTER.set(handle).is_err() {
         tracing::warn!("logging had been started before");
     }
+    level::begin(&settings.filter);
     if let Some(error) = refused {
         tracing::warn!(%error, "logging with the filter `{DEFAULT_FILTER}` instead");
-    }
-}
-
-/// Logs by another filter from now on. One that cannot be understood changes nothing; the configuration check lets none through.
-pub fn refilter(text: &str) {
-    let (Ok(filter), Some(handle)) = (filter(text), FILTER.get()) else { return };
-    if let Err(error) = handle.reload(filter) {
-        tracing::error!(%error, "the log's filter stays as it was");
     }
 }
 
@@ -248,7 +249,7 @@ mod tests {
 
     #[test]
     fn audit_events_outlive_a_high_level_but_can_be_turned_off() {
-        let event = || Audit::of(Event::LoginSucceeded).write([192, 0, 2, 1].into(), "r-1");
+        let event = || Audit::of(Event::LoginSucceeded).write([192, 0, 2, 1].into(), "r-1", None);
         assert!(logged(Format::Text, "error", event).contains("login_succeeded"));
         assert_eq!(logged(Format::Text, "error,audit=off", event), "");
     }

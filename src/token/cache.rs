@@ -2,7 +2,7 @@
 //! lock is shared by cores.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
@@ -41,6 +41,19 @@ impl std::fmt::Debug for Remembered {
 /// access rules, revocation, and whether the key is still trusted.
 pub struct TokenCache {
     entries: Cache<Digest, Arc<Remembered>>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+/// How often a token was there already, how often not, and how many there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheFigures {
+    /// Tokens that were there.
+    pub hits: u64,
+    /// Tokens that were not.
+    pub misses: u64,
+    /// How many are remembered.
+    pub remembered: u64,
 }
 
 impl TokenCache {
@@ -59,13 +72,27 @@ impl TokenCache {
             .expect("capacities are set");
         let (weighter, hasher, lifecycle) =
             (UnitWeighter, DefaultHashBuilder::default(), DefaultLifecycle::default());
-        Self { entries: Cache::with_options(options, weighter, hasher, lifecycle) }
+        let entries = Cache::with_options(options, weighter, hasher, lifecycle);
+        Self { entries, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
     /// The token, if it was verified before.
     #[must_use]
     pub fn get(&self, token: &Digest) -> Option<Arc<Remembered>> {
-        self.entries.get(token)
+        let found = self.entries.get(token);
+        let count = if found.is_some() { &self.hits } else { &self.misses };
+        count.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn figures(&self) -> CacheFigures {
+        CacheFigures {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            remembered: self.entries.len() as u64,
+        }
     }
 
     /// Remembers a verified token that was not admitted yet.
@@ -104,6 +131,17 @@ mod tests {
         }
         let kept = (0..1000).filter(|number| cache.get(&digest(*number)).is_some()).count();
         assert!((1..=10).contains(&kept), "{kept}");
+    }
+
+    #[test]
+    fn tokens_that_were_there_and_those_that_were_not_are_counted() {
+        let cache = TokenCache::new(10);
+        let _ = cache.get(&digest(1));
+        let _ = cache.insert(digest(1), testing::verified(&testing::claims()));
+        for _ in 0..3 {
+            let _ = cache.get(&digest(1));
+        }
+        assert_eq!(cache.figures(), CacheFigures { hits: 3, misses: 1, remembered: 1 });
     }
 
     #[test]

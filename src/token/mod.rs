@@ -12,7 +12,7 @@ pub(crate) mod testing;
 
 pub use access::{AccessToken, Check, Claims, Finding, TokenError, Verified, claimed, inspect, verify};
 pub use assertion::{Assertion, AssertionError, Expected, LONGEST_ASSERTION};
-pub use cache::{Remembered, TokenCache};
+pub use cache::{CacheFigures, Remembered, TokenCache};
 pub use client_keys::{ClientKeys, ClientKeysError};
 pub use keys::{KeyError, SigningKey, SigningKeys};
 pub use refresh::{RefreshKeys, RefreshToken};

@@ -233,7 +233,8 @@ impl Rig {
         let shared = Arc::new(shared);
         let tasks = tasks::start(&shared).await.unwrap();
         let gateway = Arc::new(Gateway::new(Site::new(config.gateway), Arc::clone(&shared)));
-        Self { gateway, shared, clock, worker: Arc::new(Worker::new()), yaml, _tasks: tasks, folder }
+        let worker = Arc::new(shared.workers.hire());
+        Self { gateway, shared, clock, worker, yaml, _tasks: tasks, folder }
     }
 
     /// Another process over the same store.

@@ -136,7 +136,12 @@ impl Reload {
             self.files.also(pairs.iter().flat_map(|pair| [&pair.certificate, &pair.key]));
         }
         match self.running.take(config) {
-            Ok(difference) => self.tell(&difference, &remarks, asked),
+            Ok(difference) => {
+                if asked {
+                    telemetry::refilter(&self.running.config.telemetry.filter);
+                }
+                self.tell(&difference, &remarks, asked);
+            }
             Err(error) => self.refuse(&[format!("{error:#}")]),
         }
     }

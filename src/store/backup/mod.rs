@@ -28,6 +28,7 @@ use self::format::{TooLarge, Writer};
 use self::kinds::{Form, Keep, form, is_open, placed};
 use super::backend::{Backend, Copied, Cursor, Name, Of, Snapshot};
 use super::grants::from;
+use super::measured::{Metered, Operations};
 use super::schema::{self, CHECK, SCHEMA};
 use super::{OpenError, Store, StoreError};
 use crate::oauth::ShardId;
@@ -124,11 +125,13 @@ impl Store {
     /// A store over a backend, unless a restore into it was broken off. The mark is read first: a restore that begins later is
     /// noticed.
     pub(super) async fn over(backend: Arc<dyn Backend>, sealer: Sealer) -> Result<Self, OpenError> {
+        let operations = Arc::<Operations>::default();
+        let backend: Arc<dyn Backend> = Arc::new(Metered::new(backend, &operations));
         let restored = backend.get(&schema::restored()).await?.map(Into::into);
         if backend.get(&schema::restoring()).await?.is_some() {
             return Err(OpenError::HalfRestored);
         }
-        Ok(Self { backend, sealer, restored })
+        Ok(Self { backend, operations, sealer, restored })
     }
 
     /// Whether a backup was restored since the store was opened, or is being restored: then what a process has in memory of it
