@@ -44,6 +44,12 @@ enum Command {
     Doctor(cli::doctor::Arguments),
     /// Show how it stands with a running gateway: everything at a glance.
     Status(cli::status::Arguments),
+    /// Show how much a running gateway's log says, or have it say more or less for a while.
+    LogLevel(cli::log_level::Arguments),
+    /// Show every line that the log has of one request, or of one trace.
+    Logs(cli::logs::Arguments),
+    /// Write what whoever helps needs to know into one text file, without secrets, to be read before it is sent.
+    SupportBundle(cli::support_bundle::Arguments),
     /// List, show or delete the clients of a running gateway.
     Client(cli::client::Arguments),
     /// List or revoke what people have allowed clients.
@@ -101,6 +107,9 @@ fn main() -> ExitCode {
         Command::Health(arguments) => cli::health::run(&arguments),
         Command::Doctor(arguments) => cli::doctor::run(&arguments),
         Command::Status(arguments) => cli::status::run(&arguments),
+        Command::LogLevel(arguments) => cli::log_level::run(&arguments),
+        Command::Logs(arguments) => cli::logs::run(&arguments),
+        Command::SupportBundle(arguments) => cli::support_bundle::run(&arguments),
         Command::Client(arguments) => cli::client::run(&arguments),
         Command::Grant(arguments) => cli::grant::run(&arguments),
         Command::Token(arguments) => cli::token::run(&arguments),

@@ -107,6 +107,11 @@ pub(super) fn colours() -> bool {
 }
 
 impl Reach {
+    /// The gateway of `config`, or the one at `socket`.
+    pub(super) fn at(config: &Path, socket: Option<&Path>) -> Self {
+        Self { config: config.to_owned(), socket: socket.map(Path::to_owned), json: false }
+    }
+
     /// Asks the gateway.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub mod health;
 pub mod init;
 mod keeping;
 pub mod key;
+pub mod log_level;
+pub mod logs;
 mod manager;
 pub mod migrate;
 mod open_files;
@@ -31,6 +33,7 @@ pub mod rotate_secrets;
 pub mod serve;
 mod state;
 pub mod status;
+pub mod support_bundle;
 mod table;
 mod takeover;
 pub mod token;
@@ -38,6 +41,20 @@ mod troubles;
 pub mod user;
 
 use std::process::ExitCode;
+
+/// A number and `s`, `m`, `h` or `d`, in seconds.
+fn length(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return None,
+    };
+    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    seconds.checked_mul(digits.then(|| number.parse().ok())??)
+}
 
 /// What a command came to: an error is told with its causes, in one line, and below it where more is said of its trouble.
 fn report(outcome: anyhow::Result<()>) -> ExitCode {

@@ -80,16 +80,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text} is no length of time; write a number and s, m, h or d, such as 1h");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let length = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 60 * 60,
-        'd' => 24 * 60 * 60,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    number.checked_mul(length).ok_or_else(wrong)
+    super::length(text).ok_or_else(wrong)
 }
 
 /// A token is at most 4 KB; whatever is longer is another file.
