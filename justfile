@@ -79,6 +79,11 @@ status:
 health-check:
     deploy/scripts/health-check
 
+# Write what whoever helps needs to know into one text file, without secrets: deploy/portcullis-support-DATE.txt
+[group('look')]
+diagnostic-bundle *file:
+    deploy/scripts/diagnostic-bundle "$@"
+
 # Say which version runs
 [group('look')]
 version:

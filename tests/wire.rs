@@ -9,6 +9,8 @@ mod support;
 mod admin;
 #[path = "wire/bodies.rs"]
 mod bodies;
+#[path = "wire/bundle.rs"]
+mod bundle;
 #[path = "wire/certs.rs"]
 mod certs;
 #[path = "wire/client.rs"]
@@ -27,6 +29,8 @@ mod edges;
 mod evicted;
 #[path = "wire/expose.rs"]
 mod expose;
+#[path = "wire/figures.rs"]
+mod figures;
 #[path = "wire/health.rs"]
 mod health;
 #[path = "wire/http2.rs"]
@@ -39,6 +43,8 @@ mod keep;
 mod keys;
 #[path = "wire/limits.rs"]
 mod limits;
+#[path = "wire/lines.rs"]
+mod lines;
 #[path = "wire/load.rs"]
 mod load;
 #[path = "wire/log.rs"]

@@ -284,6 +284,11 @@ def the_small_words_work(rig: Rig) -> None:
     expect(all(f"portcullis_{it}_1" in rig.just("ps") for it in ALL), "ps")
     expect("portcullis_gateway_1" in rig.just("stats"), "stats")
     expect("http://localhost:8080" in rig.just("status"), "status")
+    bundle = re.search(r"^== (\S+) \(", rig.just("diagnostic-bundle"), re.M)
+    told = Path(bundle[1]).read_text() if bundle else ""
+    expect("good; 3 services" in told and "portcullis_build_info" in told and "listening" in told, f"diagnostic-bundle: {told[:300]}")
+    secrets = [rig.env_file()[name].strip("'") for name in ("PORTCULLIS_SECRET_KEY", "REDIS_PASSWORD")]
+    expect(not any(it in told for it in secrets), "a secret is in the bundle")
     expect("desktop" in rig.just("exec", "gateway", "portcullis", "client", "list"), "exec")
     expect("the ports are its own" in rig.just("check-ports"), "check-ports")
     rig.run("deploy/scripts/lint")

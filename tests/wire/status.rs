@@ -19,6 +19,7 @@ async fn status(place: &Place, more: &[&str]) -> Said {
 
 /// The answer without what passes by itself.
 fn settled(mut report: Value) -> Value {
+    assert!(report["memory_bytes"].take().as_u64().unwrap() > 1_000_000);
     for (at, key) in [("", "uptime_seconds"), ("/store", "revocations_age_seconds")] {
         assert!(report.pointer_mut(at).unwrap()[key].take().as_u64().unwrap() < 60, "{key}");
     }
@@ -30,6 +31,7 @@ fn expected(place: &Place, upstream: &Recorder, store: &str, streams: usize) -> 
         "version": env!("CARGO_PKG_VERSION"),
         "state": "serving",
         "uptime_seconds": null,
+        "memory_bytes": null,
         "ready": true,
         "degraded": [],
         "waiting_for": [],
