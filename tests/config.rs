@@ -159,7 +159,13 @@ fn the_configurations_in_the_guides_are_good() {
     let checked = fake.read(whole).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(checked.remarks, [] as [&str; 0]);
     assert_eq!(checked.config.gateway.services[0].name, "fetch");
-    let (_, rest) = operations.split_once("```yaml\n").expect("it shows replicas");
+    let (_, rest) = operations.split_once("```yaml\n").expect("it shows monitoring");
+    let (monitored, rest) = rest.split_once("```").expect("which ends");
+    let fake = fake.with("/etc/portcullis/internal-token", "9d1e4b7c0a35f8269d1e4b7c0a35f826");
+    let checked = fake.read(format!("{monitored}{whole}")).unwrap_or_else(|error| panic!("{error}"));
+    assert!(checked.config.internal.token.is_some());
+    assert_eq!(checked.config.internal.listen, ["0.0.0.0:9400".parse().unwrap()]);
+    let (_, rest) = rest.split_once("```yaml\n").expect("and replicas");
     let (text, rest) = rest.split_once("```").expect("which end");
     let (_, rest) = rest.split_once("```yaml\n").expect("and administrators");
     let (admins, rest) = rest.split_once("```").expect("who end");
