@@ -7,6 +7,7 @@
 pub mod inside;
 pub mod outside;
 mod report;
+pub mod web;
 
 use std::sync::Mutex;
 
