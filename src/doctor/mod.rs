@@ -9,11 +9,11 @@ pub mod outside;
 mod report;
 pub mod web;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::trouble::Trouble;
 
-pub use report::{Counts, Finding, Report, Symptom, Verdict};
+pub use report::{Counts, Finding, Report, Step, Symptom, Verdict};
 
 /// Who is told how an examination goes on.
 pub trait Progress: Send + Sync {
@@ -66,13 +66,14 @@ impl Remedy {
 pub struct Examination<'a> {
     progress: &'a dyn Progress,
     findings: Mutex<Vec<Finding>>,
+    steps: Mutex<Vec<Step>>,
 }
 
 impl<'a> Examination<'a> {
     /// One that has just begun.
     #[must_use]
     pub const fn new(progress: &'a dyn Progress) -> Self {
-        Self { progress, findings: Mutex::new(Vec::new()) }
+        Self { progress, findings: Mutex::new(Vec::new()), steps: Mutex::new(Vec::new()) }
     }
 
     /// Something begins that may take a while.
@@ -102,17 +103,23 @@ impl<'a> Examination<'a> {
         }
     }
 
+    /// A client that is played has made a step.
+    pub fn step(&self, step: Step) {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+    }
+
     fn add(&self, about: (Trouble, &str), verdict: Verdict, trial: Trial, remedy: Remedy) {
         let finding = Finding::new(about, verdict, trial, remedy);
         self.progress.found(&finding);
-        self.findings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(finding);
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
     }
 
     /// Everything that was found, in the order of a request's way.
     #[must_use]
     pub fn conclude(self, examined: &str) -> Report {
-        let findings = self.findings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Report::new(examined, findings)
+        let findings = self.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let steps = self.steps.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Report::new(examined, findings, steps)
     }
 }
 

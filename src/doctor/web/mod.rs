@@ -171,7 +171,7 @@ impl Web {
     /// # Errors
     /// [`Fault`].
     pub async fn ask(&self, ask: Ask) -> Result<Answer, Fault> {
-        timeout(WHOLE, self.exchange(ask)).await.unwrap_or(Err(Fault::Timeout(WHOLE)))
+        timeout(WHOLE, Box::pin(self.exchange(ask))).await.unwrap_or(Err(Fault::Timeout(WHOLE)))
     }
 
     async fn exchange(&self, ask: Ask) -> Result<Answer, Fault> {

@@ -136,7 +136,7 @@ async fn by_server(server: SocketAddr, host: &str) -> Result<Vec<IpAddr>, NameFa
     for lookup in [four, six] {
         match lookup {
             Ok(lookup) => {
-                addresses.extend(lookup.answers().iter().filter_map(|record| address(&record.data)))
+                addresses.extend(lookup.answers().iter().filter_map(|record| address(&record.data)));
             }
             Err(error) => faults.push(fault(&error)),
         }
