@@ -23,6 +23,7 @@ use url::Url;
 use super::web::Web;
 use super::{Examination, Trial};
 use crate::host::is_loopback_url;
+use crate::time::Timestamp;
 use crate::trouble::Trouble;
 use authority::Authority;
 use door::Door;
@@ -83,6 +84,8 @@ struct View<'a> {
     subject: &'a str,
     url: &'a Url,
     manner: &'a Manner,
+    /// What time it is by a clock that is right, if this machine's is not.
+    true_time: Option<Timestamp>,
 }
 
 impl View<'_> {
@@ -126,7 +129,7 @@ pub async fn examine_and_sign_in(
     (manner, login): (&Manner, Option<Login<'_>>),
 ) {
     let web = Web::new(manner);
-    let view = View { examination, web: &web, subject, url, manner };
+    let view = View { examination, web: &web, subject, url, manner, true_time: None };
     let ((), found) = tokio::join!(walk::walk(&view), look(&view));
     if let Some(login) = login {
         match found {
@@ -145,10 +148,14 @@ async fn look(view: &View<'_>) -> Option<Authority> {
         let front = [Trouble::WrongUrl, Trouble::Waf, Trouble::Tunnel];
         view.not_tried(&[&front, DISCOVERY, SIGNING_IN].concat(), because);
     };
-    if let Err(because) = reach::examine(view).await {
-        rest(&because);
-        return None;
-    }
+    let true_time = match reach::examine(view).await {
+        Ok(true_time) => true_time,
+        Err(because) => {
+            rest(&because);
+            return None;
+        }
+    };
+    let view = &View { true_time, ..*view };
     let asked = probe::all(view).await;
     let door = match front::examine(view, &asked).await {
         Ok(door) => door,

@@ -6,19 +6,22 @@ use super::{View, certificate, clock, probe};
 use crate::clock::{Clock as _, SystemClock};
 use crate::doctor::web::{Ask, Dead, Fault, NameFault};
 use crate::doctor::{Remedy, Trial};
+use crate::time::Timestamp;
 use crate::trouble::Trouble;
 
 /// Whether the MCP server's host can be talked to; if not, why the rest cannot be tried.
-pub(super) async fn examine(view: &View<'_>) -> Result<(), String> {
+///
+/// What time it really is comes back, if somebody said so.
+pub(super) async fn examine(view: &View<'_>) -> Result<Option<Timestamp>, String> {
     way(view, &[Trouble::Cert, Trouble::Clock]).await
 }
 
 /// The same for another host that clients need.
 pub(super) async fn examine_host(view: &View<'_>) -> Result<(), String> {
-    way(view, &[Trouble::Cert]).await
+    way(view, &[Trouble::Cert]).await.map(drop)
 }
 
-async fn way(view: &View<'_>, rest: &[Trouble]) -> Result<(), String> {
+async fn way(view: &View<'_>, rest: &[Trouble]) -> Result<Option<Timestamp>, String> {
     let host = view.url.host_str().unwrap_or_default();
     let port = view.url.port_or_known_default().unwrap_or(443);
     let Some(addresses) = look_up(view, host).await else {
@@ -45,11 +48,11 @@ async fn way(view: &View<'_>, rest: &[Trouble]) -> Result<(), String> {
     let true_time = if rest.contains(&Trouble::Clock) {
         clock::compare(view, outcome.as_ref().ok(), now).await
     } else {
-        None
+        view.true_time
     };
     certificate::judge(view, (&tried, &outcome), true_time.unwrap_or(now)).await;
     match outcome {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true_time),
         Err(fault) => Err(format!("{host} does not answer ({fault})")),
     }
 }
