@@ -159,7 +159,7 @@ fn metadata_that_is_not_there_is_found_in_all_its_kinds() {
             }
         };
         world.twist(moved(404));
-        world.doctor(&[]).await.is_green(&["prm-404", "no-challenge"]);
+        world.doctor(&[]).await.is_green(&["prm-404", "no-challenge", "cors"]);
         world.twist(moved(500));
         world.doctor(&[]).await.is_bad(&["prm-404"]).says(
             "bad",

@@ -35,7 +35,6 @@ async fn login(
 /// The good server's own answer.
 fn approve(world: &World, page: &Url) -> Option<String> {
     let seen = Seen {
-        scheme: "https",
         host: page.host_str().unwrap().to_owned(),
         method: "GET".into(),
         path: page.path().to_owned(),
@@ -151,7 +150,9 @@ fn each_later_step_that_fails_is_the_one_that_is_named() {
         let with_a_token = |seen: &Seen| seen.header("authorization").starts_with("Bearer access-");
         let grant = |kind: &'static str| {
             move |seen: &Seen, reply: Reply| {
-                if seen.path == "/token" && form(&seen.body)["grant_type"] == kind {
+                if seen.path == "/token"
+                    && form(&seen.body).get("grant_type").is_some_and(|given| given == kind)
+                {
                     return Reply::json(
                         400,
                         &json!({ "error": "invalid_grant", "error_description": "it is spent" }),
@@ -190,7 +191,7 @@ fn each_later_step_that_fails_is_the_one_that_is_named() {
         }
         world.mend();
         login(&world, &[], approve).await.is_green(&[]);
-        assert_eq!((world.good.clients(), world.good.tokens()), (0, 0));
+        assert_eq!(world.good.clients(), 0);
     });
 }
 

@@ -33,7 +33,6 @@ pub(crate) const URL: &str = "https://mcp.example.com/mcp";
 /// A request, as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    pub(crate) scheme: &'static str,
     pub(crate) host: String,
     pub(crate) method: String,
     pub(crate) path: String,
@@ -193,30 +192,24 @@ impl World {
                 let (world, acceptor) = (world.clone(), acceptor.clone());
                 tokio::spawn(async move {
                     if !tls {
-                        return world.converse(stream, "http", address).await;
+                        return world.converse(stream, address).await;
                     }
                     if let Ok(stream) = acceptor.accept(stream).await {
-                        world.converse(stream, "https", address).await;
+                        world.converse(stream, address).await;
                     }
                 });
             }
         });
     }
 
-    async fn converse(
-        self,
-        stream: impl AsyncRead + AsyncWrite + Unpin,
-        scheme: &'static str,
-        at: &'static str,
-    ) {
-        let service = service_fn(|request| self.answer(request, scheme, at));
+    async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin, at: &'static str) {
+        let service = service_fn(|request| self.answer(request, at));
         drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
     }
 
     async fn answer(
         &self,
         request: Request<Incoming>,
-        scheme: &'static str,
         at: &'static str,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         let (parts, body) = request.into_parts();
@@ -226,7 +219,6 @@ impl World {
         };
         let headers: HashMap<_, _> = parts.headers.iter().map(header).collect();
         let seen = Seen {
-            scheme,
             host: headers["host"].clone(),
             method: parts.method.to_string(),
             path: parts.uri.path().to_owned(),
