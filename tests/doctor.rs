@@ -15,8 +15,6 @@ mod process;
 
 #[path = "doctor/discovery.rs"]
 mod discovery;
-#[path = "doctor/foreign.rs"]
-mod foreign;
 #[path = "doctor/good.rs"]
 mod good;
 #[path = "doctor/login.rs"]

@@ -189,6 +189,19 @@ fn each_later_step_that_fails_is_the_one_that_is_named() {
             });
             login(&world, &[], approve).await.is_bad(&[id]).says("bad", id, &[words]);
         }
+        world.twist(|seen, reply| {
+            if seen.path == "/revoke" {
+                Reply::json(400, &json!({ "error": "invalid_request" }))
+            } else {
+                reply
+            }
+        });
+        let report = login(&world, &[], approve).await;
+        report.is_green(&["token-401"]).says(
+            "remark",
+            "token-401",
+            &["400 invalid_request", "does not revoke a token for a public client"],
+        );
         world.mend();
         login(&world, &[], approve).await.is_green(&[]);
         assert_eq!(world.good.clients(), 0);

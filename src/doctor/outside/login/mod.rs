@@ -37,7 +37,8 @@ pub(super) async fn sign_in(view: &View<'_>, authority: &Authority, login: &Logi
     if interrupted {
         view.not_tried(&[Trouble::RefreshFailed], "it was interrupted; what was granted is taken back");
     }
-    session.take_back().await;
+    // What cannot be revoked ends by itself.
+    let _refused = session.take_back().await;
     client.delete(view).await;
 }
 

@@ -217,36 +217,45 @@ impl<'a> Session<'a> {
         let (Some(tokens), Some(endpoint)) = (given, self.authority.endpoint("revocation_endpoint")) else {
             return;
         };
-        self.take_back().await;
+        let refused = self.take_back().await;
         let used = view.web.ask(probe::initialize(view.url).bearer(&tokens.access)).await;
         let after = used.as_ref().map_or(0, |answer| answer.status.as_u16());
-        if after == 401 {
-            return;
-        }
-        let trial =
-            Trial::new(format!("POST {endpoint}, then the token at {}", view.url), probe::found(&used));
-        let cause = "A token that was revoked is still taken at the MCP server, for as long as it says of itself that it is good.";
-        let fix = ["Let access tokens live for minutes, or have the MCP server ask (RFC 7662)."];
-        view.examination.remark(Trouble::TokenUnaccepted, view.subject, trial, Remedy::new(cause, fix));
+        let (found, cause, fix) = match refused {
+            Some(said) => (
+                said,
+                "The authorization server does not revoke a token for a public client: the token stays good until its end.",
+                "Take `token` and `client_id` alone from clients without a secret (RFC 7009 §2.1).",
+            ),
+            None if after == 401 => return,
+            None => (
+                probe::found(&used),
+                "A token that was revoked is still taken at the MCP server, for as long as it says of itself that it is good.",
+                "Let access tokens live for minutes, or have the MCP server ask (RFC 7662).",
+            ),
+        };
+        let trial = Trial::new(format!("POST {endpoint}, then the token at {}", view.url), found);
+        view.examination.remark(Trouble::TokenUnaccepted, view.subject, trial, Remedy::new(cause, [fix]));
     }
 
     fn given(&self) -> Option<Tokens> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Revokes what was given and not revoked yet (RFC 7009).
-    pub(super) async fn take_back(&self) {
-        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (Some(tokens), Some(endpoint)) = (given, self.authority.endpoint("revocation_endpoint")) else {
-            return;
-        };
+    /// Revokes what was given and not revoked yet (RFC 7009); what the server says if it does not.
+    pub(super) async fn take_back(&self) -> Option<String> {
+        let tokens = self.given.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let endpoint = self.authority.endpoint("revocation_endpoint")?;
         let refresh = tokens.refresh.as_ref().map(|token| (token, "refresh_token"));
         let access = Some((&tokens.access, "access_token"));
+        let mut refused = None;
         for (token, hint) in refresh.into_iter().chain(access) {
             let form = self.form(&endpoint, &[("token", token.expose()), ("token_type_hint", hint)]);
-            // What cannot be revoked ends by itself.
-            drop(self.view.web.ask(form).await);
+            let outcome = self.view.web.ask(form).await;
+            if !outcome.as_ref().is_ok_and(|answer| answer.status.is_success()) {
+                refused = Some(said(&outcome));
+            }
         }
+        refused
     }
 }
 
