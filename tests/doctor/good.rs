@@ -175,6 +175,9 @@ impl Good {
 
     fn token(&self, asked: &HashMap<String, String>) -> Reply {
         let mut state = self.state.lock().unwrap();
+        if !state.clients.contains_key(&asked["client_id"]) {
+            return Reply::json(401, &json!({ "error": "invalid_client" }));
+        }
         let given = match asked["grant_type"].as_str() {
             "authorization_code" => state.codes.remove(&asked["code"]).is_some_and(|begun| {
                 let verifier =

@@ -213,20 +213,9 @@ async fn elsewhere(view: &View<'_>, asked: &Asked) -> String {
         view.not_tried(&[Trouble::WrongUrl], "the server does not answer");
         return "the server does not answer".to_owned();
     };
-    if answer.status.is_server_error() {
-        let cause = format!(
-            "The server, or what stands in front of it, answers {}: it is not well.",
-            answer.status.as_u16()
-        );
-        let fix = ["See the server's own log, and the log of the proxy in front of it, for that request."];
-        view.examination.bad(
-            Trouble::UpstreamDown,
-            view.subject,
-            trial(probe.found()),
-            Remedy::new(cause, fix),
-        );
-        view.not_tried(&[Trouble::WrongUrl], "the server is not well");
-        return "the server is not well".to_owned();
+    if let Some(because) = unwell(view, probe, answer) {
+        view.not_tried(&[Trouble::WrongUrl], because);
+        return because.to_owned();
     }
     view.examination.begins("looking for the MCP server at other URLs");
     let found = search(view, answer).await;
@@ -253,6 +242,31 @@ async fn elsewhere(view: &View<'_>, asked: &Asked) -> String {
         Some((url, _)) => format!("the MCP server is at {url}"),
         None => "no MCP server answers there".to_owned(),
     }
+}
+
+/// Why the server, if it is there, does not answer as one: it is not well, or had enough of requests.
+fn unwell(view: &View<'_>, probe: &Probe, answer: &Answer) -> Option<&'static str> {
+    let trial = Trial::new(probe.tried.as_str(), probe.found());
+    if answer.status == StatusCode::TOO_MANY_REQUESTS {
+        let wait = answer.header("retry-after").parse::<u64>();
+        let wait =
+            wait.map_or_else(|_| "Wait a minute".to_owned(), |seconds| format!("Wait {seconds} seconds"));
+        let cause = "The server, or something in front of it, counts requests, and there were too many from this address.";
+        let fix = [
+            format!("{wait}, and run it again."),
+            "For Portcullis: the limit stands under `limits`.".to_owned(),
+        ];
+        view.examination.bad(Trouble::RateLimited, view.subject, trial, Remedy::new(cause, fix));
+        return Some("there were too many requests");
+    }
+    if !answer.status.is_server_error() {
+        return None;
+    }
+    let status = answer.status.as_u16();
+    let cause = format!("The server, or what stands in front of it, answers {status}: it is not well.");
+    let fix = ["See the server's own log, and the log of the proxy in front of it, for that request."];
+    view.examination.bad(Trouble::UpstreamDown, view.subject, trial, Remedy::new(cause, fix));
+    Some("the server is not well")
 }
 
 fn leads_away(view: &View<'_>, answer: &Answer) -> Option<Url> {

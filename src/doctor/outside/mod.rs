@@ -114,7 +114,7 @@ const DISCOVERY: &[Trouble] = &[
 ];
 
 /// What signing in needs.
-const SIGNING_IN: &[Trouble] = &[Trouble::RedirectInvalid, Trouble::LoginHijacked];
+const SIGNING_IN: &[Trouble] = &[Trouble::RedirectInvalid, Trouble::LoginHijacked, Trouble::ClientUnknown];
 
 /// Looks at the MCP server at `url` as clients do. What is known of it is told under the name `subject`.
 pub async fn examine(examination: &Examination<'_>, subject: &str, url: &Url, manner: &Manner) {

@@ -61,7 +61,7 @@ fn applicants() -> [Applicant; 5] {
 
 /// Tries what can be tried without harm.
 pub(super) async fn examine(view: &View<'_>, authority: &Authority) {
-    tokio::join!(hijack(view, authority), apply(view, authority));
+    tokio::join!(hijack(view, authority), apply(view, authority), forgotten(view, authority));
 }
 
 /// Registers as each client does.
@@ -91,6 +91,13 @@ async fn apply(view: &View<'_>, authority: &Authority) {
         };
         return view.good(Trouble::RedirectInvalid, tried, format!("all are registered{left}"));
     }
+    if refused.iter().any(|(_, why)| why.is_limited) {
+        let trial = Trial::new(tried, "429");
+        let cause = "The authorization server takes few registrations from one address at a time.";
+        let fix = ["Wait a minute, and run it again."];
+        view.examination.remark(Trouble::RateLimited, view.subject, trial, Remedy::new(cause, fix));
+        return view.not_tried(&[Trouble::RedirectInvalid], "the authorization server wants a pause");
+    }
     let found: Vec<_> = refused.iter().map(|(name, why)| format!("{name}: {why}")).collect();
     let names: Vec<_> = refused.iter().map(|(name, _)| *name).collect();
     let trial = Trial::new(tried, found.join("; "));
@@ -118,6 +125,8 @@ pub(super) struct Refused {
     said: String,
     /// Whether it is not for what was asked, but because nobody may ask.
     is_closed: bool,
+    /// Whether it is because of too many.
+    is_limited: bool,
 }
 
 impl std::fmt::Display for Refused {
@@ -147,7 +156,8 @@ impl Registered {
 pub(super) async fn register(view: &View<'_>, url: &Url, body: &Value) -> Result<Registered, Refused> {
     let asked = Ask::post_json(url, body).header("accept", "application/json");
     let outcome = view.web.ask(asked).await;
-    let refused = |is_closed| Refused { said: said(&outcome), is_closed };
+    let is_limited = outcome.as_ref().is_ok_and(|answer| answer.status.as_u16() == 429);
+    let refused = |is_closed| Refused { said: said(&outcome), is_closed, is_limited };
     let Ok(answer) = &outcome else { return Err(refused(true)) };
     if !matches!(answer.status.as_u16(), 200 | 201) {
         return Err(refused(matches!(answer.status.as_u16(), 401 | 403 | 404 | 405)));
@@ -177,6 +187,28 @@ pub(super) fn said(outcome: &Result<Answer, crate::doctor::web::Fault>) -> Strin
     }
 }
 
+/// Clients whose registration is gone register anew when they are told so, and only then (RFC 6749 §5.2).
+async fn forgotten(view: &View<'_>, authority: &Authority) {
+    let Some(url) = authority.endpoint("token_endpoint") else {
+        return view.not_tried(&[Trouble::ClientUnknown], "the metadata has no token_endpoint");
+    };
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", "none"), ("client_id", NOBODY)];
+    let outcome = view.web.ask(Ask::post_form(&url, &fields)).await;
+    let Ok(answer) = &outcome else {
+        return view.not_tried(&[Trouble::ClientUnknown], "the token endpoint does not answer");
+    };
+    let error = answer.json().and_then(|document| Some(document.get("error")?.as_str()?.to_owned()));
+    let trial = Trial::new(format!("POST {url} as a client that nobody knows"), said(&outcome));
+    if error.as_deref() == Some("invalid_client") {
+        return view.examination.good(Trouble::ClientUnknown, view.subject, trial);
+    }
+    let cause = "A client whose registration is gone is not told so: it goes on with an id that nobody knows, until a person removes it.";
+    let fix = ["Answer unknown clients 401 with `{\"error\": \"invalid_client\"}` at the token endpoint."];
+    view.examination.remark(Trouble::ClientUnknown, view.subject, trial, Remedy::new(cause, fix));
+}
+
+const NOBODY: &str = "portcullis-doctor-nobody-knows-me";
+
 /// Nobody's address: RFC 2606 keeps it free.
 const ELSEWHERE: &str = "https://portcullis-doctor.invalid/callback";
 
@@ -188,7 +220,7 @@ async fn hijack(view: &View<'_>, authority: &Authority) {
     let state = Secret::random();
     url.query_pairs_mut()
         .append_pair("response_type", "code")
-        .append_pair("client_id", "portcullis-doctor-nobody-knows-me")
+        .append_pair("client_id", NOBODY)
         .append_pair("redirect_uri", ELSEWHERE)
         .append_pair("state", state.expose())
         .append_pair("code_challenge", &state.digest().to_base64url())

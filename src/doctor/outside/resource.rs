@@ -248,8 +248,10 @@ fn compare(view: &View<'_>, probe: &Probe, resource: &Resource) {
         view.url
     );
     let mut fix = vec![format!("Let the document say `\"resource\": \"{}\"`.", view.url)];
-    if how == Match::Below && what == "a slash at the end" {
+    if what == "a slash at the end" {
         fix.push(format!("Or give clients `{named}`, if the server answers there without a redirect."));
+    } else if how == Match::None && !behind_a_proxy(named, view.url) {
+        fix.push(format!("Or give clients `{named}`, if that is where they should go."));
     }
     if behind_a_proxy(named, view.url) {
         let tunnel = "The server makes its own URL from the request, and does not know of the tunnel or proxy in front of it.";
@@ -265,6 +267,9 @@ fn compare(view: &View<'_>, probe: &Probe, resource: &Resource) {
 /// Whether `named` is what a server calls itself that knows its inner address only.
 pub(super) fn behind_a_proxy(named: &str, url: &Url) -> bool {
     let Ok(named) = Url::parse(named) else { return false };
+    if crate::host::is_loopback_url(url) {
+        return false;
+    }
     let inner =
         named.host_str().is_some_and(|host| crate::host::is_loopback_name(host) || !host.contains('.'));
     let plain = named.scheme() == "http" && url.scheme() == "https";
@@ -345,5 +350,6 @@ mod tests {
         for other in ["https://b.example/mcp", "https://a.example/", "nothing"] {
             assert!(!behind_a_proxy(other, &typed), "{other}");
         }
+        assert!(!behind_a_proxy("http://localhost:8000/mcp", &url("http://127.0.0.1:8000/mcp")));
     }
 }
