@@ -35,6 +35,18 @@ pub(super) struct Worker<A> {
     pub(super) drain: Duration,
 }
 
+/// How often a worker looks whether it is to tidy up.
+const TIDY: Duration = Duration::from_secs(5);
+
+/// Lets go of what this thread keeps of freed memory, after many connections have gone.
+async fn tidy() {
+    let mut cache = portcullis_heap::ThreadCache::default();
+    loop {
+        tokio::time::sleep(TIDY).await;
+        cache.empty_if_asked();
+    }
+}
+
 impl<A: Application> Worker<A> {
     /// Accepts on `sockets` until the stop, then drains. Returns when nothing of the worker is left.
     pub(super) fn run(self, runtime: Runtime, sockets: Vec<Bound>) -> io::Result<()> {
@@ -47,6 +59,7 @@ impl<A: Application> Worker<A> {
 
     async fn work(self: Arc<Self>, sockets: Vec<Bound>) -> io::Result<()> {
         let connections = TaskTracker::new();
+        tokio::spawn(tidy());
         let mut doors = JoinSet::new();
         for Bound { socket, door, passed, .. } in sockets {
             let listener = TcpListener::from_std(socket)?;

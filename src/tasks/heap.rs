@@ -16,8 +16,14 @@ pub(super) async fn give_back() {
         tokio::time::sleep(EVERY).await;
         // It waits for other threads' allocations.
         let looked = tokio::task::spawn_blocking(move || {
-            if kept.is_worth_it(portcullis_heap::free_bytes()) {
-                portcullis_heap::give_back();
+            match kept.look(portcullis_heap::free_bytes()) {
+                Worth::Nothing => {}
+                Worth::Little => portcullis_heap::give_back(),
+                Worth::Much => {
+                    portcullis_heap::give_back();
+                    // Until the next look, which gives back what that leaves free.
+                    portcullis_heap::ask_threads();
+                }
             }
             kept
         });
@@ -36,13 +42,30 @@ struct Kept {
     looks: u8,
 }
 
+/// What giving back is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worth {
+    Nothing,
+    /// Little, but somebody has just gone.
+    Little,
+    /// Many have gone.
+    Much,
+}
+
 impl Kept {
-    fn is_worth_it(&mut self, free: usize) -> bool {
+    fn look(&mut self, free: usize) -> Worth {
         self.least = self.least.min(free);
         let more = free - self.least;
-        let worth = more > WORTH || (self.looks > 0 && more > THEN.0);
-        self.looks = if more > WORTH { THEN.1 } else { self.looks.saturating_sub(1) };
-        if worth {
+        // At the look after much was, what the threads had in their caches is free, and may be all that keeps a page.
+        let worth = if more > WORTH {
+            Worth::Much
+        } else if self.looks == THEN.1 || (self.looks > 0 && more > THEN.0) {
+            Worth::Little
+        } else {
+            Worth::Nothing
+        };
+        self.looks = if worth == Worth::Much { THEN.1 } else { self.looks.saturating_sub(1) };
+        if worth != Worth::Nothing {
             self.least = free;
         }
         worth
@@ -55,23 +78,26 @@ mod tests {
 
     const MB: usize = 1024 * 1024;
 
-    fn told<const LOOKS: usize>(free: [usize; LOOKS]) -> [bool; LOOKS] {
+    const NOTHING: Worth = Worth::Nothing;
+    const LITTLE: Worth = Worth::Little;
+    const MUCH: Worth = Worth::Much;
+
+    fn told<const LOOKS: usize>(free: [usize; LOOKS]) -> [Worth; LOOKS] {
         let mut kept = Kept::default();
-        free.map(|free| kept.is_worth_it(free * MB))
+        free.map(|free| kept.look(free * MB))
     }
 
     #[test]
     fn it_is_worth_it_only_after_much_was_freed_that_was_in_use() {
-        assert_eq!(told([2, 10, 16, 17]), [false, false, false, true]);
-        assert_eq!(
-            told([300, 300, 301, 20, 20, 20, 20, 30]),
-            [true, false, false, false, false, false, false, false]
-        );
-        assert_eq!(told([2, 300, 20, 200]), [false, true, false, true]);
+        assert_eq!(told([2, 10, 16, 17]), [NOTHING, NOTHING, NOTHING, MUCH]);
+        let expected = [MUCH, LITTLE, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING];
+        assert_eq!(told([300, 300, 301, 20, 20, 20, 20, 30]), expected);
+        assert_eq!(told([2, 300, 20, 200]), [NOTHING, MUCH, LITTLE, MUCH]);
     }
 
     #[test]
     fn for_a_minute_after_that_little_is_worth_it_too() {
-        assert_eq!(told([300, 303, 303, 306, 306, 309, 312]), [true, true, false, true, false, true, false]);
+        let expected = [MUCH, LITTLE, NOTHING, LITTLE, NOTHING, LITTLE, NOTHING];
+        assert_eq!(told([300, 303, 303, 306, 306, 309, 312]), expected);
     }
 }
