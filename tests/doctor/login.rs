@@ -1,5 +1,6 @@
 //! `--login`: the whole sign-in, and every step of it that can fail.
 
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
@@ -39,7 +40,7 @@ fn approve(world: &World, page: &Url) -> Option<String> {
         method: "GET".into(),
         path: page.path().to_owned(),
         query: page.query().unwrap().to_owned(),
-        headers: Default::default(),
+        headers: HashMap::new(),
         body: String::new(),
         at: String::new(),
     };

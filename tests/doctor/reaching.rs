@@ -282,12 +282,13 @@ fn a_wrong_clock_is_found_and_whose_it_is() {
     });
 }
 
+type Refusal = fn(&crate::world::Seen) -> Option<Reply>;
+
 // trouble: waf
 #[test]
 fn somebody_in_front_is_recognised_by_how_he_refuses() {
     World::of("reaching::somebody_in_front_is_recognised_by_how_he_refuses", |world| async move {
         let cloudflare = |reply: Reply| reply.with("server", "cloudflare").with("cf-ray", "8f0-FRA");
-        type Refusal = fn(&crate::world::Seen) -> Option<Reply>;
         let refusals: [(Refusal, &[&str]); 4] = [
             (
                 |seen| {

@@ -78,7 +78,7 @@ fn clients_stop_where_they_are_stricter_than_others() {
         world.twist(|seen, reply| {
             if seen.line() == METADATA {
                 reply.but(|document| {
-                    drop(document.as_object_mut().unwrap().remove("code_challenge_methods_supported"))
+                    drop(document.as_object_mut().unwrap().remove("code_challenge_methods_supported"));
                 })
             } else {
                 reply

@@ -79,18 +79,15 @@ async fn serve(acceptor: Option<TlsAcceptor>, answer: &'static [u8]) -> SocketAd
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 let mut head = [0; 4096];
-                match acceptor {
-                    Some(acceptor) => {
-                        let Ok(mut tls) = acceptor.accept(stream).await else { return };
-                        drop(tls.read(&mut head).await);
-                        drop(tls.write_all(answer).await);
-                        drop(tls.shutdown().await);
-                    }
-                    None => {
-                        drop(stream.read(&mut head).await);
-                        drop(stream.write_all(answer).await);
-                    }
-                }
+                let Some(acceptor) = acceptor else {
+                    drop(stream.read(&mut head).await);
+                    drop(stream.write_all(answer).await);
+                    return;
+                };
+                let Ok(mut tls) = acceptor.accept(stream).await else { return };
+                drop(tls.read(&mut head).await);
+                drop(tls.write_all(answer).await);
+                drop(tls.shutdown().await);
             });
         }
     });
