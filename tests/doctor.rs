@@ -13,6 +13,8 @@ mod client;
 #[allow(dead_code, reason = "the wire rung uses the rest")]
 mod process;
 
+#[path = "doctor/arguments.rs"]
+mod arguments;
 #[path = "doctor/discovery.rs"]
 mod discovery;
 #[path = "doctor/good.rs"]

@@ -109,6 +109,9 @@ impl<'a> Examination<'a> {
     }
 
     fn add(&self, about: (Trouble, &str), verdict: Verdict, trial: Trial, remedy: Remedy) {
+        let trial = Trial { tried: bounded(trial.tried), found: bounded(trial.found) };
+        let fix = remedy.fix.into_iter().map(bounded).collect();
+        let remedy = Remedy { cause: bounded(remedy.cause), fix };
         let finding = Finding::new(about, verdict, trial, remedy);
         self.progress.found(&finding);
         self.findings.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
@@ -120,6 +123,15 @@ impl<'a> Examination<'a> {
         let findings = self.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
         let steps = self.steps.into_inner().unwrap_or_else(PoisonError::into_inner);
         Report::new(examined, findings, steps)
+    }
+}
+
+/// As much of a text as anybody reads: parts of it may be a stranger's.
+fn bounded(text: String) -> String {
+    const MOST: usize = 1500;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }
 
@@ -156,6 +168,17 @@ mod tests {
             (report.findings[0].cause.as_str(), &report.findings[0].fix[..]),
             ("C.", &["F.".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn what_a_stranger_says_is_cut_where_nobody_reads_on() {
+        let examination = Examination::new(&());
+        let long = "é".repeat(100_000);
+        examination.bad(Trouble::Dns, "", Trial::new(&*long, &*long), Remedy::new(&*long, [&*long]));
+        let finding = &examination.conclude("").findings[0];
+        for text in [&finding.tried, &finding.found, &finding.cause, &finding.fix[0]] {
+            assert_eq!(text.chars().count(), 1501);
+        }
     }
 
     #[test]

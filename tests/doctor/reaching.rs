@@ -180,6 +180,10 @@ fn what_is_wrong_with_a_certificate_is_said_with_what_to_do() {
                 &["issued by Somebody's CA, which nobody here trusts", "NODE_EXTRA_CA_CERTS=FILE"],
             ),
             (
+                Certificate::Incomplete,
+                &["the certificate of R11 is missing", "programs do not", "fullchain.pem, and not cert.pem"],
+            ),
+            (
                 Certificate::By("(STAGING) Ersatz Edamame E1"),
                 &["issued for tests", "`directory: letsencrypt` under tls.acme"],
             ),

@@ -43,7 +43,7 @@ fn too_many_requests_are_not_taken_for_something_else() {
         let report = world.doctor(&[]).await;
         report.is_bad(&["rate-limited"]).is_not_tried(&["wrong-url", "prm-404"]);
         report.says("bad", "rate-limited", &["429", "Wait 7 seconds"]);
-        world.twist(move |seen, reply| if seen.path == "/register" { limited() } else { reply });
+        world.twist(move |seen, reply| if seen.line() == "POST /register" { limited() } else { reply });
         let report = world.doctor(&["--register"]).await;
         report.is_green(&["rate-limited"]).is_not_tried(&["redirect-invalid"]);
         world.mend();

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -119,6 +119,17 @@ fn authority(name: &str) -> Issuer {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
+/// Authority Information Access (RFC 5280 §4.2.2.1), which says where the issuer's certificate is.
+fn names_its_issuer() -> CustomExtension {
+    let place = b"http://r11.example/";
+    let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
+    let method = [6, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 2];
+    let access = [&method[..], &[0x86, length(place)], place].concat();
+    let list = [&[0x30, length(&access)], &access[..]].concat();
+    let content = [&[0x30, length(&list)], &list[..]].concat();
+    CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], content)
+}
+
 /// Certificates by the name that is asked for.
 #[derive(Default)]
 struct Shown(Mutex<HashMap<String, Arc<CertifiedKey>>>);
@@ -142,6 +153,8 @@ pub(crate) enum Certificate {
     SelfSigned,
     For(&'static str),
     By(&'static str),
+    /// By an authority that trusted ones vouch for, whose own certificate is not shown.
+    Incomplete,
     /// Valid from and until, in days from now.
     Between(i64, i64),
 }
@@ -263,6 +276,10 @@ impl World {
                 params.signed_by(&key, &*self.authority).unwrap()
             }
             Certificate::By(name) => params.signed_by(&key, &authority(name)).unwrap(),
+            Certificate::Incomplete => {
+                params.custom_extensions = vec![names_its_issuer()];
+                params.signed_by(&key, &authority("R11")).unwrap()
+            }
             Certificate::Between(from, until) => {
                 (params.not_before, params.not_after) =
                     (now + day * i32::try_from(from).unwrap(), now + day * i32::try_from(until).unwrap());
