@@ -155,12 +155,17 @@ fn the_configurations_in_the_guides_are_good() {
     let fake = Fake::complete()
         .with("/etc/portcullis/fullchain.pem", "certificate")
         .with("/etc/portcullis/key.pem", "key");
-    let checked = fake.read(text).unwrap_or_else(|error| panic!("{error}"));
+    let whole = text;
+    let checked = fake.read(whole).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(checked.remarks, [] as [&str; 0]);
     assert_eq!(checked.config.gateway.services[0].name, "fetch");
     let (_, rest) = operations.split_once("```yaml\n").expect("it shows replicas");
     let (text, rest) = rest.split_once("```").expect("which end");
+    let (_, rest) = rest.split_once("```yaml\n").expect("and administrators");
+    let (admins, rest) = rest.split_once("```").expect("who end");
     assert!(!rest.contains("```yaml"), "every one is to be read here");
+    let checked = fake.read(format!("{admins}{whole}")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(checked.config.gateway.admins.users, ["octocat", "github:583231"]);
     let checked = fake.read(format!("{head}{text}")).unwrap_or_else(|error| panic!("{error}"));
     let upstream = &checked.config.gateway.services[0].upstream;
     assert_eq!(upstream.replicas.len(), 2);
@@ -191,6 +196,11 @@ fn shipped_texts_quote_variables_in_braces() {
     }
 }
 
+// trouble: env-missing
+// trouble: env-shape
+// trouble: yaml-syntax
+// trouble: tunnel
+// trouble: secret-key-changed
 #[test]
 fn every_bad_file_is_refused_with_its_text() {
     let update = std::env::var_os("UPDATE").is_some();
@@ -397,6 +407,29 @@ fn teams_are_an_organisation_and_a_slug_in_lower_case() {
     assert_eq!(config.gateway.services[0].access.teams, ["example/core-team_1", "a/b"]);
 }
 
+// trouble: tunnel
+#[test]
+fn a_tunnel_that_the_configuration_does_not_know_of_is_remarked() {
+    let remarks = |text: String| Fake::default().read(text).unwrap().remarks;
+    let tunnelled = minimal(FILES).replace("auth.example.com", "abc.ngrok-free.app");
+    let told = |line: usize, column: usize, host: &str| {
+        format!(
+            "p.yaml:{line}:{column}: {host} is a tunnel's host, which speaks TLS by itself; write tls: off, and trusted_proxies: \
+             [127.0.0.1, \"::1\"] for a tunnel whose program runs on this machine [tunnel]"
+        )
+    };
+    let first = &remarks(tunnelled.replace("a.example.com", "def.ngrok-free.app"));
+    assert_eq!(*first, [told(1, 9, "abc.ngrok-free.app"), told(6, 23, "def.ngrok-free.app")]);
+    let behind =
+        minimal("tls: off\nlisten: { http: 'localhost:8080' }\ntrusted_proxies: [127.0.0.1, \"::1\"]");
+    let behind = behind
+        .replace("auth.example.com", "abc.ngrok-free.app")
+        .replace("a.example.com", "def.ngrok-free.app");
+    assert_eq!(remarks(behind), [] as [&str; 0], "what was told to be written is good");
+    let own = minimal(FILES).replace("example.com", "myngrok-free.app");
+    assert_eq!(remarks(own), [] as [&str; 0], "a domain of one's own is none");
+}
+
 #[test]
 fn odd_credentials_are_remarked_but_not_told() {
     let remarks = |id: &str, secret: &str| {
@@ -443,8 +476,8 @@ fn services_may_stand_in_files_of_their_own() {
         bad.read(minimal(FILES)).unwrap_err().lines(),
         [
             "services.d/a.yaml:1:1: the service `a` stands in p.yaml:6 too; keep one",
-            "services.d/c.yaml:2:12: `x` has no protocol; write http://x",
-            "services.d/c.yaml:3:1: `urls` is no key here; did you mean `url`?",
+            "services.d/c.yaml:2:12: `x` has no protocol; write http://x [env-shape]",
+            "services.d/c.yaml:3:1: `urls` is no key here; did you mean `url`? [yaml-syntax]",
         ]
     );
 }
@@ -483,16 +516,20 @@ fn a_good_file_is_told_in_one_line_with_the_callback_url() {
     assert!(errors.is_empty());
 }
 
+// trouble: environments
+// trouble: port-443
 #[test]
 fn what_may_not_be_meant_is_remarked() {
     let remarks = |text: String| Fake::default().read(text).unwrap().remarks;
     assert_eq!(
         remarks(minimal(FILES).replace("https://a.example.com", "https://a.example.org")),
-        ["p.yaml:6:23: `a` is at example.org, the issuer at example.com: is this the right environment?"]
+        [
+            "p.yaml:6:23: `a` is at example.org, the issuer at example.com: is this the right environment? [environments]"
+        ]
     );
     assert_eq!(
         remarks(minimal(&format!("{FILES}\nlisten: {{ https: ':8443' }}"))),
-        ["p.yaml:1:9: nothing listens on port 443 of the issuer; is it forwarded to `listen`?"]
+        ["p.yaml:1:9: nothing listens on port 443 of the issuer; is it forwarded to `listen`? [port-443]"]
     );
     assert_eq!(
         remarks(minimal(FILES).replace("http://a:1/mcp", "https://a.example.com/internal")),

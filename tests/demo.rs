@@ -158,7 +158,8 @@ fn a_port_that_was_asked_for_and_is_taken_is_told_with_its_owner() {
     let told = refused(&["demo", "--data", data.path().to_str().unwrap(), "--port", &port.to_string()]);
     assert!(told.starts_with(&format!("portcullis: port {port} is taken by ")), "{told}");
     let advice = format!("{}; stop that, or choose another with --port\n", this_process());
-    assert!(told.ends_with(&advice), "{told}");
+    let more = "more: portcullis doctor --explain port-in-use\n";
+    assert!(told.ends_with(&format!("{advice}{more}")), "{told}");
 
     let told = refused(&["echo-server", "--port", &port.to_string()]);
     assert!(told.contains(&advice.replace('\n', ": cannot listen on")), "{told}");
@@ -222,8 +223,8 @@ fn a_demo_has_no_port_zero() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("0 is not in 1..=65535"));
 }
 
-/// Serves `more` beside a good configuration on loopback; what it says.
-fn served(folder: &Path, more: &str) -> String {
+/// Serves `more` beside a good configuration on loopback; what it says, above the line that leads to the trouble `id`.
+fn served(folder: &Path, id: &str, more: &str) -> String {
     let file = folder.join("p.yaml");
     let text = format!(
         "issuer: http://localhost:1\nsecret_key: {}1\ntls: off\nidentity: {{ dev: {{}} }}\naccess: {{ users: '*' }}\n\
@@ -233,16 +234,26 @@ fn served(folder: &Path, more: &str) -> String {
     );
     std::fs::write(&file, text).unwrap();
     let told = refused(&["serve", file.to_str().unwrap()]);
-    told.lines().last().unwrap_or_default().to_owned()
+    let mut lines = told.lines().rev();
+    assert_eq!(lines.next(), Some(format!("more: portcullis doctor --explain {id}").as_str()), "{told}");
+    lines.next().unwrap_or_default().to_owned()
 }
 
+// trouble: port-in-use
+// trouble: store-file
+// trouble: redis-down
+// trouble: secret-key-changed
 #[test]
 fn what_keeps_it_from_starting_is_told_once_and_with_a_way_out() {
     let folder = TempDir::new().unwrap();
     let (_listener, port) = held();
     let (listener, free) = held();
     drop(listener);
-    let told = served(folder.path(), &format!("store: file:s.db\nlisten: {{ http: '127.0.0.1:{port}' }}"));
+    let told = served(
+        folder.path(),
+        "port-in-use",
+        &format!("store: file:s.db\nlisten: {{ http: '127.0.0.1:{port}' }}"),
+    );
     assert!(told.starts_with(&format!("portcullis: port {port} is taken by ")), "{told}");
     assert!(
         told.ends_with(&format!(
@@ -256,7 +267,7 @@ fn what_keeps_it_from_starting_is_told_once_and_with_a_way_out() {
     let listen = format!("listen: {{ http: '127.0.0.1:{free}' }}");
     let missing = folder.path().join("nope/data");
     assert_eq!(
-        served(folder.path(), &format!("store: file:nope/data/s.db\n{listen}")),
+        served(folder.path(), "store-file", &format!("store: file:nope/data/s.db\n{listen}")),
         format!(
             "portcullis: the folder {} of the store does not exist; create it, owned by the user that runs portcullis",
             missing.display()
@@ -265,7 +276,7 @@ fn what_keeps_it_from_starting_is_told_once_and_with_a_way_out() {
     let (nobody, redis) = held();
     drop(nobody);
     assert_eq!(
-        served(folder.path(), &format!("store: redis://127.0.0.1:{redis}/0\n{listen}")),
+        served(folder.path(), "redis-down", &format!("store: redis://127.0.0.1:{redis}/0\n{listen}")),
         format!(
             "portcullis: the store is away: 127.0.0.1:{redis}: connection refused; Redis is not running, or has another \
              port: Connection refused (os error 111)"
@@ -278,12 +289,12 @@ fn what_keeps_it_from_starting_is_told_once_and_with_a_way_out() {
     let listen = format!("listen: {{ http: '127.0.0.1:{other}' }}");
     let store = format!("store: file:portcullis.db\n{listen}");
     assert_eq!(
-        served(folder.path(), &store),
+        served(folder.path(), "store-file", &store),
         "portcullis: another process has the store open; stop the other portcullis"
     );
     assert_eq!(taken.stop().1, Some(0));
     assert_eq!(
-        served(folder.path(), &store),
+        served(folder.path(), "secret-key-changed", &store),
         "portcullis: secret_key is not the one this store was made with; restore the old key, or write it as secret_key_previous beside the new one, or start with an empty store"
     );
 }

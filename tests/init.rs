@@ -243,7 +243,7 @@ fn what_makes_no_configuration_is_told_as_check_would() {
     let (errors, code) = refused(init(folder.path(), &FLAGS).args(["--store", "/var/lib/p.db"]));
     assert_eq!(
         errors,
-        "portcullis: ./portcullis.yaml:13:8: `store` has no protocol; write file: before the path\n"
+        "portcullis: ./portcullis.yaml:13:8: `store` has no protocol; write file: before the path [env-shape]\n"
     );
     assert_eq!(code, 78);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

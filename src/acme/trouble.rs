@@ -9,6 +9,7 @@ use super::plan::{Failure, LONGEST_RETRY};
 use crate::certs::{ChallengeKind, Unusable};
 use crate::fetch::FetchError;
 use crate::store::StoreError;
+use crate::trouble;
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +177,28 @@ impl Trouble {
             || self.kind() == Some("rateLimited")
     }
 
+    /// Which of the troubles that people can read about it is.
+    pub(super) fn explained(&self) -> trouble::Trouble {
+        match self {
+            Self::Store(error) => error.trouble(),
+            Self::Unusable(Unusable::Expired) => trouble::Trouble::Clock,
+            Self::Refused(Refusal { kind, .. }) | Self::Unproven { refusal: Refusal { kind, .. }, .. }
+                if kind == "dns" =>
+            {
+                trouble::Trouble::Dns
+            }
+            Self::Away { .. }
+            | Self::Refused(_)
+            | Self::Unproven { .. }
+            | Self::NotOffered(_)
+            | Self::Unfinished { .. }
+            | Self::Invalid
+            | Self::Strange(_)
+            | Self::Unusable(Unusable::Unreadable | Unusable::Key | Unusable::Host)
+            | Self::Ours(_) => trouble::Trouble::Cert,
+        }
+    }
+
     /// Whether another challenge may do where this one did not.
     pub(super) const fn is_of_challenge(&self) -> bool {
         matches!(self, Self::Unproven { .. } | Self::NotOffered(_))
@@ -298,5 +321,26 @@ mod tests {
                 .contains("something else answered on port 443")
         );
         assert!(unproven(ChallengeKind::TlsAlpn01, "dns").contains("create an A or AAAA record"));
+    }
+
+    // trouble: cert
+    // trouble: dns
+    // trouble: clock
+    #[test]
+    fn each_is_explained_under_the_id_of_what_has_to_be_mended() {
+        let unproven = |kind: &str| {
+            let refusal = Refusal { kind: kind.into(), detail: "D".into(), wait: None };
+            Trouble::Unproven { challenge: ChallengeKind::Http01, refusal }
+        };
+        for (trouble, id) in [
+            (unproven("dns"), "dns"),
+            (unproven("connection"), "cert"),
+            (Trouble::of(problem("caa", 403), None), "cert"),
+            (Trouble::Unusable(Unusable::Expired), "clock"),
+            (Trouble::Unusable(Unusable::Key), "cert"),
+            (Trouble::Store(StoreError::Contended), "redis-down"),
+        ] {
+            assert_eq!(trouble.explained().id(), id, "{trouble}");
+        }
     }
 }

@@ -209,13 +209,14 @@ impl Acme {
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
         let next = next_attempt(trouble, known, now);
-        tracing::warn!(host, next = next.to_rfc3339(), "no certificate: {trouble}");
+        let id = trouble.explained().id();
+        tracing::warn!(host, next = next.to_rfc3339(), trouble = id, "no certificate: {trouble}");
         let patient = matches!(trouble, Trouble::Unfinished { .. });
         let begin_with = if trouble.is_of_challenge() { self.other(host, challenge) } else { None };
         let begin_with = begin_with.unwrap_or(challenge).as_str().to_owned();
         self.write_down(host, |before| Renewal {
             failures: before.failures.saturating_add(u32::from(!patient)),
-            problem: Some(trouble.to_string()),
+            problem: Some(format!("{trouble} [{id}]")),
             next: Some(next),
             challenge: Some(begin_with.clone()),
             ..before

@@ -70,12 +70,7 @@ fn choose_port(arguments: &Arguments, data: &Path) -> anyhow::Result<u16> {
     let kept = data.join(if arguments.https { "port-https" } else { "port" });
     let asked = arguments.port.or_else(|| fs::read_to_string(&kept).ok()?.trim().parse().ok());
     if let Some(port) = asked {
-        let owner = || port::by_whom(port);
-        anyhow::ensure!(
-            is_free(port),
-            "port {port} is taken{}; stop that, or choose another with --port",
-            owner()
-        );
+        anyhow::ensure!(is_free(port), port::Taken { port, other: "or choose another with --port" });
         return keep_port(&kept, port);
     }
     let first = if arguments.https { 8443 } else { 8080 };

@@ -12,10 +12,14 @@ use crate::certs::Facts;
 use crate::config::Config;
 use crate::gateway::{Gateway, Service, Shared, Worker};
 use crate::identity;
-use crate::internal::{self, Abilities, CertificateFact, Judge, Provider, Standing, Verdict};
+use crate::internal::{
+    self, Abilities, CertificateFact, Failure, Judge, Lately, Provider, Source, Standing, TroubleCount,
+    Verdict,
+};
 use crate::mcp::REVISIONS;
 use crate::oauth::SPECIFICATIONS;
 use crate::store::{self, Renewal};
+use crate::telemetry::{Remembered, Told};
 use crate::time::Timestamp;
 use crate::upstream::ReplicaFact;
 
@@ -70,6 +74,10 @@ impl internal::Facts for Witnesses {
 
     fn refused_connections(&self) -> Vec<(&'static str, u64)> {
         self.shared.refusals.connections()
+    }
+
+    fn lately(&self) -> Lately {
+        lately(self.shared.lately.told())
     }
 
     fn certificates(&self) -> Vec<CertificateFact> {
@@ -155,6 +163,40 @@ fn fact(host: String, facts: Option<&Facts>, renewal: Renewal, now: Timestamp) -
         expired: not_after.is_some_and(|end| end <= now),
         problem: renewal.problem,
         failures: renewal.failures,
+    }
+}
+
+fn lately(told: Told) -> Lately {
+    let counts = told.counts.iter().map(|count| TroubleCount {
+        trouble: count.trouble.to_string(),
+        times: count.times,
+        first: count.first.to_rfc3339(),
+        last: count.last.to_rfc3339(),
+    });
+    let all = |remembered: Vec<Remembered>| remembered.into_iter().map(failure).collect();
+    let limited = told.limited.into_iter();
+    Lately {
+        counts: counts.collect(),
+        logins: all(told.logins),
+        tokens: all(told.tokens),
+        upstreams: all(told.upstreams),
+        others: all(told.others),
+        rate_limited: limited.map(|(network, times)| Source { network, times }).collect(),
+        left_out: told.left_out,
+    }
+}
+
+fn failure(Remembered { failure, times }: Remembered) -> Failure {
+    Failure {
+        at: failure.at.to_rfc3339(),
+        trouble: failure.trouble.to_string(),
+        request_id: failure.request_id,
+        service: failure.service,
+        client: failure.client,
+        sub: failure.subject,
+        network: failure.network,
+        status: failure.status,
+        times,
     }
 }
 

@@ -34,17 +34,21 @@ pub mod status;
 mod table;
 mod takeover;
 pub mod token;
+mod troubles;
 pub mod user;
 
 use std::process::ExitCode;
 
-/// What a command came to: an error is told with its causes, in one line.
+/// What a command came to: an error is told with its causes, in one line, and below it where more is said of its trouble.
 fn report(outcome: anyhow::Result<()>) -> ExitCode {
     crate::telemetry::flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("portcullis: {error:#}");
+            if let Some(trouble) = troubles::of(&error) {
+                eprintln!("more: portcullis doctor --explain {trouble}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -10,6 +10,14 @@ use procfs::process::{self, FDTarget};
 
 use crate::serve::{self, ServeError};
 
+/// Another process has a port; what to do is `or …`.
+#[derive(Debug, thiserror::Error)]
+#[error("port {port} is taken{}; stop that, {other}", by_whom(*.port))]
+pub(super) struct Taken {
+    pub(super) port: u16,
+    pub(super) other: &'static str,
+}
+
 /// `error` with what to do about it.
 pub(super) fn explained(error: ServeError, wanted: &serve::Settings) -> anyhow::Error {
     explained_with(error, wanted, "or write another port under `listen`")
@@ -108,6 +116,7 @@ mod tests {
         format!("{:#}", explained(ServeError::Bind { address, source }, &wanted))
     }
 
+    // trouble: port-in-use
     #[test]
     fn a_taken_port_is_told_with_its_owner_and_what_to_do_and_each_cause_once() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -123,6 +132,7 @@ mod tests {
         );
     }
 
+    // trouble: port-denied
     #[test]
     fn a_denied_port_is_told_with_the_line_that_grants_it_and_the_others() {
         let program = std::env::current_exe().unwrap();

@@ -33,7 +33,7 @@ use crate::identity::{self, Dev, GitHub, Identity};
 use crate::seal::Sealer;
 use crate::serve::{self, Listeners, Passed, bind_beside};
 use crate::store::Store;
-use crate::telemetry::Refusals;
+use crate::telemetry::{Lately, Refusals};
 use crate::{internal, tasks, telemetry};
 
 /// Runs the gateway that `file` describes until SIGTERM or SIGINT.
@@ -227,6 +227,7 @@ pub async fn share_over(config: &Config, store: Store, clock: Arc<dyn Clock>) ->
         limits: Buckets::new(),
         in_flight: InFlight::new(),
         refusals: Refusals::default(),
+        lately: Lately::default(),
         documents: Documents::new(Arc::new(PublicFetcher::new())),
         identity: ArcSwap::from_pointee(identity(config)),
         watch: Watch::default(),

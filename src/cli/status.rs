@@ -8,7 +8,8 @@ use clap::Args;
 use super::admin::{Failure, Reach, colours, print_json, run as told};
 use super::door::{Question, in_time};
 use super::table::plain;
-use crate::internal::{Replica, Report, Service, Standing};
+use crate::internal::{Lately, Replica, Report, Service, Standing, TroubleCount};
+use crate::trouble::Trouble;
 
 /// `portcullis status`.
 #[derive(Args, Clone, Debug)]
@@ -86,6 +87,7 @@ fn text(report: &Report, colours: bool) -> String {
     if !refused.is_empty() {
         lines.add("refused", &refused.join(", "));
     }
+    went_wrong(&report.lately, &mut lines);
     for (name, list) in [("specifications", &report.specifications), ("MCP", &report.mcp_revisions)] {
         lines.add(name, &plain(&list.join(", ")));
     }
@@ -109,6 +111,21 @@ fn stand(standing: &Standing, lines: &mut Lines) {
         for replica in &service.replicas {
             lines.add("services", &format!("{:width$}  {}", "", behind(replica)));
         }
+    }
+}
+
+/// Every trouble that was met, with the first thing to do about it.
+fn went_wrong(lately: &Lately, lines: &mut Lines) {
+    for TroubleCount { trouble, times, last, first: _ } in &lately.counts {
+        let known = Trouble::from_id(trouble).and_then(|trouble| trouble.explanation().fix.first());
+        let fix = known.map(|fix| format!(": {fix}")).unwrap_or_default();
+        let times = if *times == 1 { "once".to_owned() } else { format!("{times} times, the last") };
+        lines.add("lately", &format!("{} {times} at {}{fix}", plain(trouble), plain(last)));
+    }
+    let sources = lately.rate_limited.iter().map(|one| format!("{} ({})", plain(&one.network), one.times));
+    let sources: Vec<_> = sources.collect();
+    if !sources.is_empty() {
+        lines.add("lately", &format!("limits were reached by {}", sources.join(", ")));
     }
 }
 
@@ -176,7 +193,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::internal::{Provider, Readiness, Store};
+    use crate::internal::{Provider, Readiness, Source, Store};
 
     fn report() -> Report {
         let replica = |name: &str, health: &str, problem: Option<&str>| Replica {
@@ -249,6 +266,37 @@ MCP             2025-11-25
             "portcullis      1.2.3, serving, up 1d 1h: \x1b[33mready, but degraded\x1b[0m"
         );
         assert_eq!(lines.next().unwrap(), "degraded        \x1b[33mthe store is?[2J away\x1b[0m");
+    }
+
+    #[test]
+    fn what_went_wrong_lately_is_told_with_what_to_do() {
+        let count = |trouble: &str, times| TroubleCount {
+            trouble: trouble.into(),
+            times,
+            first: "2027-01-15T08:00:00Z".into(),
+            last: "2027-01-15T09:00:00Z".into(),
+        };
+        let lately = Lately {
+            counts: vec![count("not-allowed", 1), count("rate-limited", 7), count("of\x1ba newer one", 2)],
+            rate_limited: vec![
+                Source { network: "192.0.2.1".into(), times: 5 },
+                Source { network: "2001:db8:1:2::/64".into(), times: 2 },
+            ],
+            ..Lately::default()
+        };
+        let text = text(&Report { lately, ..Report::default() }, false);
+        let lines: Vec<_> = text.lines().skip(1).take(4).collect();
+        assert_eq!(
+            lines,
+            [
+                "lately          not-allowed once at 2027-01-15T09:00:00Z: The operator adds the login to `access.users`, or an \
+                 organisation or team of theirs.",
+                "                rate-limited 7 times, the last at 2027-01-15T09:00:00Z: Wait as long as Retry-After says; \
+                 `portcullis doctor` shows which limit was hit and by whom.",
+                "                of?a newer one 2 times, the last at 2027-01-15T09:00:00Z",
+                "                limits were reached by 192.0.2.1 (5), 2001:db8:1:2::/64 (2)",
+            ]
+        );
     }
 
     #[test]

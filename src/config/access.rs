@@ -45,6 +45,24 @@ pub(super) fn rules(given: &Given<Access>, provider: Option<Provider>, findings:
     Rules { at: given.at, rules }
 }
 
+/// Checks `admins`: users as under `access.users`, by name; everybody is nobody's administrator.
+pub(super) fn admins(
+    field: Option<&Given<Texts>>,
+    provider: Option<Provider>,
+    findings: &mut Findings,
+) -> AccessRules {
+    let mut rules = AccessRules::default();
+    for entry in entries(field) {
+        if entry.value.as_deref() == Some("*") {
+            let text = "administrators see who fails and why, so not everybody can be one; write logins, or github: and numbers";
+            findings.refuse(entry.at, text);
+        } else {
+            collect(user(entry, provider, findings), &mut rules.users);
+        }
+    }
+    rules
+}
+
 fn entries(field: Option<&Given<Texts>>) -> impl Iterator<Item = &Given<String>> {
     field.and_then(|field| field.value.as_ref()).into_iter().flatten()
 }

@@ -21,10 +21,12 @@ use super::problem::{Findings, Position};
 use super::raw::{File, Given, Service};
 use super::secrets::{self, Here};
 use super::services::{self, Checked, Common};
+use super::tunnels;
 use super::values::{domain, duration, https, is_loopback, origin, origins};
 use super::{Config, hosts};
 use crate::oauth::{NEVER_PRIVATE, RedirectPolicy, TokenLives};
 use crate::policy::{AccessRules, Freshness};
+use crate::trouble::Trouble;
 use crate::{certs, gateway, identity, serve, telemetry};
 
 /// Checks everything. `None` only if something was refused.
@@ -48,6 +50,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
     let telemetry = log(raw, findings);
     let times = Times::check(raw, findings);
     let rotate_keys = rotation(raw, findings);
+    let admins = access::admins(raw.admins.as_ref(), identities::provider(raw), findings);
     let origins = origins(raw.origins.as_ref(), findings);
     let redirects = redirects(raw, findings);
     let limits = limits::check(raw, findings);
@@ -62,6 +65,7 @@ pub(super) fn check(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
         gateway: gateway::Settings {
             issuer: issuer.text,
             services: services.into_iter().map(|service| service.settings).collect(),
+            admins,
             origins,
             redirects,
             lives: times.lives,
@@ -137,7 +141,7 @@ fn check_reach(issuer: &Issuer, network: Option<&Network>, services: &[Checked],
         } else if !network.serves(url) && url.scheme() == "https" {
             let text = "nothing speaks https here with `tls: off`; write certificates under `tls`, or the TLS proxy in front \
                         under `trusted_proxies` ([127.0.0.1, \"::1\"] for one on this machine)";
-            findings.refuse(at, text);
+            findings.refuse_as(Trouble::Tunnel, at, text);
         } else if !network.serves(url) {
             findings
                 .refuse(at, format!("TLS is on, so this must be https; write {}, or tls: off", https(url)));
@@ -161,7 +165,7 @@ fn remark(issuer: Option<&Issuer>, network: Option<&Network>, services: &[Checke
             && one != other
         {
             let text = format!("`{name}` is at {other}, the issuer at {one}: is this the right environment?");
-            findings.remark(*url_at, text);
+            findings.remark_as(Trouble::Environments, *url_at, text);
         }
         let public = origin(&settings.url);
         let circles = |replica: &Url| origin(replica) == public || origin(replica) == issuer.text;
@@ -173,11 +177,13 @@ fn remark(issuer: Option<&Issuer>, network: Option<&Network>, services: &[Checke
         }
     }
     let (Some(issuer), Some(network)) = (issuer, network) else { return };
+    tunnels::remark(issuer, network, services, findings);
     let port = issuer.url.port_or_known_default();
     let reached = network.listen.iter().any(|address| Some(address.port()) == port || address.port() == 0);
     if !reached && network.trusted_proxies.is_empty() && !network.published_on_loopback {
         let port = port.unwrap_or_default();
-        findings.remark(
+        findings.remark_as(
+            Trouble::Port443,
             issuer.at,
             format!("nothing listens on port {port} of the issuer; is it forwarded to `listen`?"),
         );

@@ -3,10 +3,13 @@
 
 use std::ffi::OsString;
 
+use crate::trouble::Trouble;
+
 /// What is wrong with a scalar, and how many characters from its beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) offset: usize,
+    pub(super) trouble: Trouble,
     pub(super) text: String,
 }
 
@@ -26,14 +29,14 @@ pub(super) fn expand(text: &str, variable: &dyn Fn(&str) -> Option<OsString>) ->
         } else if let Some(inside) = after.strip_prefix('{') {
             match inside.find('}') {
                 Some(end) => (substitute(&inside[..end], variable), end + 2),
-                None => (Err(format!("`${{` has no `}}`; {FORMS}")), after.len()),
+                None => (Err((Trouble::EnvShape, format!("`${{` has no `}}`; {FORMS}"))), after.len()),
             }
         } else {
-            (Err(format!("a single `$`; {FORMS}")), 0)
+            (Err((Trouble::EnvShape, format!("a single `$`; {FORMS}"))), 0)
         };
         match value {
             Ok(value) => out.push_str(&value),
-            Err(text) => faults.push(Fault { offset, text }),
+            Err((trouble, text)) => faults.push(Fault { offset, trouble, text }),
         }
         rest = &after[used..];
     }
@@ -42,16 +45,20 @@ pub(super) fn expand(text: &str, variable: &dyn Fn(&str) -> Option<OsString>) ->
 }
 
 /// The value of what stands between the braces.
-fn substitute(inside: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<String, String> {
+fn substitute(
+    inside: &str,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<String, (Trouble, String)> {
     let end = inside.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(inside.len());
     let (name, operator) = inside.split_at(end);
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || operator.contains("${") {
-        return Err(format!("`${{{inside}}}` is not understood; {FORMS}"));
+        return Err((Trouble::EnvShape, format!("`${{{inside}}}` is not understood; {FORMS}")));
     }
     let value = match variable(name).map(OsString::into_string) {
         Some(Ok(value)) => value,
         Some(Err(_)) => {
-            return Err(format!("the environment variable {name} is not UTF-8; set it to plain text"));
+            let text = format!("the environment variable {name} is not UTF-8; set it to plain text");
+            return Err((Trouble::EnvShape, text));
         }
         None => String::new(),
     };
@@ -60,15 +67,15 @@ fn substitute(inside: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Resu
         // A default for a secret would stand in the file for everybody to read.
         let secret = ["_KEY", "_SECRET", "_PASSWORD", "_TOKEN"].iter().any(|end| name.ends_with(end));
         let or = if secret { String::new() } else { format!(", or write ${{{name}:-default}}") };
-        Err(format!("the environment variable {name} is {state}; set it{or}"))
+        Err((Trouble::EnvMissing, format!("the environment variable {name} is {state}; set it{or}")))
     } else if let Some(default) = operator.strip_prefix(":-") {
         Ok(if value.is_empty() { default.to_owned() } else { value })
     } else if let Some(message) = operator.strip_prefix(":?") {
-        if value.is_empty() { Err(missing(name, message)) } else { Ok(value) }
+        if value.is_empty() { Err((Trouble::EnvMissing, missing(name, message))) } else { Ok(value) }
     } else if operator.is_empty() {
         Ok(value)
     } else {
-        Err(format!("`${{{inside}}}` is not understood; {FORMS}"))
+        Err((Trouble::EnvShape, format!("`${{{inside}}}` is not understood; {FORMS}")))
     }
 }
 

@@ -10,6 +10,7 @@ use super::raw::{File, GitHub, Given};
 use super::secrets::{Here, Pair, secret};
 use super::values::{is_loopback, web_url};
 use crate::identity::{GitHubSettings, Settings};
+use crate::trouble::Trouble;
 
 const CHOICE: &str = "write identity: { github: { client_id: ..., client_secret: ... } }, or identity: { dev: {} } to try \
                       things out on this machine";
@@ -111,19 +112,25 @@ fn remark_odd(id: &Given<String>, secret: &Given<crate::secret::Secret>, finding
         |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_id = |text: &str| text.starts_with("Ov") || text.starts_with("Iv") || is_hex(text, 20);
     if is_hex(id_text, 40) && is_id(secret_text) {
-        findings.remark(id.at, "client_id and client_secret seem to be swapped; the id begins with Ov or Iv");
+        findings.remark_as(
+            Trouble::EnvShape,
+            id.at,
+            "client_id and client_secret seem to be swapped; the id begins with Ov or Iv",
+        );
         return;
     }
     if !is_id(id_text) {
-        findings.remark(id.at, "this does not look like a client id of GitHub; those begin with Ov or Iv, old ones have 20 hexadecimal digits");
+        findings.remark_as(Trouble::EnvShape, id.at, "this does not look like a client id of GitHub; those begin with Ov or Iv, old ones have 20 hexadecimal digits");
     }
     if secret_text.starts_with("gh") || secret_text.starts_with("github_pat_") {
-        findings.remark(
+        findings.remark_as(
+            Trouble::EnvShape,
             secret.at,
             "this is a token and not a client secret; make one in the OAuth app's settings",
         );
     } else if !is_hex(secret_text, 40) {
-        findings.remark(
+        findings.remark_as(
+            Trouble::EnvShape,
             secret.at,
             "this does not look like a client secret of GitHub; those have 40 hexadecimal digits",
         );

@@ -5,6 +5,7 @@ use url::Url;
 use super::problem::{Findings, Position};
 use super::raw::File;
 use super::values::{https, is_loopback, origin, web_url};
+use crate::trouble::Trouble;
 
 /// The checked issuer.
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ pub(super) fn check(raw: &File, findings: &mut Findings) -> Option<Issuer> {
         Some(format!("`{text}` is not in the form that clients compare; write {normal}"))
     };
     match refusal {
-        Some(refusal) => findings.refuse(given.at, refusal),
+        Some(refusal) => findings.refuse_as(Trouble::EnvShape, given.at, refusal),
         None => return Some(Issuer { at: given.at, text: normal, url }),
     }
     None

@@ -27,6 +27,7 @@ mod secrets;
 mod service_limits;
 mod services;
 mod shape;
+mod tunnels;
 mod upstreams;
 mod values;
 

@@ -102,7 +102,7 @@ pub(super) fn tree(text: &str, file: usize, findings: &mut Findings) -> Option<N
             }
             return None;
         };
-        findings.refuse(at, "inside `{ }` and `[ ]` a variable stands in quotes; write \"${NAME}\"");
+        findings.refuse_yaml(at, "inside `{ }` and `[ ]` a variable stands in quotes; write \"${NAME}\"");
         text = Cow::Owned(rest);
     }
     None
@@ -153,7 +153,7 @@ fn refuse_tabs(text: &str, file: usize, findings: &mut Findings) -> bool {
             && !content.starts_with('#')
         {
             let at = Position { file, line: index + 1, column: column + 1 };
-            findings.refuse(at, "a tab; YAML is indented with spaces, write two for each level");
+            findings.refuse_yaml(at, "a tab; YAML is indented with spaces, write two for each level");
             found = true;
         }
     }
@@ -205,7 +205,7 @@ fn refuse_syntax(error: &ScanError, file: usize, findings: &mut Findings) {
         }
         other => format!("this is not YAML ({other}); put text with special characters in quotes"),
     };
-    findings.refuse(at, text);
+    findings.refuse_yaml(at, text);
 }
 
 /// A list or map whose end has not come yet.
@@ -257,11 +257,13 @@ impl<'f> Builder<'f> {
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {
                 self.findings
-                    .refuse(at, "a second document begins here; take the `---` and what follows away");
+                    .refuse_yaml(at, "a second document begins here; take the `---` and what follows away");
                 return None;
             }
             Event::Alias(anchor) => self.repeat(anchor, at)?,
-            Event::UnresolvedAlias(_) => self.findings.refuse(at, "an alias for nothing; write the value"),
+            Event::UnresolvedAlias(_) => {
+                self.findings.refuse_yaml(at, "an alias for nothing; write the value");
+            }
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), at);
                 let refused = self.blanked && text.contains(BLANK);
@@ -297,19 +299,19 @@ impl<'f> Builder<'f> {
 
     fn refuse_tag(&mut self, tagged: bool, at: Position) {
         if tagged {
-            self.findings.refuse(at, "a tag (`!`) has no meaning here; take it away, or quote the text");
+            self.findings.refuse_yaml(at, "a tag (`!`) has no meaning here; take it away, or quote the text");
         }
     }
 
     /// Puts a copy of an anchor's node here.
     fn repeat(&mut self, anchor: usize, at: Position) -> Option<()> {
         let Some(node) = self.anchors.get(&anchor) else {
-            self.findings.refuse(at, "an alias inside what it stands for; write the value");
+            self.findings.refuse_yaml(at, "an alias inside what it stands for; write the value");
             return None;
         };
         self.nodes += node.nodes;
         if self.nodes > MAX_NODES || self.open.len() + node.depth > MAX_DEPTH {
-            self.findings.refuse(at, "aliases make this file too large; write the values");
+            self.findings.refuse_yaml(at, "aliases make this file too large; write the values");
             return None;
         }
         let node = node.clone();
@@ -350,13 +352,15 @@ fn name(node: Node, known: &mut HashMap<String, Position>, findings: &mut Findin
         Kind::Scalar(Scalar { text, .. }) => text,
         Kind::Refused => return Key { at, name: None },
         Kind::Null | Kind::List(_) | Kind::Map(_) => {
-            findings.refuse(at, "a key must be a word; write `key: value`");
+            findings.refuse_yaml(at, "a key must be a word; write `key: value`");
             return Key { at, name: None };
         }
     };
     if let Some(first) = known.get(&text) {
-        findings
-            .refuse(at, format!("`{text}` stands here a second time, after line {}; keep one", first.line));
+        findings.refuse_yaml(
+            at,
+            format!("`{text}` stands here a second time, after line {}; keep one", first.line),
+        );
         return Key { at, name: None };
     }
     known.insert(text.clone(), at);
@@ -385,10 +389,15 @@ mod tests {
 
     use super::*;
 
+    /// Every problem is one of YAML, and says so at its end.
+    // trouble: yaml-syntax
     fn read(text: &str) -> (Option<Node>, Vec<String>) {
         let mut findings = Findings::of(Path::new("p"));
         let node = tree(text, 0, &mut findings);
-        (node, findings.conclude(Some(())).map_or_else(|problems| problems.lines().to_vec(), |_| Vec::new()))
+        let Err(problems) = findings.conclude(Some(())) else { return (node, Vec::new()) };
+        let told =
+            problems.lines().iter().map(|line| line.strip_suffix(" [yaml-syntax]").unwrap().to_owned());
+        (node, told.collect())
     }
 
     /// `line:column kind` of everything, in the order of the file.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::trouble::Trouble;
+
 /// A place in one of the files; lines and columns (in characters) count from 1. Line 0 is the file as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 pub(super) struct Position {
@@ -32,6 +34,8 @@ impl Position {
 struct Finding {
     at: Position,
     text: String,
+    /// What `portcullis doctor --explain` knows of it.
+    trouble: Option<Trouble>,
 }
 
 /// Refusals and remarks as they are found.
@@ -56,12 +60,27 @@ impl Findings {
 
     /// Refuses the configuration for what stands at `at`.
     pub(super) fn refuse(&mut self, at: Position, text: impl Into<String>) {
-        self.refusals.push(Finding { at, text: text.into() });
+        self.refusals.push(Finding { at, text: text.into(), trouble: None });
+    }
+
+    /// The same of a trouble that people meet wherever there is a configuration.
+    pub(super) fn refuse_as(&mut self, trouble: Trouble, at: Position, text: impl Into<String>) {
+        self.refusals.push(Finding { at, text: text.into(), trouble: Some(trouble) });
+    }
+
+    /// The same of what is no YAML, or not the YAML that is read here.
+    pub(super) fn refuse_yaml(&mut self, at: Position, text: impl Into<String>) {
+        self.refuse_as(Trouble::YamlSyntax, at, text);
     }
 
     /// Says something that is worth knowing but no reason to refuse.
     pub(super) fn remark(&mut self, at: Position, text: impl Into<String>) {
-        self.remarks.push(Finding { at, text: text.into() });
+        self.remarks.push(Finding { at, text: text.into(), trouble: None });
+    }
+
+    /// The same of what may become a trouble.
+    pub(super) fn remark_as(&mut self, trouble: Trouble, at: Position, text: impl Into<String>) {
+        self.remarks.push(Finding { at, text: text.into(), trouble: Some(trouble) });
     }
 
     /// `name:line`, to name one place in a text about another one.
@@ -101,15 +120,20 @@ fn lines(files: &[PathBuf], mut findings: Vec<Finding>) -> Vec<String> {
     findings.iter().map(|finding| line(files, finding)).collect()
 }
 
-fn line(files: &[PathBuf], Finding { at, text }: &Finding) -> String {
+fn line(files: &[PathBuf], Finding { at, text, trouble }: &Finding) -> String {
     let file = files.get(at.file).map_or("?".into(), |file| file.display().to_string());
     // A value from the environment can bring line breaks; a finding is one line.
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if at.line == 0 { format!("{file}: {text}") } else { format!("{file}:{}:{}: {text}", at.line, at.column) }
+    let id = trouble.map(|trouble| format!(" [{trouble}]")).unwrap_or_default();
+    if at.line == 0 {
+        format!("{file}: {text}{id}")
+    } else {
+        format!("{file}:{}:{}: {text}{id}", at.line, at.column)
+    }
 }
 
 /// Why a configuration is refused: every problem, by position, each as `file:line:column: what is wrong; what to
-/// write`. A program that meets it ends with [`Problems::EXIT_CODE`].
+/// write [id of the trouble]`. A program that meets it ends with [`Problems::EXIT_CODE`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problems {
     lines: Vec<String>,
@@ -166,6 +190,16 @@ mod tests {
         let mut findings = Findings::of(Path::new("p.yaml"));
         findings.remark(at(1, 1), "by the way");
         assert_eq!(findings.conclude(Some(())).unwrap().1, ["p.yaml:1:1: by the way"]);
+    }
+
+    #[test]
+    fn a_trouble_stands_at_the_end_of_its_line() {
+        let mut findings = Findings::of(Path::new("p.yaml"));
+        findings.refuse_as(Trouble::EnvMissing, at(2, 3), "NAME is not set");
+        assert_eq!(
+            findings.conclude(Some(())).unwrap_err().lines(),
+            ["p.yaml:2:3: NAME is not set [env-missing]"]
+        );
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(super) struct File {
     pub(super) published_on_loopback: Field<bool>,
     pub(super) identity: Field<Identity>,
     pub(super) access: Field<Access>,
+    pub(super) admins: Field<Texts>,
     pub(super) access_recheck: Field<String>,
     pub(super) access_grace: Field<String>,
     pub(super) origins: Field<Texts>,

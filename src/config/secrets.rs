@@ -10,6 +10,7 @@ use super::problem::{Findings, Position};
 use super::raw::{Field, File, Given};
 use crate::secret::{Key, Secret};
 use crate::store;
+use crate::trouble::Trouble;
 
 /// Where relative paths begin, and how files are read.
 #[derive(Clone, Copy)]
@@ -70,7 +71,7 @@ fn read(file: &Given<String>, here: Here<'_>, findings: &mut Findings) -> Option
         Ok(Err(_)) => format!("{shown} is not text; write the secret into it"),
         Err(error) => format!("{shown} cannot be read ({error}); write a file that is there and readable"),
     };
-    findings.refuse(file.at, text);
+    findings.refuse_as(Trouble::EnvShape, file.at, text);
     None
 }
 
@@ -111,7 +112,7 @@ pub(super) fn previous_key(
     if new.is_some_and(|new| new.to_hex() == key.to_hex()) {
         let text =
             "`secret_key_previous` is the same as `secret_key`; write the one of before, or take it away";
-        findings.refuse(given.at, text);
+        findings.refuse_as(Trouble::SecretKeyChanged, given.at, text);
     }
     Some(key)
 }
@@ -130,7 +131,7 @@ fn read_key(name: &str, given: &Given<Secret>, findings: &mut Findings) -> Optio
     } else {
         return Key::from_hex(text);
     };
-    findings.refuse(given.at, refusal);
+    findings.refuse_as(Trouble::EnvShape, given.at, refusal);
     None
 }
 
@@ -153,13 +154,17 @@ pub(super) fn store(raw: &File, here: Here<'_>, findings: &mut Findings) -> Opti
         // `file:///path` is the same as `file:/path`.
         let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
         if path.is_empty() || path.starts_with("//") || path.ends_with('/') {
-            findings.refuse(given.at, "`store` names no file; write file:/var/lib/portcullis/portcullis.db");
+            findings.refuse_as(
+                Trouble::EnvShape,
+                given.at,
+                "`store` names no file; write file:/var/lib/portcullis/portcullis.db",
+            );
             return None;
         }
         return Some(store::Settings::Embedded { path: here.path(path) });
     }
     if let Err(text) = redis(url.expose()) {
-        findings.refuse(given.at, text);
+        findings.refuse_as(Trouble::EnvShape, given.at, text);
         return None;
     }
     Some(store::Settings::Redis { url, prefix: prefix? })
@@ -197,7 +202,8 @@ fn prefix(given: Option<&Given<String>>, findings: &mut Findings) -> Option<Stri
     if text.len() <= 64 && text.bytes().all(plain) {
         return Some(text.to_owned());
     }
-    findings.refuse(
+    findings.refuse_as(
+        Trouble::EnvShape,
         given.at,
         "`store_prefix` has odd characters or more than 64; write letters, digits, - and :",
     );

@@ -16,13 +16,14 @@ use crate::oauth::{Hierarchy, Resource, Scope, Scopes};
 use crate::policy::AccessRules;
 
 /// Our own endpoints at the issuer's host.
-const AT_ISSUER: [&str; 13] = [
+const AT_ISSUER: [&str; 14] = [
     "/.well-known",
     "/assets/app.css",
     "/authorize",
     "/callback",
     "/dev/login",
     "/disconnect",
+    "/help",
     "/introspect",
     "/jwks",
     "/register",
@@ -310,10 +311,9 @@ pub(super) fn check_places(services: &[Checked], issuer: Option<&Url>, findings:
             let Some(issuer) = issuer else { continue };
             let at_issuer = origin(issuer) == origin_of;
             let ours = if at_issuer { &AT_ISSUER[..] } else { &AT_SERVICES[..] };
-            // Below `/register` lie the registrations (RFC 7592).
-            let is_registration = at_issuer && covers("/register", path);
+            // Below `/register` lie the registrations (RFC 7592), below `/help` the pages about troubles.
             let claims = |ours: &&&str| match **ours {
-                "/register" if is_registration => true,
+                ours @ ("/register" | "/help") if at_issuer => covers(ours, path) || covers(path, ours),
                 ours if at_issuer => covers(path, ours),
                 ours => path == ours,
             };

@@ -10,6 +10,7 @@ use super::expand::expand;
 use super::position::{Entry, Kind, Node, Scalar};
 use super::problem::{Findings, Position};
 use super::raw::Given;
+use crate::trouble::Trouble;
 
 /// What a key holds.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,7 @@ pub(super) const FILE: &[Key] = &[
         Shape::Section(&[key("github", Shape::Section(GITHUB)), key("dev", Shape::Section(&[]))]),
     ),
     key("access", Shape::Section(ACCESS)),
+    key("admins", TEXTS),
     key("access_recheck", Shape::Text),
     key("access_grace", Shape::Text),
     key("origins", TEXTS),
@@ -251,12 +253,12 @@ impl Reader<'_> {
             }
             (_, Kind::Null) => {
                 let text = format!("`{name}` has no value; write {}, or take the key away", wanted(shape));
-                self.findings.refuse(node.at, text);
+                self.findings.refuse_yaml(node.at, text);
                 Value::Null
             }
             (_, Kind::Scalar(_) | Kind::List(_) | Kind::Map(_)) => {
                 let text = format!("`{name}` is {}; write {}", kind(&node.kind), wanted(shape));
-                self.findings.refuse(node.at, text);
+                self.findings.refuse_yaml(node.at, text);
                 Value::Null
             }
         };
@@ -273,7 +275,7 @@ impl Reader<'_> {
                         section.insert(key.name.into(), value);
                     }
                 }
-                None => self.findings.refuse(entry.at, unknown(&entry.key, keys)),
+                None => self.findings.refuse_yaml(entry.at, unknown(&entry.key, keys)),
             }
         }
         // Of a section where every key was refused, nothing more is said.
@@ -310,7 +312,7 @@ impl Reader<'_> {
             Ok(text) => self.unquoted(text, name, node.at),
             Err(faults) => {
                 for fault in faults {
-                    self.findings.refuse(node.at_offset(fault.offset), fault.text);
+                    self.findings.refuse_as(fault.trouble, node.at_offset(fault.offset), fault.text);
                 }
                 return None;
             }
@@ -340,7 +342,7 @@ impl Reader<'_> {
                 | Shape::Json => "empty",
                 Shape::Later(_) => "not there yet",
             };
-            self.findings.refuse(node.at, format!("`{name}` is {what}; write {}", wanted(shape)));
+            self.findings.refuse_yaml(node.at, format!("`{name}` is {what}; write {}", wanted(shape)));
         }
         value
     }
@@ -355,7 +357,7 @@ impl Reader<'_> {
         }
         let text =
             format!("`{name}` has quotes or spaces around its value; take them away (env files keep quotes)");
-        self.findings.refuse(at, text);
+        self.findings.refuse_as(Trouble::EnvShape, at, text);
         inner.to_owned()
     }
 }
@@ -488,9 +490,9 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "p:1:1: `isuer` is no key here; did you mean `issuer`?",
-                "p:2:10: `workers` is no whole number; write one such as 4",
-                "p:3:11: `https` is a section with keys; write one text or a list"
+                "p:1:1: `isuer` is no key here; did you mean `issuer`? [yaml-syntax]",
+                "p:2:10: `workers` is no whole number; write one such as 4 [yaml-syntax]",
+                "p:3:11: `https` is a section with keys; write one text or a list [yaml-syntax]"
             ]
         );
         assert_eq!(file.session.unwrap().value.as_deref(), Some("1h"));
@@ -511,7 +513,9 @@ mod tests {
         assert_eq!(file.issuer.unwrap().value.as_deref(), Some("x"));
         assert_eq!(
             problems,
-            ["p:1:9: `issuer` has quotes or spaces around its value; take them away (env files keep quotes)"]
+            [
+                "p:1:9: `issuer` has quotes or spaces around its value; take them away (env files keep quotes) [env-shape]"
+            ]
         );
     }
 

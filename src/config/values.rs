@@ -7,6 +7,7 @@ use url::{Host, Url};
 
 use super::problem::Findings;
 use super::raw::{Given, Texts};
+use crate::trouble::Trouble;
 
 /// The longest time any key takes.
 const TEN_YEARS: Duration = Duration::from_hours(10 * 365 * 24);
@@ -23,7 +24,7 @@ pub(super) fn duration(
     if read.is_none() {
         let text =
             format!("`{text}` is no length of time; write a number and a unit, such as 30s, 15m, 8h or 90d");
-        findings.refuse(given.at, text);
+        findings.refuse_as(Trouble::EnvShape, given.at, text);
     }
     read
 }
@@ -55,7 +56,7 @@ pub(super) fn web_url(
     match parse_web_url(name, text, scheme) {
         Ok(url) => Some(url),
         Err(text) => {
-            findings.refuse(given.at, text);
+            findings.refuse_as(Trouble::EnvShape, given.at, text);
             None
         }
     }
@@ -147,7 +148,7 @@ fn one_origin(given: &Given<String>, findings: &mut Findings) -> Option<String> 
         }
         Err(_) => format!("`{text}` is no origin; write one such as https://app.example.com"),
     };
-    findings.refuse(given.at, refusal);
+    findings.refuse_as(Trouble::EnvShape, given.at, refusal);
     None
 }
 

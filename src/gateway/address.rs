@@ -8,6 +8,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use super::exchange::Exchange;
 use super::{Arrival, Body, Settings, reply};
 use crate::host::{is_loopback_name, without_port};
+use crate::trouble::Trouble;
 
 const FORWARDING: [&str; 6] = [
     "forwarded",
@@ -52,9 +53,9 @@ pub(super) fn refuse<B>(exchange: &Exchange<'_>, request: &Request<B>) -> Option
     let settings = &exchange.site.settings;
     let headers = request.headers();
     if settings.dev_identity && FORWARDING.iter().any(|name| headers.contains_key(*name)) {
-        return Some(reply::problem(
-            StatusCode::FORBIDDEN,
-            "forbidden",
+        return Some(behind_tunnel(
+            exchange,
+            (StatusCode::FORBIDDEN, "forbidden"),
             "the dev identity lets anybody in, so requests through a proxy or tunnel are refused; set up identity.github",
         ));
     }
@@ -62,21 +63,31 @@ pub(super) fn refuse<B>(exchange: &Exchange<'_>, request: &Request<B>) -> Option
     let mut protos = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let plain = protos.any(|proto| !proto.trim_ascii().eq_ignore_ascii_case(b"https"));
     if !settings.trusted_proxies.is_empty() && plain {
-        return Some(reply::problem(
-            StatusCode::BAD_REQUEST,
-            "invalid_request",
+        return Some(behind_tunnel(
+            exchange,
+            (StatusCode::BAD_REQUEST, "invalid_request"),
             "the proxy in front was asked by plain http; use the https URL",
         ));
     }
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     if settings.published_on_loopback && !host.is_some_and(|host| is_loopback_name(without_port(host))) {
-        return Some(reply::problem(
-            StatusCode::MISDIRECTED_REQUEST,
-            "unknown_host",
+        return Some(behind_tunnel(
+            exchange,
+            (StatusCode::MISDIRECTED_REQUEST, "unknown_host"),
             "published_on_loopback answers loopback names only",
         ));
     }
     None
+}
+
+/// What a tunnel or proxy in front must not do, or the configuration must know of.
+fn behind_tunnel(
+    exchange: &Exchange<'_>,
+    (status, error): (StatusCode, &'static str),
+    text: &str,
+) -> Response<Body> {
+    let trouble = Trouble::Tunnel;
+    reply::problem_of(status, (error, trouble), text, &exchange.help(trouble))
 }
 
 /// `203.0.113.7`, `203.0.113.7:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::consent::{self, Decision};
 use super::cookies::Kind;
-use super::exchange::{Exchange, noted, refused_page};
+use super::exchange::{Exchange, also_noted, noted, refused_page};
 use super::form::{self, BodyReadError};
 use super::limits::{self, Hit};
 use super::reply::{self, WireError};
@@ -20,6 +20,7 @@ use crate::oauth::{
 use crate::pages::{self, Problem};
 use crate::store::{Session, StoreError};
 use crate::telemetry::Note;
+use crate::trouble::Trouble;
 use crate::upstream::RequestBody;
 
 /// The parameters that an authorization request is made of: others are ignored, and not posted again.
@@ -151,7 +152,7 @@ async fn submit(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Resul
             sign_in::begin(exchange, Some(consent::flow(&asked, &service)), true).await?
         }
     };
-    Ok(noted(reply, Note { client: Some(client), ..Note::default() }))
+    Ok(also_noted(reply, |note| note.client = Some(client)))
 }
 
 /// Reads a request from scratch, for GET and for POST alike.
@@ -220,18 +221,26 @@ pub(super) fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> R
     let (status, code, problem) = match refused {
         Refused::Client { redirect, state, error, client } => {
             let url = redirect_with_error(&redirect, &error, state.as_deref(), issuer);
+            let trouble = reply::trouble_of(error.code, Trouble::RequestInvalid);
             // Nobody has decided anything yet: where a stranger may have registered the address, the person goes there
             // by a click or not at all (RFC 9700 §4.11.2).
             if redirect.is_loopback() || client.is_used() {
-                return to_client(&redirect, &url, client.metadata.client_name.as_deref(), false);
+                let note = Note { client: Some(client.id.to_string()), ..Note::of_trouble(trouble) };
+                return noted(
+                    to_client(&redirect, &url, client.metadata.client_name.as_deref(), false),
+                    note,
+                );
             }
-            let problem = Problem::bad_request(&error.description).with_link("Back to the application", &url);
+            let problem =
+                Problem::bad_request(&error.description, trouble).with_link("Back to the application", &url);
             (StatusCode::BAD_REQUEST, error.code, problem)
         }
         Refused::Limit(hit) => return limits::refuse(exchange, json, hit),
         Refused::Store(error) => {
-            exchange.log(StatusCode::SERVICE_UNAVAILABLE, &error);
-            (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TemporarilyUnavailable, Problem::store_away())
+            let trouble = error.trouble();
+            exchange.log(StatusCode::SERVICE_UNAVAILABLE, Some(trouble), &error);
+            let problem = Problem::store_away(trouble);
+            (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TemporarilyUnavailable, problem)
         }
         Refused::Body(error) => (error.status(), error.code(), Problem::unreadable(&error.to_string())),
         Refused::Document { id, fault } => return documents::refuse(exchange, &id, &fault, json),
@@ -257,8 +266,8 @@ pub(super) fn refuse(exchange: &Exchange<'_>, refused: Refused, json: bool) -> R
         }
     };
     if json {
-        let note = Note { reason: Some(problem.id), ..Note::default() };
-        return noted(reply::json(status, &OAuthError::new(code, &problem.what)), note);
+        let told = reply::oauth(exchange, code, &problem.what, Some(problem.trouble));
+        return noted(reply::json(status, &told), Note::of_trouble(problem.trouble));
     }
     refused_page(exchange, status, &problem)
 }

@@ -7,8 +7,9 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use super::authorize::{session, to_client};
 use super::consent::{self, Approved};
 use super::cookies::Kind;
-use super::exchange::{Exchange, refused_page};
+use super::exchange::{Exchange, also_noted, noted, refused_page};
 use super::grants::{deadline, patiently};
+use super::sign_in_errors::{code, problem, trouble};
 use super::{Body, Service, clients, connections, people, reply, sign_in};
 use crate::identity::{Hidden, IdentityError, SignedIn};
 use crate::oauth::{
@@ -17,7 +18,7 @@ use crate::oauth::{
 use crate::pages::Problem;
 use crate::secret::Secret;
 use crate::store::{FlowRequest, Session, StoreError};
-use crate::telemetry::{Audit, Event};
+use crate::telemetry::{Audit, Event, Note};
 use crate::upstream::RequestBody;
 
 /// Why the browser is not sent on.
@@ -173,7 +174,9 @@ async fn admit(
     let store = &exchange.shared.store;
     // A browser whose user nothing here lets in is not remembered: it would have to sign in anew in any case, and strangers could
     // fill the store.
-    let lets_in = exchange.site.services().any(|service| service.access.admit(&facts).is_ok());
+    let admins = &exchange.site.settings.admins;
+    let lets_in = exchange.site.services().any(|service| service.access.admit(&facts).is_ok())
+        || admins.admit(&facts).is_ok();
     if lets_in {
         patiently(deadline(), || store.save_session(&cookie, &session)).await?;
     }
@@ -205,7 +208,8 @@ async fn admit_client(
     }
     let error = OAuthError::new(ErrorCode::AccessDenied, "this user is not let in by the access rules");
     let back = back(exchange, asked, &error);
-    Ok(consent::not_allowed(exchange, (&facts, &refused), &asked.service, &back))
+    let page = consent::not_allowed(exchange, (&facts, &refused), &asked.service, &back);
+    Ok(also_noted(page, |note| *note = asked.note(std::mem::take(note))))
 }
 
 fn let_in_nowhere(
@@ -268,17 +272,31 @@ fn not_signed_in_for(exchange: &Exchange<'_>, asked: &Asked, error: &IdentityErr
     write_down(exchange, Some(asked), error);
     let back = back(exchange, asked, &OAuthError::new(code(error), error));
     match problem(exchange, error, &again(exchange, asked)) {
-        None => to_client(&asked.redirect, &back, asked.client.metadata.client_name.as_deref(), false),
-        Some((status, problem)) => {
-            refused_page(exchange, status, &problem.with_link("Back to the application", &back))
+        None => {
+            let answer =
+                to_client(&asked.redirect, &back, asked.client.metadata.client_name.as_deref(), false);
+            noted(answer, asked.note(Note::of_trouble(trouble(error))))
         }
+        Some((status, problem)) => {
+            let page = refused_page(exchange, status, &problem.with_link("Back to the application", &back));
+            also_noted(page, |note| *note = asked.note(std::mem::take(note)))
+        }
+    }
+}
+
+impl Asked {
+    /// `note` with what was asked for.
+    fn note(&self, note: Note) -> Note {
+        let (service, client) = (self.service.settings.name.clone(), self.client.id.to_string());
+        Note { service: Some(service), client: Some(client), ..note }
     }
 }
 
 fn write_down(exchange: &Exchange<'_>, asked: Option<&Asked>, error: &IdentityError) {
     let request_id = exchange.request_id.as_str();
+    let trouble = trouble(error).id();
     match error {
-        IdentityError::Denied => tracing::info!(request_id, %error, "no sign-in"),
+        IdentityError::Denied => tracing::info!(request_id, trouble, %error, "no sign-in"),
         IdentityError::Unreachable
         | IdentityError::Credentials
         | IdentityError::Callback
@@ -289,7 +307,7 @@ fn write_down(exchange: &Exchange<'_>, asked: Option<&Asked>, error: &IdentityEr
         | IdentityError::RateLimited
         | IdentityError::SingleSignOn { .. }
         | IdentityError::Restricted { .. }
-        | IdentityError::Answer => tracing::warn!(request_id, %error, "sign-in failed"),
+        | IdentityError::Answer => tracing::warn!(request_id, trouble, %error, "sign-in failed"),
     }
     exchange.audit(&Audit {
         client: asked.map(|asked| asked.client.id.as_str()),
@@ -297,47 +315,6 @@ fn write_down(exchange: &Exchange<'_>, asked: Option<&Asked>, error: &IdentityEr
         reason: Some(&error.to_string()),
         ..Audit::of(Event::LoginRefused)
     });
-}
-
-const fn code(error: &IdentityError) -> ErrorCode {
-    match error {
-        IdentityError::Denied
-        | IdentityError::UnverifiedEmail
-        | IdentityError::Suspended
-        | IdentityError::SingleSignOn { .. }
-        | IdentityError::Restricted { .. } => ErrorCode::AccessDenied,
-        IdentityError::Unreachable | IdentityError::RateLimited => ErrorCode::TemporarilyUnavailable,
-        IdentityError::Code
-        | IdentityError::Answer
-        | IdentityError::TokenRejected
-        | IdentityError::Credentials
-        | IdentityError::Callback => ErrorCode::ServerError,
-    }
-}
-
-/// The page of an error that somebody can do something about; `again` is where the sign-in begins anew.
-fn problem(exchange: &Exchange<'_>, error: &IdentityError, again: &str) -> Option<(StatusCode, Problem)> {
-    let provider = exchange.shared.identity().name();
-    match error {
-        IdentityError::Unreachable | IdentityError::RateLimited => {
-            Some((StatusCode::SERVICE_UNAVAILABLE, Problem::provider_unreachable(provider, again)))
-        }
-        IdentityError::Credentials => Some((StatusCode::BAD_GATEWAY, Problem::provider_credentials())),
-        IdentityError::Callback => {
-            let callback = format!("{}/callback", exchange.site.settings.issuer);
-            Some((StatusCode::BAD_GATEWAY, Problem::provider_callback(&callback)))
-        }
-        IdentityError::SingleSignOn { org, url } => {
-            Some((StatusCode::FORBIDDEN, Problem::single_sign_on(org, url.as_deref())))
-        }
-        IdentityError::Restricted { org } => Some((StatusCode::FORBIDDEN, Problem::org_restricted(org))),
-        IdentityError::Denied
-        | IdentityError::UnverifiedEmail
-        | IdentityError::Suspended
-        | IdentityError::Code
-        | IdentityError::Answer
-        | IdentityError::TokenRejected => None,
-    }
 }
 
 /// The client's own request once more: the consent page.
@@ -374,8 +351,9 @@ async fn refuse(exchange: &Exchange<'_>, refused: Refused, headers: &HeaderMap) 
         }
         Refused::Gone => (StatusCode::BAD_REQUEST, Problem::flow_gone()),
         Refused::Store(error) => {
-            exchange.log(StatusCode::SERVICE_UNAVAILABLE, &error);
-            (StatusCode::SERVICE_UNAVAILABLE, Problem::store_away())
+            let trouble = error.trouble();
+            exchange.log(StatusCode::SERVICE_UNAVAILABLE, Some(trouble), &error);
+            (StatusCode::SERVICE_UNAVAILABLE, Problem::store_away(trouble))
         }
     };
     refused_page(exchange, status, &problem)

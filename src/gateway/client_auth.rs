@@ -17,6 +17,7 @@ use crate::secret::{self, Digest, Secret};
 use crate::store::StoreError;
 use crate::telemetry::{Audit, Event};
 use crate::token::{Assertion, AssertionError, ClientKeys, Expected};
+use crate::trouble::Trouble;
 
 /// RFC 7523 §2.2.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -110,6 +111,21 @@ impl WireError for ClientError {
             | Self::Replayed => ErrorCode::InvalidClient,
             Self::Several | Self::HalfAssertion | Self::Disagree => ErrorCode::InvalidRequest,
             Self::Store(_) => ErrorCode::TemporarilyUnavailable,
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Unknown { .. } => Some(Trouble::ClientUnknown),
+            Self::Header(_)
+            | Self::Public { .. }
+            | Self::Unproven { .. }
+            | Self::Secret { .. }
+            | Self::AssertionType
+            | Self::Assertion(_)
+            | Self::Replayed => Some(Trouble::ClientUnproven),
+            Self::Missing | Self::Several | Self::HalfAssertion | Self::Disagree => None,
+            Self::Store(error) => Some(error.trouble()),
         }
     }
 

@@ -16,7 +16,7 @@ use super::exchange::{Exchange, noted};
 use super::form::{self, BodyReadError};
 use super::grants::{self, Step, deadline, patiently};
 use super::guard::Refusal;
-use super::registration::{MOST, Registered};
+use super::registration::{MOST, Registered, trouble_of_registration};
 use super::reply::{self, WireError};
 use super::{Body, bearer};
 use crate::oauth::{
@@ -26,6 +26,7 @@ use crate::oauth::{
 use crate::secret::{self, Secret};
 use crate::store::{Loaded, StoreError, Swap};
 use crate::telemetry::{Audit, Event, Note};
+use crate::trouble::Trouble;
 use crate::upstream::RequestBody;
 
 /// What is answered here.
@@ -71,6 +72,16 @@ impl WireError for Refused {
             Self::Body(_) => ErrorCode::InvalidClientMetadata,
             Self::Registration(error) => OAuthError::from(error).code,
             Self::Store(_) => ErrorCode::TemporarilyUnavailable,
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Token => Some(Trouble::ClientUnknown),
+            Self::NoToken | Self::TwoMethods => None,
+            Self::Body(error) => error.trouble(),
+            Self::Registration(error) => trouble_of_registration(error),
+            Self::Store(error) => Some(error.trouble()),
         }
     }
 }

@@ -7,24 +7,23 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::authorize::{Refused, is_same_origin, refuse, session};
 use super::cookies::Kind;
-use super::exchange::{Exchange, noted, refused_page};
+use super::exchange::{Exchange, also_noted, noted, refused_page};
 use super::grants::{self, Step, deadline, patiently};
-use super::{Body, ServiceSettings, clients, form, form_token, reply, sign_in};
+use super::{Body, ServiceSettings, clients, form, form_token, people, reply, sign_in};
 use crate::oauth::{
     AttemptId, Client, ClientId, DocumentUrl, Grant, GrantId, GrantState, Parameters, RevocationReason,
     Scopes, Subject,
 };
-use crate::pages::{self, Connect, Connection, Home, Moment, Person, Problem, Said};
+use crate::pages::{
+    self, Connect, Connection, Home, Moment, Person, Problem, Said, Trace, Wrong, WrongCount,
+};
 use crate::secret;
 use crate::store::{Session, StoreError};
-use crate::telemetry::{Audit, Event, Note};
+use crate::telemetry::{Audit, Event, Note, Remembered, TWINS, Told};
 use crate::upstream::RequestBody;
 
 /// What the form tokens of these pages are for.
 const FORM: [&str; 1] = ["connections"];
-
-/// Two applications that connect to one service within so many seconds are likely one (finding `two-clients`).
-const TWINS: u64 = 60;
 
 /// What a person does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,18 +83,64 @@ async fn show(exchange: &Exchange<'_>, headers: &HeaderMap) -> Result<Response<B
         .filter(|service| session.as_ref().is_none_or(|session| may_use(session, service)))
         .map(connect)
         .collect();
+    let wrong = match &session {
+        Some(session) if people::is_admin(exchange, &session.facts).await? => {
+            Some(went_wrong(&exchange.shared.lately.told()))
+        }
+        Some(_) | None => None,
+    };
     let issued = form_token::issue(exchange, headers, session.as_ref(), &FORM);
     let shown = pages::home(&Home {
         host: &exchange.site.issuer_host,
         provider: exchange.shared.identity().name(),
         services: &services,
         person,
+        wrong,
         form_token: issued.token.expose(),
     });
     let mut page = reply::page(StatusCode::OK, &shown);
     issued.keep(exchange, &mut page);
     let subject = session.map(|session| session.facts.user.subject.to_string());
     Ok(noted(page, Note { subject, ..Note::default() }))
+}
+
+/// How many failures of each kind an administrator is shown; `portcullis status --json` has them all.
+const SHOWN: usize = 20;
+
+/// What an administrator is shown.
+fn went_wrong(told: &Told) -> Wrong {
+    let counts = told.counts.iter().map(|count| WrongCount {
+        trouble: count.trouble,
+        times: count.times,
+        last: Moment::of(count.last.seconds()),
+    });
+    let kinds = [
+        ("Sign-ins", &told.logins),
+        ("Tokens", &told.tokens),
+        ("Servers behind", &told.upstreams),
+        ("Everything else", &told.others),
+    ];
+    let kinds = kinds.into_iter().filter(|(_, remembered)| !remembered.is_empty());
+    let kinds = kinds.map(|(title, remembered)| (title, remembered.iter().take(SHOWN).map(trace).collect()));
+    Wrong { counts: counts.collect(), kinds: kinds.collect() }
+}
+
+fn trace(Remembered { failure, times }: &Remembered) -> Trace {
+    let shown = |text: &Option<String>| text.as_deref().map(pages::shortened);
+    let facts = [
+        ("service", shown(&failure.service)),
+        ("user", shown(&failure.subject)),
+        ("client", shown(&failure.client)),
+        ("from", Some(failure.network.clone())),
+        ("request", Some(failure.request_id.clone())),
+    ];
+    Trace {
+        at: Moment::of(failure.at.seconds()),
+        trouble: failure.trouble,
+        status: failure.status,
+        times: *times,
+        facts: facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
+    }
 }
 
 /// How people connect to a service.
@@ -142,7 +187,7 @@ fn connection<'a>(exchange: &Exchange<'a>, given: &'a Given, grant: &'a Grant) -
     let document = DocumentUrl::parse(&grant.client).ok();
     let is_twin = |other: &Grant| {
         let apart = other.created.seconds().abs_diff(grant.created.seconds());
-        other.id != grant.id && other.resource == grant.resource && apart <= TWINS
+        other.client != grant.client && other.resource == grant.resource && apart <= TWINS
     };
     Connection {
         id: grant.id.to_string(),
@@ -253,5 +298,6 @@ pub(super) fn let_in_nowhere(exchange: &Exchange<'_>, subject: &Subject, login: 
     });
     let home = format!("{}/", exchange.site.settings.issuer);
     let problem = Problem::let_in_nowhere(exchange.shared.identity().name(), login, &home);
-    refused_page(exchange, StatusCode::FORBIDDEN, &problem)
+    let page = refused_page(exchange, StatusCode::FORBIDDEN, &problem);
+    also_noted(page, |note| note.subject = Some(subject.to_string()))
 }

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, Response, StatusCode};
 
 use super::authorize::{Asked, Refused, to_client};
-use super::exchange::{Exchange, refused_page};
+use super::exchange::{Exchange, also_noted, noted, refused_page};
 use super::grants::{deadline, patiently};
 use super::{Body, Service, connections, form_token, people, reply, sign_in};
 use crate::oauth::{
@@ -16,7 +16,8 @@ use crate::oauth::{
 use crate::pages::{self, Choice, Consent, Problem};
 use crate::secret;
 use crate::store::{FlowRequest, Session, StoreError};
-use crate::telemetry::{Audit, Event};
+use crate::telemetry::{Audit, Event, Note};
+use crate::trouble::Trouble;
 
 /// The form's own fields, which are no parameters of the request.
 const OWN_FIELDS: [&str; 3] = ["form_token", "decision", "chosen_service"];
@@ -197,7 +198,15 @@ pub(super) async fn grant(
     });
     let issuer = &exchange.site.settings.issuer;
     let url = redirect_with_code(&redirect, code.text().expose(), approved.state, issuer);
-    Ok(to_client(&redirect, &url, approved.client.metadata.client_name.as_deref(), true))
+    let answer = to_client(&redirect, &url, approved.client.metadata.client_name.as_deref(), true);
+    let (lately, client) = (&exchange.shared.lately, approved.client.id.as_str());
+    if !lately.approved(exchange.now, subject.as_str(), client, grant.resource.as_str()) {
+        return Ok(answer);
+    }
+    // Nothing is refused: only noticed, for whoever wonders about two tabs.
+    let service = exchange.site.service(&grant.resource).map(|service| service.settings.name.clone());
+    let (subject, client) = (Some(subject.to_string()), Some(client.to_owned()));
+    Ok(noted(answer, Note { service, subject, client, reason: None, trouble: Some(Trouble::TwoClients) }))
 }
 
 /// A registration that somebody consents to is used from now on, and evicted no more; until its code is redeemed it is
@@ -230,7 +239,9 @@ pub(super) fn not_allowed(
         &service.settings.name,
         (&refused.users, &refused.orgs, &refused.teams),
     );
-    refused_page(exchange, StatusCode::FORBIDDEN, &problem.with_link("Back to the application", back))
+    let page =
+        refused_page(exchange, StatusCode::FORBIDDEN, &problem.with_link("Back to the application", back));
+    also_noted(page, |note| note.subject = Some(facts.user.subject.to_string()))
 }
 
 fn again(exchange: &Exchange<'_>, parameters: &Parameters) -> String {

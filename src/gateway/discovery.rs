@@ -71,7 +71,7 @@ pub(super) fn preflight<B>(
         // For servers, not for scripts in a browser.
         Route::Introspect => return only("POST"),
         Route::Authorize | Route::DevLogin | Route::Connections(_) => return only("GET, POST"),
-        Route::AuthorizeAtIssuer(_) | Route::Callback | Route::Stylesheet | Route::Home => {
+        Route::AuthorizeAtIssuer(_) | Route::Callback | Route::Stylesheet | Route::Help(_) | Route::Home => {
             return only("GET");
         }
         Route::Nothing(_) => return reply::empty(StatusCode::NOT_FOUND),

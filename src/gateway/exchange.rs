@@ -9,11 +9,12 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 
 use super::body::Finish;
 use super::cookies::Jar;
-use super::{Arrival, Body, Shared, Site, Worker, address, reply};
+use super::{Arrival, Body, Shared, Site, Worker, address, help, reply};
 use crate::oauth::Use;
 use crate::pages::Problem;
-use crate::telemetry::{AccessLine, Audit, Note, RequestId};
+use crate::telemetry::{AccessLine, Audit, Failure, Note, RequestId};
 use crate::time::Timestamp;
+use crate::trouble::Trouble;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -87,29 +88,54 @@ impl<'a> Exchange<'a> {
 
     /// Writes an error to the log under this request's id: the client's fault quietly, ours and the store's loudly, with
     /// every source.
-    pub(super) fn log(&self, status: StatusCode, error: &dyn std::error::Error) {
+    pub(super) fn log(&self, status: StatusCode, trouble: Option<Trouble>, error: &dyn std::error::Error) {
         let causes = std::iter::successors(error.source(), |cause| cause.source());
         let causes: Vec<_> = causes.map(ToString::to_string).collect();
         let causes = (!causes.is_empty()).then(|| causes.join(": "));
         let (status_code, request_id) = (status.as_u16(), self.request_id.as_str());
+        let trouble = trouble.map(Trouble::id);
         if status.is_server_error() {
-            tracing::error!(request_id, status = status_code, causes, "{error}");
+            tracing::error!(request_id, status = status_code, trouble, causes, "{error}");
         } else {
-            tracing::info!(request_id, status = status_code, causes, "{error}");
+            tracing::info!(request_id, status = status_code, trouble, causes, "{error}");
         }
     }
 
-    /// Adds the request id and sees to the access line: at once, or when the body has ended.
+    /// Where people read about a trouble.
+    pub(super) fn help(&self, trouble: Trouble) -> String {
+        help::url(&self.site.settings.issuer, trouble)
+    }
+
+    /// Adds the request id, sees to the access line, at once or when the body has ended, and remembers what went wrong: here
+    /// and nowhere else, whatever was answered.
     pub(super) fn end(self, mut reply: Response<Body>) -> Response<Body> {
         let headers = reply.headers_mut();
         headers.insert(X_REQUEST_ID, self.request_id.value().clone());
         if self.site.is_public_https {
             headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
         }
+        let note = reply.extensions_mut().remove::<Note>().unwrap_or_default();
+        if let Some(trouble) = note.trouble {
+            self.remember(trouble, reply.status(), &note);
+        }
         let Some(mut line) = self.line else { return reply };
-        line.answered(reply.status(), reply.extensions_mut().remove::<Note>().unwrap_or_default());
+        line.answered(reply.status(), note);
         let line = Box::new(Line { line, started: self.started });
         reply.map(|body| body.on_end(line))
+    }
+
+    #[cold]
+    fn remember(&self, trouble: Trouble, status: StatusCode, note: &Note) {
+        self.shared.lately.record(Failure {
+            at: self.now,
+            trouble,
+            request_id: self.request_id.as_str().to_owned(),
+            service: note.service.clone(),
+            client: note.client.clone(),
+            subject: note.subject.clone(),
+            network: self.network(),
+            status: status.as_u16(),
+        });
     }
 
     /// What the access line is to say beside the request's head; nothing if nobody wants one.
@@ -136,7 +162,13 @@ impl Finish for Line {
 /// A page that tells a person why they cannot go on; the finding's id stands in the access line too.
 pub(super) fn refused_page(exchange: &Exchange<'_>, status: StatusCode, problem: &Problem) -> Response<Body> {
     let page = reply::page(status, &problem.page(exchange.request_id.as_str()));
-    noted(page, Note { reason: Some(problem.id), ..Note::default() })
+    noted(page, Note::of_trouble(problem.trouble))
+}
+
+/// Adds to what a reply's access line is to say already.
+pub(super) fn also_noted(mut reply: Response<Body>, add: impl FnOnce(&mut Note)) -> Response<Body> {
+    add(reply.extensions_mut().get_or_insert_default());
+    reply
 }
 
 /// Adds to a reply what its access line is to say; taken out again in [`Exchange::end`].

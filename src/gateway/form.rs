@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::reply::WireError;
 use crate::oauth::{ErrorCode, ParameterError, Parameters};
+use crate::trouble::Trouble;
 use crate::upstream::RequestBody;
 
 /// Most bytes of a form: an authorization request with its longest `state` fits.
@@ -50,6 +51,13 @@ impl WireError for BodyReadError {
             Self::NotForm | Self::TooLarge | Self::TooSlow | Self::BrokeOff | Self::Parameters(_) => {
                 ErrorCode::InvalidRequest
             }
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::NotForm | Self::BrokeOff | Self::Parameters(_) => None,
+            Self::TooLarge | Self::TooSlow => Some(Trouble::RequestBody),
         }
     }
 }

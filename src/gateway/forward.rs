@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::mcp::{Era, SessionOwner, SessionSealer, UpstreamSession};
 use crate::telemetry::RequestRefusal;
 use crate::time::Timestamp;
+use crate::trouble::Trouble;
 use crate::upstream::{
     Answer, BodyFault, Moment, Outgoing, Pool, Replica, RequestBody, Unspeakable, UpstreamError,
 };
@@ -87,7 +88,28 @@ impl ForwardError {
         }
     }
 
-    /// The finding of `troubles.md` that explains it.
+    /// What people read to help themselves.
+    pub(super) const fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Upstream(UpstreamError::Body(BodyFault::TooLarge(_) | BodyFault::TooSlow)) => {
+                Some(Trouble::RequestBody)
+            }
+            Self::Upstream(UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout) => {
+                Some(Trouble::UpstreamSlow)
+            }
+            Self::Upstream(UpstreamError::Unreachable(_) | UpstreamError::BrokeOff(_)) => {
+                Some(Trouble::UpstreamDown)
+            }
+            Self::UpstreamAuth(_) => Some(Trouble::UpstreamAuth),
+            Self::Upgrade => Some(Trouble::UpstreamTransport),
+            Self::Refused(refusal) => refusal.trouble(),
+            Self::Path => Some(Trouble::WrongUrl),
+            Self::Session | Self::Lost => Some(Trouble::SessionLost),
+            Self::Upstream(UpstreamError::Body(BodyFault::Unreadable)) | Self::Unspeakable => None,
+        }
+    }
+
+    /// Its word in the answer and in the access line.
     pub(super) fn finding(&self) -> Option<&'static str> {
         match self {
             Self::Upstream(

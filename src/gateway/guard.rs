@@ -10,6 +10,7 @@ use crate::oauth::{GrantId, Scopes};
 use crate::secret::Digest;
 use crate::time::Timestamp;
 use crate::token::{self, Check, Claims, Finding, Remembered, SigningKeys, TokenCache, TokenError};
+use crate::trouble::Trouble;
 
 /// The proof that a request may go to a service.
 #[derive(Clone, Debug)]
@@ -103,6 +104,19 @@ impl Refusal {
             }
             Self::Scope { .. } => StatusCode::FORBIDDEN,
             Self::Stale => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What people read to help themselves; none of a request without a token, with which every client begins.
+    #[must_use]
+    pub(super) const fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::NoToken | Self::TwoMethods => None,
+            Self::Token(_) | Self::Audience | Self::AccessChanged | Self::Revoked => {
+                Some(Trouble::TokenUnaccepted)
+            }
+            Self::Scope { .. } => Some(Trouble::ScopeMissing),
+            Self::Stale => Some(Trouble::RedisDown),
         }
     }
 

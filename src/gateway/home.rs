@@ -7,6 +7,7 @@ use super::site::Host;
 use super::{Body, Service, connections, reply};
 use crate::pages;
 use crate::telemetry::Note;
+use crate::trouble::Trouble;
 
 /// How to connect to a service, for a browser that opened its URL.
 pub(super) fn landing(exchange: &Exchange<'_>, status: StatusCode, service: &Service) -> Response<Body> {
@@ -31,17 +32,18 @@ pub(super) fn nothing<B>(exchange: &Exchange<'_>, host: &Host, request: &Request
         let (problem, issuer) = (pages::Problem::wrong_url(&urls), &exchange.site.settings.issuer);
         let problem = problem.with_link("Your connections", &format!("{issuer}/"));
         let page = problem.page_elsewhere(exchange.request_id.as_str(), issuer);
-        let note = Note { reason: Some(problem.id), ..Note::default() };
+        let note = Note::of_trouble(problem.trouble);
         return noted(reply::page_elsewhere(StatusCode::NOT_FOUND, &page, issuer), note);
     }
     let described = match urls.as_slice() {
         [] => "nothing is at this address".to_owned(),
         some => format!("nothing is at this address; the MCP server's URL is {}", some.join(" or ")),
     };
-    reply::problem(StatusCode::NOT_FOUND, "not_found", &described)
+    let (error, trouble) = ("not_found", Trouble::WrongUrl);
+    reply::problem_of(StatusCode::NOT_FOUND, (error, trouble), &described, &exchange.help(trouble))
 }
 
-fn reads<B>(request: &Request<B>) -> bool {
+pub(super) fn reads<B>(request: &Request<B>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
 }
 

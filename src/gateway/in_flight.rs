@@ -70,10 +70,12 @@ struct Counts {
 
 /// One more would be too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{most} {what} are open already")]
+#[error("{most} {what} are open already; more are not let in at once ({key})")]
 pub(super) struct Full {
     pub(super) why: RequestRefusal,
     what: &'static str,
+    /// In the service's configuration.
+    key: &'static str,
     most: usize,
 }
 
@@ -99,12 +101,32 @@ impl InFlight {
         let (usage, limits) = (self.usage(&service.name), &service.limits);
         let (user_full, all_full) = match life {
             Life::Answer => (
-                Full::new(RequestRefusal::UserRequests, "requests of this user", limits.user_requests),
-                Full::new(RequestRefusal::ServiceRequests, "requests", limits.requests),
+                Full {
+                    why: RequestRefusal::UserRequests,
+                    what: "requests of this user",
+                    key: "max_requests_per_user",
+                    most: limits.user_requests,
+                },
+                Full {
+                    why: RequestRefusal::ServiceRequests,
+                    what: "requests",
+                    key: "max_requests",
+                    most: limits.requests,
+                },
             ),
             Life::Token => (
-                Full::new(RequestRefusal::UserStreams, "streams of this user", limits.user_streams),
-                Full::new(RequestRefusal::ServiceStreams, "streams", limits.streams),
+                Full {
+                    why: RequestRefusal::UserStreams,
+                    what: "streams of this user",
+                    key: "max_streams_per_user",
+                    most: limits.user_streams,
+                },
+                Full {
+                    why: RequestRefusal::ServiceStreams,
+                    what: "streams",
+                    key: "max_streams",
+                    most: limits.streams,
+                },
             ),
         };
         let user = usage.user(user);
@@ -139,12 +161,6 @@ impl InFlight {
             services
         });
         self.services.load().get(service).map_or(fresh, Arc::clone)
-    }
-}
-
-impl Full {
-    const fn new(why: RequestRefusal, what: &'static str, most: usize) -> Self {
-        Self { why, what, most }
     }
 }
 
@@ -218,7 +234,11 @@ mod tests {
         let (open, service) = (InFlight::new(), service("a", limits(2, 100, 1, 100)));
         let mut alice: Vec<_> =
             (0..2).map(|_| open.enter(&service, "alice", Life::Answer).unwrap()).collect();
-        let told = ("user-requests", "2 requests of this user are open already".to_owned());
+        let told = (
+            "user-requests",
+            "2 requests of this user are open already; more are not let in at once (max_requests_per_user)"
+                .to_owned(),
+        );
         assert_eq!(refused(open.enter(&service, "alice", Life::Answer)), told);
         let _bob = open.enter(&service, "bob", Life::Answer).unwrap();
         assert_eq!((open.open("a"), open.open("never seen")), ((3, 0), (0, 0)));
@@ -232,11 +252,21 @@ mod tests {
         let (open, service) = (InFlight::new(), service("a", limits(1, 1, 1, 1)));
         let _stream = open.enter(&service, "alice", Life::Token).unwrap();
         let _request = open.enter(&service, "alice", Life::Answer).unwrap();
-        let told = ("user-streams", "1 streams of this user are open already".to_owned());
+        let told = (
+            "user-streams",
+            "1 streams of this user are open already; more are not let in at once (max_streams_per_user)"
+                .to_owned(),
+        );
         assert_eq!(refused(open.enter(&service, "alice", Life::Token)), told);
-        let told = ("service-streams", "1 streams are open already".to_owned());
+        let told = (
+            "service-streams",
+            "1 streams are open already; more are not let in at once (max_streams)".to_owned(),
+        );
         assert_eq!(refused(open.enter(&service, "bob", Life::Token)), told);
-        let told = ("service-requests", "1 requests are open already".to_owned());
+        let told = (
+            "service-requests",
+            "1 requests are open already; more are not let in at once (max_requests)".to_owned(),
+        );
         assert_eq!(refused(open.enter(&service, "bob", Life::Answer)), told);
     }
 

@@ -19,6 +19,7 @@ use crate::secret;
 use crate::store::StoreError;
 use crate::telemetry::Note;
 use crate::token::{Claims, RefreshToken};
+use crate::trouble::Trouble;
 use crate::upstream::RequestBody;
 
 /// Why nothing is told at all.
@@ -58,6 +59,16 @@ impl WireError for Refused {
             Self::MayNot => ErrorCode::UnauthorizedClient,
             Self::Missing => ErrorCode::InvalidRequest,
             Self::Stale | Self::Store(_) => ErrorCode::TemporarilyUnavailable,
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Body(error) => error.trouble(),
+            Self::Client(error) => error.trouble(),
+            Self::MayNot | Self::Missing => None,
+            Self::Stale => Some(Trouble::RedisDown),
+            Self::Store(error) => Some(error.trouble()),
         }
     }
 

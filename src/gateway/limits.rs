@@ -16,13 +16,14 @@ use super::discovery::open_to_all;
 use super::exchange::{Exchange, noted, refused_page};
 use super::route::Route;
 use super::{Body, reply};
-use crate::oauth::{ErrorCode, OAuthError};
+use crate::oauth::ErrorCode;
 use crate::pages::Problem;
 use crate::seal;
 use crate::secret;
 use crate::store::StoreError;
 use crate::telemetry::{Audit, Event, Note, RequestRefusal};
 use crate::time::Timestamp;
+use crate::trouble::Trouble;
 
 pub use buckets::Buckets;
 pub use connections::ConnectionLimits;
@@ -136,6 +137,7 @@ impl Limit {
             | Route::AuthorizeAtIssuer(_)
             | Route::Keys
             | Route::Stylesheet
+            | Route::Help(_)
             | Route::Service(_)
             | Route::Nothing(_) => None,
         }
@@ -282,9 +284,9 @@ pub(super) fn refuse(exchange: &Exchange<'_>, json: bool, hit: Hit) -> Response<
         let problem = Problem::rate_limited(hit.wait.as_secs(), hit.limit.key(), &hit.rate.to_string());
         refused_page(exchange, StatusCode::TOO_MANY_REQUESTS, &problem)
     } else {
-        let told = OAuthError::new(ErrorCode::TemporarilyUnavailable, hit);
-        let note = Note { reason: Some("rate-limited"), ..Note::default() };
-        noted(reply::json(StatusCode::TOO_MANY_REQUESTS, &told), note)
+        let trouble = Trouble::RateLimited;
+        let told = reply::oauth(exchange, ErrorCode::TemporarilyUnavailable, hit, Some(trouble));
+        noted(reply::json(StatusCode::TOO_MANY_REQUESTS, &told), Note::of_trouble(trouble))
     };
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(hit.wait.as_secs()));
     if hit.limit.is_for_people() { answer } else { open_to_all(answer) }

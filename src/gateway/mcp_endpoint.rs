@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use serde::Serialize;
 
 use super::exchange::{Exchange, noted};
 use super::forward::{self, ForwardError, Forwarding, forward};
@@ -21,6 +22,7 @@ use crate::store::RingKind;
 use crate::telemetry::Note;
 use crate::time::Timestamp;
 use crate::token::TokenError;
+use crate::trouble::Trouble;
 use crate::upstream::RequestBody;
 
 /// Answers a request to `service`.
@@ -30,7 +32,7 @@ pub(super) async fn endpoint(
     request: Box<Request<RequestBody>>,
 ) -> Response<Body> {
     let origin = match origin_of(exchange, service, request.headers()) {
-        Origin::Refused => return refused_origin(service),
+        Origin::Refused => return refused_origin(exchange, service),
         Origin::Allowed(origin) => Some(origin),
         Origin::Absent => None,
     };
@@ -48,7 +50,7 @@ pub(super) fn preflight<B>(
     request: &Request<B>,
 ) -> Response<Body> {
     match origin_of(exchange, service, request.headers()) {
-        Origin::Refused => refused_origin(service),
+        Origin::Refused => refused_origin(exchange, service),
         Origin::Absent => reply::empty(StatusCode::NO_CONTENT),
         Origin::Allowed(origin) => {
             let mut answer = reply::empty(StatusCode::NO_CONTENT);
@@ -65,7 +67,7 @@ pub(super) async fn verdict(
     request: &Request<RequestBody>,
 ) -> Response<Body> {
     let origin = match origin_of(exchange, service, request.headers()) {
-        Origin::Refused => return refused_origin(service),
+        Origin::Refused => return refused_origin(exchange, service),
         Origin::Allowed(origin) => Some(origin),
         Origin::Absent => None,
     };
@@ -106,8 +108,18 @@ fn note(exchange: &Exchange<'_>, service: &Service, admission: &Admission) -> No
         service: Some(service.settings.name.clone()),
         subject: admission.claims().map(|claims| claims.subject.to_string()),
         client: admission.claims().map(|claims| claims.client.to_string()),
-        reason: None,
+        ..Note::default()
     })
+}
+
+/// What is to be remembered of an admitted request that fails, whether anybody wants an access line or not.
+fn note_of_failure(service: &Service, admission: &Admission) -> Note {
+    Note {
+        service: Some(service.settings.name.clone()),
+        subject: admission.claims().map(|claims| claims.subject.to_string()),
+        client: admission.claims().map(|claims| claims.client.to_string()),
+        ..Note::default()
+    }
 }
 
 fn origin_of(exchange: &Exchange<'_>, service: &Service, headers: &HeaderMap) -> Origin {
@@ -129,10 +141,9 @@ async fn guarded(
     let permit = match open(exchange, service, &admission, &request) {
         Ok(permit) => permit,
         Err(full) => {
-            return noted(
-                too_many(exchange, service, full),
-                Note { reason: Some(full.why.reason()), ..note },
-            );
+            let (reason, trouble) = (Some(full.why.reason()), Some(Trouble::RateLimited));
+            let note = Note { reason, trouble, ..note_of_failure(service, &admission) };
+            return noted(too_many(exchange, service, full), note);
         }
     };
     let told = told_of(exchange, service, &admission);
@@ -153,8 +164,16 @@ async fn guarded(
             let answer = answer.map(|body| body.holding(permit));
             if note == Note::default() { answer } else { noted(answer, note) }
         }
-        Err(ForwardError::Refused(refusal)) => noted(challenge(service, &refusal), note),
-        Err(error) => noted(failed(exchange, service, &error), Note { reason: error.finding(), ..note }),
+        Err(error) => {
+            let (reason, trouble) = (error.finding(), error.trouble());
+            let note = Note { reason, trouble, ..note_of_failure(service, &admission) };
+            let answer = if let ForwardError::Refused(refusal) = &error {
+                challenge(exchange, service, refusal)
+            } else {
+                failed(exchange, service, &error)
+            };
+            noted(answer, note)
+        }
     }
 }
 
@@ -232,7 +251,7 @@ fn refuse(
     refusal: &Refusal,
     request: &Request<RequestBody>,
 ) -> Response<Body> {
-    let mut answer = challenge(service, refusal);
+    let mut answer = challenge(exchange, service, refusal);
     let browses = *request.method() == Method::GET && home::wants_html(request.headers());
     if *refusal == Refusal::NoToken && browses {
         let page = home::landing(exchange, refusal.status(), service);
@@ -243,14 +262,20 @@ fn refuse(
     let reason = refusal.code().unwrap_or("no_token");
     noted(
         answer,
-        Note { service: Some(service.settings.name.clone()), reason: Some(reason), ..Note::default() },
+        Note {
+            service: Some(service.settings.name.clone()),
+            reason: Some(reason),
+            trouble: refusal.trouble(),
+            ..Note::default()
+        },
     )
 }
 
 /// A refusal with the challenge that tells a client what to do.
-fn challenge(service: &Service, refusal: &Refusal) -> Response<Body> {
-    tracing::debug!(service = service.settings.name, %refusal, "refused");
-    let mut answer = told(refusal.status(), &refusal.to_string(), refusal.code());
+fn challenge(exchange: &Exchange<'_>, service: &Service, refusal: &Refusal) -> Response<Body> {
+    let trouble = refusal.trouble();
+    tracing::debug!(service = service.settings.name, trouble = trouble.map(Trouble::id), %refusal, "refused");
+    let mut answer = told(exchange, refusal.status(), &refusal.to_string(), (refusal.code(), trouble));
     if let Some(value) = refusal.challenge(service).and_then(|text| HeaderValue::try_from(text).ok()) {
         answer.headers_mut().insert(WWW_AUTHENTICATE, value);
     }
@@ -267,42 +292,67 @@ fn too_many(exchange: &Exchange<'_>, service: &Service, full: Full) -> Response<
     exchange.shared.refusals.request(full.why);
     let reason = full.why.reason();
     let text = format!("{}: {full} (finding {reason})", service.settings.name);
-    let mut answer = told(StatusCode::TOO_MANY_REQUESTS, &text, Some(reason));
+    let why = (Some(reason), Some(Trouble::RateLimited));
+    let mut answer = told(exchange, StatusCode::TOO_MANY_REQUESTS, &text, why);
     answer.headers_mut().insert(RETRY_AFTER, BUSY_RETRY);
     answer
 }
 
 fn failed(exchange: &Exchange<'_>, service: &Service, error: &ForwardError) -> Response<Body> {
-    exchange.log(error.status(), error);
+    let (finding, trouble) = (error.finding(), error.trouble());
+    exchange.log(error.status(), trouble, error);
     if let Some(refusal) = error.refusal() {
         exchange.shared.refusals.request(refusal);
     }
     if matches!(error, ForwardError::Session | ForwardError::Lost) {
-        return told(error.status(), "Session not found", None);
+        return told(exchange, error.status(), "Session not found", (None, trouble));
     }
     let name = &service.settings.name;
-    let finding = error.finding();
     let text = match finding {
         Some(finding) => format!("{name}: {error} (finding {finding})"),
         None => format!("{name}: {error}"),
     };
-    told(error.status(), &text, finding)
+    told(exchange, error.status(), &text, (finding, trouble))
 }
 
-fn refused_origin(service: &Service) -> Response<Body> {
+fn refused_origin(exchange: &Exchange<'_>, service: &Service) -> Response<Body> {
     let text = "this Origin may not call the server; list it under origins if it is yours";
-    let note =
-        Note { service: Some(service.settings.name.clone()), reason: Some("origin"), ..Note::default() };
-    noted(told(StatusCode::FORBIDDEN, text, Some("origin")), note)
+    let (reason, trouble) = (Some("origin"), Some(Trouble::Cors));
+    let note = Note { service: Some(service.settings.name.clone()), reason, trouble, ..Note::default() };
+    noted(told(exchange, StatusCode::FORBIDDEN, text, (reason, trouble)), note)
+}
+
+/// What a JSON-RPC error says beside its message: for the client's log, and for whoever reads that.
+#[derive(Serialize)]
+struct Data<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finding: Option<&'static str>,
+    trouble: &'static str,
+    help: String,
+    request_id: &'a str,
 }
 
 /// A JSON-RPC error. No request was read, so its id is null (P9).
-fn told(status: StatusCode, text: &str, finding: Option<&'static str>) -> Response<Body> {
+fn told(
+    exchange: &Exchange<'_>,
+    status: StatusCode,
+    text: &str,
+    (finding, trouble): (Option<&'static str>, Option<Trouble>),
+) -> Response<Body> {
     let code = match status {
         StatusCode::NOT_FOUND => mcp::SESSION_NOT_FOUND,
         status if status.is_server_error() => mcp::INTERNAL_ERROR,
         _ => mcp::REFUSED,
     };
-    let data = finding.map(|finding| serde_json::json!({ "finding": finding }));
+    let data = trouble.map(|trouble| Data {
+        finding,
+        trouble: trouble.id(),
+        help: exchange.help(trouble),
+        request_id: exchange.request_id.as_str(),
+    });
+    let data = data.map_or_else(
+        || finding.map(|finding| serde_json::json!({ "finding": finding })),
+        |data| serde_json::to_value(data).ok(),
+    );
     reply::json_rpc(status, mcp::error_body(code, text, data.as_ref()))
 }

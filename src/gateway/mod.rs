@@ -24,6 +24,7 @@ mod forward;
 mod grants;
 mod guard;
 mod headers;
+mod help;
 mod home;
 mod in_flight;
 mod introspection;
@@ -43,6 +44,7 @@ mod revocations;
 mod route;
 mod service;
 mod sign_in;
+mod sign_in_errors;
 mod site;
 mod streams;
 #[cfg(test)]
@@ -65,8 +67,9 @@ use crate::mcp::SessionSealer;
 use crate::seal::Sealer;
 use crate::secret;
 use crate::store::Store;
-use crate::telemetry::{Note, Refusals, RequestIds};
+use crate::telemetry::{Lately, Note, Refusals, RequestIds};
 use crate::token::{RefreshKeys, SigningKeys, TokenCache};
+use crate::trouble::Trouble;
 use crate::upstream::{self, RequestBody};
 
 use exchange::{Exchange, noted};
@@ -105,6 +108,8 @@ pub struct Shared {
     pub in_flight: InFlight,
     /// How often a limit has refused something.
     pub refusals: Refusals,
+    /// What went wrong lately.
+    pub lately: Lately,
     /// What clients say of themselves at URLs of theirs.
     pub documents: Documents,
     /// Who signs people in; a reload may bring other credentials.
@@ -275,7 +280,7 @@ fn lead<'a>(exchange: &'a Exchange<'a>, arrival: &Arrival, request: Request<Requ
     let (parts, body) = request.into_parts();
     let target = match route::target(exchange.site, &parts, arrival.server_name.as_deref()) {
         Ok(target) => target,
-        Err(error) => return done(refuse_target(exchange.site, &error)),
+        Err(error) => return done(refuse_target(exchange, &error)),
     };
     let route = route::route(exchange.site, &target, &parts);
     let request = Request::from_parts(parts, body);
@@ -309,6 +314,7 @@ fn follow<'a>(exchange: &'a Exchange<'a>, route: Route<'a>, request: Request<Req
         Route::Introspect => Way::Ours(Box::pin(introspection::endpoint(exchange, request))),
         Route::DevLogin => Way::Ours(Box::pin(dev_login::endpoint(exchange, request))),
         Route::Stylesheet => done(home::stylesheet(&request)),
+        Route::Help(topic) => done(help::page(exchange, topic, &request)),
         Route::Home => Way::Ours(Box::pin(async move { connections::page(exchange, &request).await })),
         Route::Connections(action) => Way::Ours(Box::pin(connections::act(exchange, action, request))),
         Route::Service(service) => Way::Service(service, Box::new(request)),
@@ -316,7 +322,7 @@ fn follow<'a>(exchange: &'a Exchange<'a>, route: Route<'a>, request: Request<Req
     }
 }
 
-fn refuse_target(site: &Site, error: &TargetError) -> Response<Body> {
+fn refuse_target(exchange: &Exchange<'_>, error: &TargetError) -> Response<Body> {
     let (status, code, text) = match error {
         TargetError::Trace => {
             let answer = reply::not_allowed("GET, HEAD, POST, DELETE, OPTIONS");
@@ -327,8 +333,10 @@ fn refuse_target(site: &Site, error: &TargetError) -> Response<Body> {
             (StatusCode::BAD_REQUEST, "invalid_request", error.to_string())
         }
         TargetError::UnknownHost(_) | TargetError::Misdirected => {
-            let text = format!("{error}; it is reached at {}", site.settings.issuer);
-            (StatusCode::MISDIRECTED_REQUEST, "unknown_host", text)
+            let text = format!("{error}; it is reached at {}", exchange.site.settings.issuer);
+            let (code, trouble) = ("unknown_host", Trouble::Tunnel);
+            let help = exchange.help(trouble);
+            return reply::problem_of(StatusCode::MISDIRECTED_REQUEST, (code, trouble), &text, &help);
         }
     };
     noted(reply::problem(status, code, &text), Note { reason: Some(code), ..Note::default() })

@@ -72,6 +72,17 @@ pub(super) async fn let_in(
     }
 }
 
+/// Whether somebody who is signed in is an administrator now: by the pins of this moment, so that nobody is who has the login of
+/// one and is somebody else (F3), and nobody stays one whose pin was taken back.
+pub(super) async fn is_admin(exchange: &Exchange<'_>, facts: &Facts) -> Result<bool, StoreError> {
+    let admins = &exchange.site.settings.admins;
+    if *admins == AccessRules::default() {
+        return Ok(false);
+    }
+    let pinned = pins(exchange, &facts.user.subject).await?;
+    Ok(admins.admit(&Facts { pinned, ..facts.clone() }).is_ok())
+}
+
 /// Whether `rules` let a user in now, of whom `facts` were true at `since`. The identity provider is asked only where its
 /// answer matters: not if no rule names an organisation or team, nor if a rule lets in this very user. So an account
 /// that was deleted there keeps what the operator gave it by name until its grants end.

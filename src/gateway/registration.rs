@@ -17,6 +17,7 @@ use crate::oauth::{
 use crate::secret::{self, Secret};
 use crate::store::StoreError;
 use crate::telemetry::{Audit, Event, Note};
+use crate::trouble::Trouble;
 use crate::upstream::RequestBody;
 
 /// Most bytes of a registration: real ones have less than a tenth of it.
@@ -54,6 +55,15 @@ impl WireError for Refused {
         }
     }
 
+    fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Body(error) => error.trouble(),
+            Self::Registration(error) => trouble_of_registration(error),
+            Self::Limit(_) => Some(Trouble::RateLimited),
+            Self::Store(error) => Some(error.trouble()),
+        }
+    }
+
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Body(_) | Self::Registration(_) => None,
@@ -61,6 +71,11 @@ impl WireError for Refused {
             Self::Store(_) => Some(reply::STORE_RETRY),
         }
     }
+}
+
+/// What a person can do about a registration that is refused: something, if it is for where answers are to go.
+pub(super) fn trouble_of_registration(error: &RegistrationError) -> Option<Trouble> {
+    matches!(error, RegistrationError::Redirect { .. }).then_some(Trouble::RedirectInvalid)
 }
 
 /// The answer: all metadata as applied, the id, and how to change it (RFC 7592 §3). No secret, so no

@@ -1,5 +1,6 @@
 //! The only place that builds responses of our own, errors above all. A failure is logged here, once.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use super::exchange::{Exchange, noted};
 use crate::oauth::{ErrorCode, OAuthError};
 use crate::pages::Page;
 use crate::telemetry::Note;
+use crate::trouble::Trouble;
 
 /// How an endpoint's error goes over the wire.
 pub(super) trait WireError: std::error::Error {
@@ -21,6 +23,9 @@ pub(super) trait WireError: std::error::Error {
     fn status(&self) -> StatusCode;
     /// OAuth's code.
     fn code(&self) -> ErrorCode;
+    /// What people read to help themselves; `None` where only whoever writes the client can do something about it, and the
+    /// sentence alone says what.
+    fn trouble(&self) -> Option<Trouble>;
     /// For 429, and for 503, where the store is away.
     fn retry_after(&self) -> Option<Duration> {
         (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(STORE_RETRY)
@@ -66,8 +71,9 @@ pub(super) fn json_rpc(status: StatusCode, body: Bytes) -> Response<Body> {
 
 /// An endpoint's error, logged with its sources and told in OAuth's form.
 pub(super) fn error(exchange: &Exchange<'_>, error: &impl WireError) -> Response<Body> {
-    exchange.log(error.status(), error);
-    let told = OAuthError::new(error.code(), error);
+    let trouble = error.trouble();
+    exchange.log(error.status(), trouble, error);
+    let told = oauth(exchange, error.code(), error, trouble);
     let mut reply = json(error.status(), &told);
     if let Some(wait) = error.retry_after() {
         reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
@@ -75,12 +81,54 @@ pub(super) fn error(exchange: &Exchange<'_>, error: &impl WireError) -> Response
     if error.challenges_basic() {
         set(&mut reply, WWW_AUTHENTICATE, "Basic realm=\"portcullis\"");
     }
-    noted(reply, Note { reason: Some(error.code().as_str()), ..Note::default() })
+    noted(reply, Note { reason: Some(error.code().as_str()), trouble, ..Note::default() })
+}
+
+/// OAuth's form of an error, with the page that explains its trouble.
+pub(super) fn oauth(
+    exchange: &Exchange<'_>,
+    code: ErrorCode,
+    description: impl Display,
+    trouble: Option<Trouble>,
+) -> OAuthError {
+    OAuthError::new(code, description).explained_at(trouble.map(|trouble| exchange.help(trouble)))
+}
+
+/// The trouble of a code that says it by itself; of others it depends on where the request was, which is `here`.
+pub(super) const fn trouble_of(code: ErrorCode, here: Trouble) -> Trouble {
+    match code {
+        ErrorCode::InvalidTarget => Trouble::WrongUrl,
+        ErrorCode::InvalidScope => Trouble::ScopeMissing,
+        ErrorCode::InvalidRedirectUri => Trouble::RedirectInvalid,
+        ErrorCode::InvalidRequest
+        | ErrorCode::InvalidClient
+        | ErrorCode::InvalidGrant
+        | ErrorCode::UnauthorizedClient
+        | ErrorCode::UnsupportedGrantType
+        | ErrorCode::UnsupportedResponseType
+        | ErrorCode::AccessDenied
+        | ErrorCode::ServerError
+        | ErrorCode::TemporarilyUnavailable
+        | ErrorCode::UnsupportedTokenType
+        | ErrorCode::InvalidToken
+        | ErrorCode::InvalidClientMetadata => here,
+    }
 }
 
 /// An error of ours as JSON with a sentence that helps: for a person with curl as for a client's log.
 pub(super) fn problem(status: StatusCode, error: &'static str, description: &str) -> Response<Body> {
     json(status, &serde_json::json!({ "error": error, "error_description": description }))
+}
+
+/// The same of a trouble, with the page at `help` that explains it.
+pub(super) fn problem_of(
+    status: StatusCode,
+    (error, trouble): (&'static str, Trouble),
+    description: &str,
+    help: &str,
+) -> Response<Body> {
+    let told = serde_json::json!({ "error": error, "error_description": description, "error_uri": help });
+    noted(json(status, &told), Note { reason: Some(error), trouble: Some(trouble), ..Note::default() })
 }
 
 /// 405 with what is allowed.

@@ -14,6 +14,7 @@ use crate::secret;
 use crate::store::{RingKind, StoreError};
 use crate::telemetry::{Audit, Event};
 use crate::token::{RefreshToken, TokenError, Verified, verify};
+use crate::trouble::Trouble;
 use crate::upstream::RequestBody;
 
 /// Why nothing is revoked.
@@ -49,6 +50,15 @@ impl WireError for Refused {
             Self::Missing => ErrorCode::InvalidRequest,
             Self::Foreign => ErrorCode::InvalidGrant,
             Self::Store(_) => ErrorCode::TemporarilyUnavailable,
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Body(error) => error.trouble(),
+            Self::Client(error) => error.trouble(),
+            Self::Missing | Self::Foreign => None,
+            Self::Store(error) => Some(error.trouble()),
         }
     }
 

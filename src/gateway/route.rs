@@ -10,6 +10,7 @@ use http::{HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 
 use super::connections::Action;
+use super::help::Topic;
 use super::{Service, Site, site::Host};
 use crate::host::without_port;
 use crate::oauth::ClientId;
@@ -44,6 +45,8 @@ pub(super) enum Route<'a> {
     DevLogin,
     /// The stylesheet of our pages.
     Stylesheet,
+    /// What there is to say of troubles: of one, or the list of all.
+    Help(Topic),
     /// What the issuer's root shows.
     Home,
     /// What its forms post.
@@ -139,11 +142,15 @@ pub(super) fn route<'a>(site: &'a Site, target: &Target<'a>, parts: &Parts) -> R
         "/jwks" if at_issuer => return Route::Keys,
         "/dev/login" if at_issuer && site.settings.dev_identity => return Route::DevLogin,
         "/assets/app.css" if at_issuer => return Route::Stylesheet,
+        "/help" if at_issuer => return Route::Help(Topic::All),
         "/sign-in" if at_issuer => return Route::Connections(Action::SignIn),
         "/sign-out" if at_issuer => return Route::Connections(Action::SignOut),
         "/disconnect" if at_issuer => return Route::Connections(Action::Disconnect),
         "/" if at_issuer && parts.method != Method::POST => return Route::Home,
         _ => {}
+    }
+    if let Some(id) = path.strip_prefix("/help/").filter(|_| at_issuer) {
+        return Route::Help(Topic::named(id));
     }
     let registration = path.strip_prefix("/register/").filter(|id| at_issuer && !id.contains('/'));
     if let Some(client) = registration.and_then(ClientId::parse) {

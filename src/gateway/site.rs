@@ -26,6 +26,8 @@ pub struct Settings {
     pub issuer: String,
     /// Every service.
     pub services: Vec<ServiceSettings>,
+    /// Who sees what went wrong lately; users only.
+    pub admins: AccessRules,
     /// Further origins whose browsers may call any service.
     pub origins: Vec<String>,
     /// Which redirect URIs may be registered.
@@ -136,6 +138,7 @@ impl Site {
                 .services
                 .iter()
                 .flat_map(|service| service.access.logins())
+                .chain(settings.admins.logins())
                 .map(str::to_lowercase)
                 .collect(),
             asked: Asked {
@@ -303,6 +306,7 @@ mod tests {
         Site::new(Settings {
             issuer: issuer.to_owned(),
             services: urls.iter().map(service).collect(),
+            admins: AccessRules::default(),
             origins: Vec::new(),
             redirects: RedirectPolicy::default(),
             lives: TokenLives::default(),

@@ -126,7 +126,7 @@ async fn judge(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Respon
     let (parts, body) = request.into_parts();
     let target = match route::target(exchange.site, &parts, None) {
         Ok(target) => target,
-        Err(error) => return refuse_target(exchange.site, &error),
+        Err(error) => return refuse_target(exchange, &error),
     };
     let route = route::route(exchange.site, &target, &parts);
     let request = Request::from_parts(parts, body);
@@ -147,6 +147,7 @@ async fn judge(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Respon
         | Route::Keys
         | Route::DevLogin
         | Route::Stylesheet
+        | Route::Help(_)
         | Route::Home
         | Route::Connections(_) => return Fault::Ours.answer(),
     };

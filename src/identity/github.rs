@@ -21,6 +21,7 @@ use crate::fetch::{Bounds, FetchError, Fetcher};
 use crate::oauth::{Subject, User};
 use crate::secret::{self, Secret};
 use crate::time::Timestamp;
+use crate::trouble::Trouble;
 
 /// Bounds of one request to GitHub; a page of 100 addresses is about 15 KB.
 const BOUNDS: Bounds = Bounds { body: 256 * 1024, time: Duration::from_secs(10) };
@@ -232,7 +233,8 @@ fn no_answer(error: &FetchError) -> IdentityError {
             IdentityError::Unreachable
         }
     };
-    tracing::warn!(error = error as &dyn std::error::Error, "GitHub cannot be asked");
+    let trouble = Trouble::GithubUnreachable.id();
+    tracing::warn!(trouble, error = error as &dyn std::error::Error, "GitHub cannot be asked");
     meaning
 }
 

@@ -27,7 +27,9 @@ use crate::upstream::ReplicaFact;
 use readiness::decide;
 
 pub use readiness::Readiness;
-pub use report::{Abilities, Provider, Replica, Report, Service, Standing, Store};
+pub use report::{
+    Abilities, Failure, Lately, Provider, Replica, Report, Service, Source, Standing, Store, TroubleCount,
+};
 pub use server::{Listening, start};
 
 /// Where it listens, and for whom.
@@ -55,6 +57,9 @@ pub trait Facts: Send + Sync + 'static {
 
     /// How often a limit has refused a connection, by reason.
     fn refused_connections(&self) -> Vec<(&'static str, u64)>;
+
+    /// What went wrong lately.
+    fn lately(&self) -> Lately;
 
     /// How it stands with the certificate of each host; empty without TLS.
     fn certificates(&self) -> Vec<CertificateFact>;

@@ -26,6 +26,9 @@ pub struct Report {
     /// How often a limit has refused something, by the reason; those that have not are left out.
     #[serde(default)]
     pub refused: Vec<Refused>,
+    /// What went wrong lately.
+    #[serde(default)]
+    pub lately: Lately,
     /// What is supported: OAuth 2.1 and its RFCs.
     pub specifications: Vec<String>,
     /// The revisions of MCP that pass.
@@ -117,6 +120,73 @@ pub struct Refused {
     pub times: u64,
 }
 
+/// What went wrong lately, in this process. The last failures of each kind stand there the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lately {
+    /// Every trouble that was met since the start.
+    pub counts: Vec<TroubleCount>,
+    /// Sign-ins that did not end well.
+    pub logins: Vec<Failure>,
+    /// Tokens that were not given or not believed.
+    pub tokens: Vec<Failure>,
+    /// Servers behind that did not answer as they should.
+    pub upstreams: Vec<Failure>,
+    /// Everything else: wrong URLs, a store that is away.
+    pub others: Vec<Failure>,
+    /// The networks that reached a rate limit most often.
+    pub rate_limited: Vec<Source>,
+    /// Failures that were counted, and for which there was no time to write more down.
+    pub left_out: u64,
+}
+
+/// How often a trouble was met.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TroubleCount {
+    /// Its id.
+    pub trouble: String,
+    /// How often.
+    pub times: u64,
+    /// When for the first time.
+    pub first: String,
+    /// When for the last time.
+    pub last: String,
+}
+
+/// A request that failed, or several alike, of which this is the last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// When.
+    pub at: String,
+    /// Why: a trouble's id.
+    pub trouble: String,
+    /// As in the log.
+    pub request_id: String,
+    /// The service's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The client's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// Where it came from; of an IPv6 address the network.
+    pub network: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// How often the like was seen.
+    pub times: u64,
+}
+
+/// A network, and how often at most it reached a limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The address; of IPv6 without its host part.
+    pub network: String,
+    /// How often.
+    pub times: u64,
+}
+
 /// What every gateway of this version is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
@@ -153,6 +223,7 @@ pub(super) fn report(
             .map(certificate)
             .collect(),
         refused: facts.map(refused).unwrap_or_default(),
+        lately: facts.map(Facts::lately).unwrap_or_default(),
         specifications: owned(abilities.specifications),
         mcp_revisions: owned(abilities.mcp_revisions),
     }
@@ -198,6 +269,19 @@ mod tests {
                 { "host": "b.example", "not_after": null, "expired": false, "problem": "no DNS record" },
             ],
             "refused": [{ "reason": "body-too-large", "times": 2 }, { "reason": "per-address", "times": 3 }],
+            "lately": {
+                "counts": [{
+                    "trouble": "not-allowed", "times": 2,
+                    "first": "2027-01-15T08:00:00Z", "last": "2027-01-15T08:01:00Z",
+                }],
+                "logins": [{
+                    "at": "2027-01-15T08:01:00Z", "trouble": "not-allowed", "request_id": "r-1", "sub": "github:1",
+                    "network": "192.0.2.1", "status": 403, "times": 2,
+                }],
+                "tokens": [], "upstreams": [], "others": [],
+                "rate_limited": [{ "network": "192.0.2.7", "times": 12 }],
+                "left_out": 0,
+            },
             "specifications": ["OAuth 2.1", "RFC 9728"],
             "mcp_revisions": ["2025-11-25"],
         });

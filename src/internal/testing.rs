@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Abilities, CertificateFact, Facts, Provider, Standing, Status, Store};
+use super::{
+    Abilities, CertificateFact, Facts, Failure, Lately, Provider, Source, Standing, Status, Store,
+    TroubleCount,
+};
 use crate::time::Timestamp;
 use crate::upstream::ReplicaFact;
 
@@ -35,6 +38,26 @@ impl Facts for Known {
 
     fn refused_connections(&self) -> Vec<(&'static str, u64)> {
         vec![("per-address", 3)]
+    }
+
+    fn lately(&self) -> Lately {
+        let (first, last) = ("2027-01-15T08:00:00Z".to_owned(), "2027-01-15T08:01:00Z".to_owned());
+        let failure = Failure {
+            at: last.clone(),
+            trouble: "not-allowed".into(),
+            request_id: "r-1".into(),
+            sub: Some("github:1".into()),
+            network: "192.0.2.1".into(),
+            status: 403,
+            times: 2,
+            ..Failure::default()
+        };
+        Lately {
+            counts: vec![TroubleCount { trouble: "not-allowed".into(), times: 2, first, last }],
+            logins: vec![failure],
+            rate_limited: vec![Source { network: "192.0.2.7".into(), times: 12 }],
+            ..Lately::default()
+        }
     }
 
     fn certificates(&self) -> Vec<CertificateFact> {

@@ -395,7 +395,8 @@ mod tests {
     #[test]
     fn an_error_is_sent_in_the_characters_of_the_rfc() {
         let redirect = read(&good("")).unwrap().redirect;
-        let error = OAuthError { code: ErrorCode::AccessDenied, description: "\"no\"\r\nä".to_owned() };
+        let error =
+            OAuthError { code: ErrorCode::AccessDenied, description: "\"no\"\r\nä".to_owned(), uri: None };
         assert_eq!(
             redirect_with_error(&redirect, &error, Some("s"), "https://i"),
             "http://localhost:4741/callback?error=access_denied&error_description=%27no%27%3F%3F%3F&state=s&iss=https%3A%2F%2Fi"

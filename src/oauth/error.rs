@@ -74,6 +74,9 @@ pub struct OAuthError {
     /// JSON and redirect, send [`Self::wire_description`].
     #[serde(rename = "error_description", serialize_with = "serialize_description")]
     pub description: String,
+    /// Where a person reads what to do about it (RFC 6749 §5.2). RFC 7591 §3.2.2 lets registrations have it, too.
+    #[serde(rename = "error_uri", skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
 }
 
 /// The longest description that is sent; it may quote what a client sent, whose length nobody has chosen.
@@ -82,7 +85,13 @@ const MAX_DESCRIPTION: usize = 400;
 impl OAuthError {
     /// An error with the sentence of `description`, which may quote foreign text.
     pub fn new(code: ErrorCode, description: impl Display) -> Self {
-        Self { code, description: wire_text(&description.to_string()) }
+        Self { code, description: wire_text(&description.to_string()), uri: None }
+    }
+
+    /// The same, explained at `uri`.
+    #[must_use]
+    pub fn explained_at(self, uri: Option<String>) -> Self {
+        Self { uri, ..self }
     }
 
     /// The description in the characters that RFC 6749 §5.2 allows, at most 400 of them.
@@ -119,11 +128,22 @@ mod tests {
         let error = OAuthError {
             code: ErrorCode::InvalidTarget,
             description: "no \"ürl\"\r\nSet-Cookie: \\ here".to_owned(),
+            uri: None,
         };
         assert_eq!(error.wire_description(), "no '?rl'??Set-Cookie: ' here");
         assert_eq!(
             serde_json::to_string(&error).unwrap(),
             r#"{"error":"invalid_target","error_description":"no '?rl'??Set-Cookie: ' here"}"#
+        );
+    }
+
+    #[test]
+    fn an_error_that_is_explained_says_where() {
+        let error = OAuthError::new(ErrorCode::InvalidGrant, "no");
+        let error = error.explained_at(Some("https://auth.example.com/help/exchange-failed".to_owned()));
+        assert_eq!(
+            serde_json::to_string(&error).unwrap(),
+            r#"{"error":"invalid_grant","error_description":"no","error_uri":"https://auth.example.com/help/exchange-failed"}"#
         );
     }
 

@@ -3,6 +3,7 @@
 use askama::Template;
 
 use super::{Connect, Page, Said};
+use crate::trouble::Trouble;
 
 /// What the issuer's root shows.
 #[derive(Debug, Template)]
@@ -16,8 +17,45 @@ pub struct Home<'a> {
     pub services: &'a [Connect<'a>],
     /// Who is signed in.
     pub person: Option<Person<'a>>,
+    /// For an administrator: what went wrong lately.
+    pub wrong: Option<Wrong>,
     /// Ties the forms to the browser and the person.
     pub form_token: &'a str,
+}
+
+/// What went wrong lately, for an administrator.
+#[derive(Debug, Default)]
+pub struct Wrong {
+    /// Every trouble that was met since the start.
+    pub counts: Vec<WrongCount>,
+    /// The last failures of each kind, under its heading, the newest first; kinds without any are left out.
+    pub kinds: Vec<(&'static str, Vec<Trace>)>,
+}
+
+/// How often a trouble was met.
+#[derive(Debug)]
+pub struct WrongCount {
+    /// Which.
+    pub trouble: Trouble,
+    /// How often.
+    pub times: u64,
+    /// When for the last time.
+    pub last: Moment,
+}
+
+/// A request that failed.
+#[derive(Debug)]
+pub struct Trace {
+    /// When.
+    pub at: Moment,
+    /// Why.
+    pub trouble: Trouble,
+    /// The HTTP status.
+    pub status: u16,
+    /// How often the like was seen.
+    pub times: u64,
+    /// What is known of it, as name and value: service, user, client, network, request.
+    pub facts: Vec<(&'static str, String)>,
 }
 
 /// Who is signed in, and what they have allowed.
@@ -46,7 +84,7 @@ pub struct Connection<'a> {
     pub since: Moment,
     /// When and from where tokens were last asked for.
     pub used: Option<(Moment, &'a str)>,
-    /// Whether another one to the same service came within a minute of it (finding `two-clients`).
+    /// Whether another client came to the same service within a minute of it (trouble `two-clients`).
     pub has_twin: bool,
 }
 
@@ -87,6 +125,30 @@ pub fn home(home: &Home<'_>) -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_went_wrong_becomes_more_than_text() {
+        // C9
+        let odd = "<img src=x onerror=alert(1)>\"'";
+        let trace = Trace {
+            at: Moment::of(0),
+            trouble: Trouble::NotAllowed,
+            status: 403,
+            times: 1,
+            facts: ["service", "user", "client", "request"].map(|name| (name, odd.to_owned())).to_vec(),
+        };
+        let wrong = Some(Wrong { counts: Vec::new(), kinds: vec![("Sign-ins", vec![trace])] });
+        let page = home(&Home {
+            host: "a",
+            provider: "GitHub",
+            services: &[],
+            person: None,
+            wrong,
+            form_token: "t",
+        });
+        assert!(!page.html().contains("<img"), "{}", page.html());
+        assert_eq!(page.html().matches("&#60;img src=x onerror=alert(1)&#62;&#34;&#39;").count(), 4);
+    }
 
     #[test]
     fn a_moment_is_told_to_the_minute_in_utc() {

@@ -3,6 +3,7 @@
 
 mod connect;
 mod connections;
+mod help;
 mod problem;
 
 use std::sync::LazyLock;
@@ -10,7 +11,8 @@ use std::sync::LazyLock;
 use askama::Template;
 
 pub use connect::Connect;
-pub use connections::{Connection, Home, Moment, Person, home};
+pub use connections::{Connection, Home, Moment, Person, Trace, Wrong, WrongCount, home};
+pub use help::{all_help, by_group, help};
 pub use problem::Problem;
 
 /// The one stylesheet, served at `/assets/app.css`.
@@ -188,6 +190,7 @@ const fn fingerprint(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trouble::Trouble;
 
     const ECHO: Connect<'_> = Connect { name: "echo", url: "https://echo.example.com/mcp", public: false };
 
@@ -251,10 +254,17 @@ mod tests {
             handed_over(None, "cursor://x", true).html().into(),
             dev_login("s").html().into(),
             landing(ECHO, "https://auth.example.com").html().into(),
-            home(&Home { host: "a", provider: "GitHub", services: &[ECHO], person: None, form_token: "t" })
-                .html()
-                .into(),
-            Problem::store_away().page("r").html().into(),
+            home(&Home {
+                host: "a",
+                provider: "GitHub",
+                services: &[ECHO],
+                person: None,
+                wrong: None,
+                form_token: "t",
+            })
+            .html()
+            .into(),
+            Problem::store_away(Trouble::RedisDown).page("r").html().into(),
         ] {
             assert!(
                 !page.contains("<script") && !page.contains("style=") && !page.contains("src=\"http"),

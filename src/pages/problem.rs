@@ -1,14 +1,15 @@
-//! Pages that tell what went wrong, why, and what to do next. The ids are those of the troubles that doctor explains.
+//! Pages that tell what went wrong, why, and what to do next. Each names its trouble, and leads to the page that explains it.
 
 use askama::Template;
 
 use super::Page;
+use crate::trouble::Trouble;
 
 /// Something went wrong while a person was looking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The trouble's id.
-    pub id: &'static str,
+    /// Which trouble it is.
+    pub trouble: Trouble,
     /// One sentence: what happened. Goes into logs and JSON answers too.
     pub what: String,
     /// What to do, a step a line.
@@ -25,9 +26,15 @@ struct Shown<'a> {
 }
 
 impl Problem {
-    fn new(id: &'static str, what: &str, next: &[&str]) -> Self {
+    pub(super) fn new(trouble: Trouble, what: &str, next: &[&str]) -> Self {
         let next = next.iter().map(|step| (*step).to_owned()).collect();
-        Self { id, what: what.to_owned(), next, links: Vec::new() }
+        Self { trouble, what: what.to_owned(), next, links: Vec::new() }
+    }
+
+    /// Adds what there is to do about the trouble wherever it is met.
+    fn with_fix(mut self) -> Self {
+        self.next.extend(self.trouble.explanation().fix.iter().map(|step| (*step).to_owned()));
+        self
     }
 
     /// Adds a way on.
@@ -53,14 +60,13 @@ impl Problem {
     #[must_use]
     pub fn unknown_client() -> Self {
         Self::new(
-            "client-unknown",
+            Trouble::ClientUnknown,
             "The application that sent you here is not registered with this server.",
             &[
                 "Registrations that are not used for a day expire, and a server that was set up anew knows none.",
-                "In the application, remove this MCP server and add it again: it then registers anew.",
-                "With mcp-remote, delete the folder ~/.mcp-auth first.",
             ],
         )
+        .with_fix()
     }
 
     /// The metadata document that the client names itself by cannot be used. `host` is where it is, `why` a clause,
@@ -71,7 +77,7 @@ impl Problem {
             Some(host) => format!("The application's description of itself at {host} cannot be used: {why}."),
             None => format!("The application does not say properly who it is: {why}."),
         };
-        Self::new("client-document", &what, next)
+        Self::new(Trouble::ClientDocument, &what, next)
     }
 
     /// The redirect URI is not one of the client's.
@@ -85,23 +91,20 @@ impl Problem {
             None => format!("{client} does not say where the answer should go."),
         };
         Self::new(
-            "redirect-mismatch",
+            Trouble::RedirectMismatch,
             &what,
             &[
                 "Nothing was sent there. Most often the application remembers an old registration, or one of another address of this server: clear it, then connect again.",
-                "mcp-remote: delete the folder ~/.mcp-auth, then start it again.",
-                "Visual Studio Code: run the command “Authentication: Remove Dynamic Authentication Providers”, then start the server again.",
-                "Claude Desktop and claude.ai: remove the connector and add it again; if that does not help, add it by another host name of this server.",
-                "Cursor and Claude Code: remove the MCP server, then add it again.",
             ],
         )
+        .with_fix()
     }
 
     /// The redirect URI is one that nobody may register here: why, and the schemes that the configuration allows.
     #[must_use]
     pub fn redirect_invalid(redirect_uri: &str, why: &str, schemes: &[String]) -> Self {
         Self::new(
-            "redirect-invalid",
+            Trouble::RedirectInvalid,
             &format!(
                 "The application asks for the answer at {redirect_uri}, which is not allowed here: {why}."
             ),
@@ -120,7 +123,7 @@ impl Problem {
     #[must_use]
     pub fn form_expired(again: &str) -> Self {
         let problem = Self::new(
-            "state-expired",
+            Trouble::StateExpired,
             "This page was open too long, or cookies are blocked, so your answer was not taken.",
             &["Start again; nothing was granted."],
         );
@@ -131,7 +134,7 @@ impl Problem {
     #[must_use]
     pub fn foreign_origin() -> Self {
         Self::new(
-            "state-reused",
+            Trouble::LoginHijacked,
             "Another website tried to answer for you. Nothing was granted.",
             &["Go back to the application and connect again."],
         )
@@ -141,7 +144,7 @@ impl Problem {
     #[must_use]
     pub fn unreadable(why: &str) -> Self {
         Self::new(
-            "redirect-invalid",
+            Trouble::RequestInvalid,
             &format!("The request cannot be read: {why}."),
             &["Connect again from the application."],
         )
@@ -151,7 +154,7 @@ impl Problem {
     #[must_use]
     pub fn state_expired(home: &str) -> Self {
         let problem = Self::new(
-            "state-expired",
+            Trouble::StateExpired,
             "This sign-in took longer than ten minutes, or the server was set up anew meanwhile.",
             &[
                 "Nothing was granted, and nothing that was granted before is undone.",
@@ -165,7 +168,7 @@ impl Problem {
     #[must_use]
     pub fn state_reused(login: Option<&str>, home: &str) -> Self {
         let mut problem = Self::new(
-            "state-reused",
+            Trouble::StateReused,
             "This sign-in was finished already, or it began in another browser.",
             &[
                 "That happens with the back button, a page opened twice, or a link taken to another browser. An earlier sign-in is not undone: if the application says that it is connected, all is well.",
@@ -187,7 +190,7 @@ impl Problem {
     #[must_use]
     pub fn flow_gone() -> Self {
         Self::new(
-            "client-unknown",
+            Trouble::ClientUnknown,
             "What you were signing in to has gone meanwhile: the application's registration, or the MCP server.",
             &["Connect again from the application; with mcp-remote, delete the folder ~/.mcp-auth first."],
         )
@@ -197,7 +200,7 @@ impl Problem {
     #[must_use]
     pub fn page_expired(home: &str) -> Self {
         let problem = Self::new(
-            "state-expired",
+            Trouble::StateExpired,
             "This page was open too long, you have signed out meanwhile, or cookies are blocked. Nothing was changed.",
             &["Open your connections again, and sign in if it asks you to."],
         );
@@ -208,7 +211,7 @@ impl Problem {
     #[must_use]
     pub fn no_connection(home: &str) -> Self {
         let problem = Self::new(
-            "connection-unknown",
+            Trouble::ConnectionUnknown,
             "There is no such connection of yours.",
             &["It may have ended by itself meanwhile. Your connections shows what is connected now."],
         );
@@ -219,7 +222,7 @@ impl Problem {
     #[must_use]
     pub fn let_in_nowhere(provider: &str, login: &str, home: &str) -> Self {
         let problem = Self::new(
-            "not-allowed",
+            Trouble::NotAllowed,
             &format!("You are signed in as {login} ({provider}), and no MCP server here lets you in."),
             &[
                 &format!("Ask the operator to add {login} to access.users."),
@@ -233,7 +236,7 @@ impl Problem {
     #[must_use]
     pub fn provider_unreachable(provider: &str, again: &str) -> Self {
         let problem = Self::new(
-            "github-unreachable",
+            Trouble::GithubUnreachable,
             &format!("{provider} cannot be reached just now, so you could not be signed in."),
             &[
                 "Nothing was granted. Wait a moment, then try again.",
@@ -249,7 +252,7 @@ impl Problem {
     #[must_use]
     pub fn not_signed_in(provider: &str, why: &str, again: &str) -> Self {
         let problem = Self::new(
-            "sign-in-refused",
+            Trouble::SignInRefused,
             &format!("You were not signed in: {why}."),
             &[&format!("Try again, and answer yes when {provider} asks you; or take another account there.")],
         );
@@ -282,7 +285,7 @@ impl Problem {
             ));
         }
         Self {
-            id: "not-allowed",
+            trouble: Trouble::NotAllowed,
             what: format!("You are signed in as {login} ({provider}), and {service} does not let you in."),
             next,
             links: Vec::new(),
@@ -291,9 +294,9 @@ impl Problem {
 
     /// The application's request is wrong.
     #[must_use]
-    pub fn bad_request(why: &str) -> Self {
+    pub fn bad_request(why: &str, trouble: Trouble) -> Self {
         Self::new(
-            "redirect-invalid",
+            trouble,
             &format!("The application asked in a way that cannot be answered: {why}."),
             &["Nothing was granted. Go back only if you know the application."],
         )
@@ -308,7 +311,7 @@ impl Problem {
             _ => format!("{} minutes", wait.div_ceil(60)),
         };
         Self::new(
-            "rate-limited",
+            Trouble::RateLimited,
             "Too many requests came from your network.",
             &[
                 &format!("Wait {wait}, then reload this page, or connect again from the application."),
@@ -319,11 +322,11 @@ impl Problem {
         )
     }
 
-    /// The store is away.
+    /// The store is away: Redis, or the file.
     #[must_use]
-    pub fn store_away() -> Self {
+    pub fn store_away(trouble: Trouble) -> Self {
         Self::new(
-            "redis-down",
+            trouble,
             "The server cannot reach its store just now.",
             &["Try again in a moment: reload this page."],
         )
@@ -333,19 +336,18 @@ impl Problem {
     #[must_use]
     pub fn provider_credentials() -> Self {
         Self::new(
-            "github-credentials",
+            Trouble::GithubCredentials,
             "GitHub does not accept this server's client id and secret.",
-            &[
-                "The operator must compare identity.github.client_id and client_secret with the OAuth app's page at GitHub, and make a new secret there if in doubt.",
-            ],
+            &["Only the operator can mend that (identity.github in the configuration):"],
         )
+        .with_fix()
     }
 
     /// The provider knows another callback URL.
     #[must_use]
     pub fn provider_callback(callback: &str) -> Self {
         Self::new(
-            "github-callback",
+            Trouble::GithubCallback,
             "The OAuth app at GitHub has another callback URL.",
             &["The operator must set this as the Authorization callback URL there:", callback],
         )
@@ -355,7 +357,7 @@ impl Problem {
     #[must_use]
     pub fn single_sign_on(org: &str, url: Option<&str>) -> Self {
         let problem = Self::new(
-            "not-allowed",
+            Trouble::NotAllowed,
             &format!("The organisation {org} hides your membership from this server."),
             &[
                 "It wants single sign-on for this application, or has to approve it: authorise it, then connect again.",
@@ -372,7 +374,7 @@ impl Problem {
     #[must_use]
     pub fn org_restricted(org: &str) -> Self {
         Self::new(
-            "not-allowed",
+            Trouble::NotAllowed,
             &format!("The organisation {org} does not show its members to this server."),
             &[
                 "It restricts third-party applications, or the addresses they may come from. An owner of the organisation can approve this one.",
@@ -384,7 +386,7 @@ impl Problem {
     /// Nothing is at this address.
     #[must_use]
     pub fn wrong_url(urls: &[&str]) -> Self {
-        let problem = Self::new("wrong-url", "There is nothing at this address.", &[]);
+        let problem = Self::new(Trouble::WrongUrl, "There is nothing at this address.", &[]);
         let next = urls
             .iter()
             .map(|url| format!("The MCP server here is {url}: paste exactly this into your client."))

@@ -14,6 +14,7 @@ mod queues;
 mod redis;
 mod resealing;
 mod schema;
+mod troubles;
 mod upkeep;
 mod users;
 

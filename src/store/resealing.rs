@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::backend::{Expect, Name, Prefix, Put};
 use super::schema::{self, CHECK, SEALED};
 use super::{OpenError, Store, StoreError, Swap};
+use crate::trouble::Trouble;
 
 /// How often a record that others write meanwhile is tried.
 const ATTEMPTS: usize = 5;
@@ -70,7 +71,8 @@ impl Store {
         }
         let Sealed { before, lost } = self.sealed().await?;
         if let Some(name) = lost.first() {
-            tracing::error!(count = lost.len(), %name, "sealed records open with neither key, and stay as they are");
+            let trouble = Trouble::SecretKeyChanged.id();
+            tracing::error!(count = lost.len(), %name, trouble, "sealed records open with neither key, and stay as they are");
         }
         if before.is_empty() {
             self.backend.delete(&schema::resealing()).await?;

@@ -86,7 +86,8 @@ async fn follow_feed(shared: Arc<Shared>, mut position: FeedPosition) {
             Err(error) => {
                 shared.revocations.miss();
                 if !std::mem::replace(&mut away, true) {
-                    tracing::warn!(%error, "the store is away; tokens work on until revocation_staleness has passed");
+                    let trouble = error.trouble().id();
+                    tracing::warn!(trouble, %error, "the store is away; tokens work on until revocation_staleness has passed");
                 }
             }
         }

@@ -7,6 +7,7 @@ use http::header::HOST;
 use http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::{RequestId, redact};
+use crate::trouble::Trouble;
 
 /// What is logged of one request: begun when it comes, filled in when it is answered, written when its body has ended.
 #[derive(Clone, Debug)]
@@ -29,8 +30,18 @@ pub struct Note {
     pub subject: Option<String>,
     /// The client's id.
     pub client: Option<String>,
-    /// Why it was refused: an error code, or a finding's id.
+    /// Why it was refused: an error code, or a limit's name.
     pub reason: Option<&'static str>,
+    /// Which trouble that is, for `portcullis doctor --explain`.
+    pub trouble: Option<Trouble>,
+}
+
+impl Note {
+    /// Refused, for this and nothing more precise.
+    #[must_use]
+    pub fn of_trouble(trouble: Trouble) -> Self {
+        Self { reason: Some(trouble.id()), trouble: Some(trouble), ..Self::default() }
+    }
 }
 
 impl AccessLine {
@@ -89,6 +100,7 @@ impl AccessLine {
             client = self.note.client.as_deref(),
             peer = %self.peer,
             reason = self.note.reason,
+            trouble = self.note.trouble.map(Trouble::id),
         );
     }
 }
@@ -133,6 +145,7 @@ mod tests {
             subject: Some("github:583231".into()),
             client: Some("c-1".into()),
             reason: Some("policy"),
+            trouble: Some(Trouble::NotAllowed),
         };
         line.answered(StatusCode::FORBIDDEN, note);
         let mut value = json(&line);
@@ -144,6 +157,7 @@ mod tests {
                 "level": "INFO", "target": "access", "request_id": "r-1", "method": "GET",
                 "host": "fetch.example.com", "path": "/mcp", "status": 403, "duration_ms": 1.25, "bytes": 5,
                 "service": "fetch", "sub": "github:583231", "client": "c-1", "peer": "192.0.2.1", "reason": "policy",
+                "trouble": "not-allowed",
             })
         );
     }

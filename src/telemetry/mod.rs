@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod lately;
 mod output;
 pub mod redact;
 mod refusals;
@@ -22,6 +23,7 @@ use output::Output;
 
 pub use access::{AccessLine, Note};
 pub use audit::{Audit, Event};
+pub use lately::{Count, Failure, Lately, Remembered, TWINS, Told};
 pub use output::flush;
 pub use refusals::{ConnectionRefusal, Refusals, RequestRefusal};
 pub use request_id::{RequestId, RequestIds};

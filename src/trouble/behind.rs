@@ -30,6 +30,19 @@ pub(super) const TEXTS: &[(Trouble, Explanation)] = &[
         },
     ),
     (
+        Trouble::RequestBody,
+        Explanation {
+            symptom: "413 or 408 for a call with much in it.",
+            cause: "The request's body is larger than the service's `max_body_bytes`, or it stopped coming in the middle.",
+            fix: &[
+                "If calls may be that large: raise `max_body_bytes` of the service.",
+                "408: the client or the network stalls; `limits.body_pause` says how long a pause may be.",
+            ],
+            portcullis: "Bodies are passed on as they come, up to that limit, so that no caller fills the memory of a server behind.",
+            clients: &[("all", "HTTP 413 or 408")],
+        },
+    ),
+    (
         Trouble::UpstreamPath,
         Explanation {
             symptom: "404, or a redirect, from the server behind.",

@@ -181,6 +181,8 @@ troubles! {
     RedirectMismatch = "redirect-mismatch" in SigningIn,
     /// The redirect URI is one that nobody may have.
     RedirectInvalid = "redirect-invalid" in SigningIn,
+    /// The client asks in a way that cannot be answered.
+    RequestInvalid = "request-invalid" in SigningIn,
     /// The client's metadata document cannot be used.
     ClientDocument = "client-document" in SigningIn,
     /// Two clients sign in at once.
@@ -193,6 +195,8 @@ troubles! {
     RefreshFailed = "refresh-failed" in Tokens,
     /// The client is not known.
     ClientUnknown = "client-unknown" in Tokens,
+    /// The client does not prove who it is.
+    ClientUnproven = "client-unproven" in Tokens,
     /// The access token is not believed.
     TokenUnaccepted = "token-401" in Tokens,
     /// A scope is missing.
@@ -205,6 +209,8 @@ troubles! {
     UpstreamDown = "upstream-down" in Behind,
     /// The MCP server is slow.
     UpstreamSlow = "upstream-slow" in Behind,
+    /// The body of a request is not taken.
+    RequestBody = "request-body" in Behind,
     /// The MCP server has another path.
     UpstreamPath = "upstream-path" in Behind,
     /// The MCP server does not accept the Host or Origin.

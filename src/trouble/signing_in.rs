@@ -122,8 +122,9 @@ pub(super) const TEXTS: &[(Trouble, Explanation)] = &[
             cause: "The client remembers an old registration, or one of another address of this server.",
             fix: &[
                 "mcp-remote: delete the folder ~/.mcp-auth, then start it again.",
-                "Visual Studio Code: run `Authentication: Remove Dynamic Authentication Providers`.",
-                "Claude, Cursor: remove the connector or server and add it again; if that does not help, by another host name.",
+                "Visual Studio Code: run the command `Authentication: Remove Dynamic Authentication Providers`, then start the server again.",
+                "Claude Desktop and claude.ai: remove the connector and add it again; if that does not help, add it by another host name of this server.",
+                "Cursor and Claude Code: remove the MCP server, then add it again.",
             ],
             portcullis: "Nothing is sent to an unregistered address; the page names the client and how to clear its memory.",
             clients: &[],
@@ -137,6 +138,19 @@ pub(super) const TEXTS: &[(Trouble, Explanation)] = &[
             fix: &["If you trust the client, add its scheme to `redirect_schemes`."],
             portcullis: "https, http on loopback, schemes with a dot, and those of known clients are allowed.",
             clients: &[("all", "invalid_redirect_uri")],
+        },
+    ),
+    (
+        Trouble::RequestInvalid,
+        Explanation {
+            symptom: "The page says that the application asked in a way that cannot be answered.",
+            cause: "The application's request is none of OAuth 2.1: without PKCE (S256), with another response_type than code, or with a parameter twice.",
+            fix: &[
+                "Update the application: requests without PKCE come from old versions.",
+                "If it is your own: the page, and error_description, say which parameter is wrong.",
+            ],
+            portcullis: "Nothing is granted, and the person is never sent to an address that nobody has vouched for.",
+            clients: &[("all", "invalid_request, unsupported_response_type or invalid_scope")],
         },
     ),
     (

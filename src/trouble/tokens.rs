@@ -34,7 +34,7 @@ pub(super) const TEXTS: &[(Trouble, Explanation)] = &[
             symptom: "`invalid_client`, again and again; or a page that the application is not registered.",
             cause: "The registration has expired unused, or the store was emptied.",
             fix: &[
-                "In the application, remove this MCP server and add it again; with mcp-remote, delete the folder ~/.mcp-auth.",
+                "In the application, remove this MCP server and add it again: it then registers anew. With mcp-remote, delete the folder ~/.mcp-auth first.",
                 "If it is many clients at once: the store has lost its contents (see redis-forgets).",
             ],
             portcullis: "401 `invalid_client` makes clients register anew by themselves.",
@@ -42,6 +42,19 @@ pub(super) const TEXTS: &[(Trouble, Explanation)] = &[
                 ("Claude", "registers anew by itself"),
                 ("mcp-remote", "goes on with its old id until ~/.mcp-auth is deleted"),
             ],
+        },
+    ),
+    (
+        Trouble::ClientUnproven,
+        Explanation {
+            symptom: "`invalid_client` for a client that is configured here.",
+            cause: "Its secret or its signed assertion is wrong, missing, used before, or not of the kind that the configuration names.",
+            fix: &[
+                "Compare it with `clients` in the configuration: the way of authentication, the secret, or the public key.",
+                "A client without a secret sends its client_id alone, and neither a secret nor an assertion.",
+            ],
+            portcullis: "error_description says what was wrong with the proof.",
+            clients: &[("all", "invalid_client")],
         },
     ),
     (
@@ -87,7 +100,7 @@ pub(super) const TEXTS: &[(Trouble, Explanation)] = &[
             cause: "A client in a loop, a script, or many people behind one address.",
             fix: &[
                 "Wait as long as Retry-After says; `portcullis doctor` shows which limit was hit and by whom.",
-                "Raise the limit under `limits` if they are people.",
+                "Raise the limit if they are people: its key, under `limits` or of the service, stands in the answer.",
             ],
             portcullis: "The answer has Retry-After, and names the limit and its key in the configuration.",
             clients: &[("all", "HTTP 429")],

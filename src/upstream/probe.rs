@@ -16,6 +16,7 @@ use super::health::Fault;
 use super::http1::{Failed, converse};
 use super::pool::Idle;
 use super::{Outgoing, Probe, ProbeKind, Replica, RequestBody, ResponseBody, Upstream, UpstreamError};
+use crate::trouble::Trouble;
 
 const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const MCP_PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -225,7 +226,8 @@ impl Learned {
         let wants_login = status == StatusCode::UNAUTHORIZED;
         if wants_login && !self.wants_login {
             let replica = replica.name();
-            tracing::warn!(replica, "a replica wants a login of its own (finding upstream-auth)");
+            let trouble = Trouble::UpstreamAuth.id();
+            tracing::warn!(replica, trouble, "a replica wants a login of its own (finding upstream-auth)");
         }
         self.wants_login = wants_login;
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::health::{Change, FULL, Fault, Health, Moment, Packed, Phase, share};
+use crate::trouble::Trouble;
 
 /// What is known and counted of a replica.
 #[derive(Debug)]
@@ -127,7 +128,8 @@ impl Standing {
         match told {
             Some(Change::Ejected(fault)) => {
                 self.ejections.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(service, replica, "a replica is ejected: {}", fault.told());
+                let trouble = Trouble::UpstreamDown.id();
+                tracing::warn!(service, replica, trouble, "a replica is ejected: {}", fault.told());
             }
             Some(Change::Returned) => tracing::info!(service, replica, "a replica is back"),
             None => {}

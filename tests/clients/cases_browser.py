@@ -46,6 +46,9 @@ PAGES = {
     "redirect-invalid": ["myapp", "redirect_schemes", "redirect-invalid"],
     "request-invalid": ["code_challenge", "Back to the application"],
     "state-reused": ["finished already", "start again", "state-reused"],
+    "help": ["What Portcullis does", "the earlier success is not undone", "portcullis doctor --explain state-reused"],
+    "help, all": ["Signing in", "redirect-dead", "upstream-down"],
+    "help about nothing": ["no page about a trouble of that name", "All troubles"],
     "consent": ["Web App", "app.example.com", "unverified", "Change your lists", "todo:raw"],
     "consent on this computer": ["Go on only if you have just started"],
     "consent with a choice": ["Which MCP server?"],
@@ -55,7 +58,10 @@ PAGES = {
     "handed over": ["You are signed in", "close this window", "xdg-mime"],
     "consent with a session": ["You are signed in as alice", "Use another account"],
     "home without connections": ["None yet", "Sign out"],
-    "home with connections": ["Cursor", "Visual Studio Code", "within the same minute", "Last used", "127.0.0.1"],
+    "home with connections": [
+        *["Cursor", "Visual Studio Code", "within the same minute", "two-clients", "Last used", "127.0.0.1"],
+        "What went wrong lately",
+    ],
     "connection-unknown": ["no such connection", "connection-unknown"],
     "page-expired": ["Nothing was changed", "state-expired"],
     "github-unreachable": ["Try again", "Back to the application", "github-unreachable"],
@@ -80,7 +86,7 @@ def every_page_can_be_read_by_everybody(bench: Bench) -> None:
             "implies": {"todo:write": ["todo:read"]},
             "describe": {"todo:read": "Read your lists", "todo:write": "Change your lists"},
         }
-        return {"services": {"todo": todo}}
+        return {"services": {"todo": todo}, "admins": ["dev:alice"]}
 
     def by_github(_: str) -> dict[str, Any]:
         at = {"web_url": f"http://127.0.0.1:{github}", "api_url": f"http://127.0.0.1:{github}"}

@@ -98,6 +98,11 @@ await visit("redirect-invalid", authorizeUrl(issuer, app, "myapp://callback"));
 const web = await register(issuer, "https://app.example.com/callback", "Web App");
 await visit("request-invalid", authorizeUrl(issuer, web, "https://app.example.com/callback", { code_challenge: "x" }));
 await visit("state-reused", `${issuer}/callback?code=c&state=unknown`);
+await page.click("text=More about this");
+await look("help");
+await page.click("text=All troubles");
+await look("help, all");
+await visit("help about nothing", `${issuer}/help/nothing`);
 
 // Consent, and the way through it.
 const one = { resource: `${issuer}/echo/mcp` };

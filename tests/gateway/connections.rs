@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use portcullis::fetch::{Bounds, Fetcher};
+use portcullis::trouble::Trouble;
+
 use crate::audit::Log;
 use crate::support::rig::{Answer, ISSUER, RESOURCE, Rig, authorize_query, dev_yaml, encode, request};
 
@@ -100,9 +103,9 @@ async fn who_is_signed_in_sees_what_is_connected_since_when_and_from_where() {
     assert!(other.body.contains("None yet") && !other.body.contains("/disconnect"), "{}", other.body);
 }
 
+// trouble: two-clients
 #[tokio::test]
 async fn two_clients_within_a_minute_are_told() {
-    // two-clients
     let rig = Rig::dev().await;
     let (one, two) = (rig.register().await, rig.register().await);
     rig.tokens(&one, "alice").await;
@@ -114,6 +117,113 @@ async fn two_clients_within_a_minute_are_told() {
     rig.tokens(&one, "alice").await;
     let (page, _, _) = open(&rig, &signed_in(&rig, "alice").await).await;
     assert_eq!(page.body.matches("within the same minute").count(), 2, "{}", page.body);
+    for part in [
+        "mcp-remote beside a connector of its own: disconnect one, and remove it there.",
+        "<a href=\"/help/two-clients\">More about this</a>: finding <code>two-clients</code>",
+    ] {
+        assert!(page.body.contains(part), "{part}: {}", page.body);
+    }
+    let counts = rig.shared.lately.told().counts;
+    let twins = counts.iter().find(|count| count.trouble == Trouble::TwoClients).unwrap();
+    assert_eq!(twins.times, 1, "and doctor can tell");
+}
+
+#[tokio::test]
+async fn one_client_that_connects_twice_is_not_two() {
+    let rig = Rig::dev().await;
+    let client = rig.register().await;
+    rig.tokens(&client, "alice").await;
+    rig.tokens(&client, "alice").await;
+    let (page, _, _) = open(&rig, &signed_in(&rig, "alice").await).await;
+    assert!(!page.body.contains("within the same minute"), "{}", page.body);
+    assert_eq!(rig.shared.lately.told().counts, []);
+}
+
+/// What only administrators see.
+const WRONG: &str = "What went wrong lately";
+
+#[tokio::test]
+async fn an_administrator_sees_what_went_wrong_lately_and_nobody_else_does() {
+    let rig = Rig::with(&(dev_yaml(([127, 0, 0, 1], 9).into()) + "admins: [\"dev:root\"]\n")).await;
+    let (root, alice) = (signed_in(&rig, "root").await, signed_in(&rig, "alice").await);
+    let (page, _, _) = open(&rig, &root).await;
+    assert!(page.body.contains(WRONG) && page.body.contains("<p>Nothing.</p>"), "{}", page.body);
+    let client = rig.register().await;
+    let token = rig.tokens(&client, "bob").await["access_token"].as_str().unwrap().to_owned();
+    let down = rig.call(&token).await;
+    for _ in 0..3 {
+        rig.call("x").await;
+    }
+    let (page, _, _) = open(&rig, &root).await;
+    for part in [
+        "<li><a href=\"/help/token-401\">token-401</a>: 3, the last on <time datetime=\"2027-01-15T08:00Z\">",
+        "<li><a href=\"/help/upstream-down\">upstream-down</a>: 1, the last on",
+        "<h3>Tokens</h3>",
+        "<h3>Servers behind</h3>",
+        ", 3 times</li>",
+        &format!(
+            "<a href=\"/help/upstream-down\">upstream-down</a>, HTTP 502, service <code>echo</code>, user <code>dev:bob</code>, client \
+             <code>{client}</code>, from <code>127.0.0.1</code>, request <code>{}</code></li>",
+            down.header("x-request-id")
+        ),
+    ] {
+        assert!(page.body.contains(part), "{part}: {}", page.body);
+    }
+    assert!(!page.body.contains(&token), "{}", page.body);
+    for cookies in [alice.as_str(), ""] {
+        let (page, _, _) = open(&rig, cookies).await;
+        assert!(!page.body.contains(WRONG) && !page.body.contains("token-401"), "{}", page.body);
+    }
+    rig.reload(|yaml| yaml.replace("dev:root", "dev:alice"));
+    assert!(open(&rig, &alice).await.0.body.contains(WRONG), "from the next request on");
+    assert!(!open(&rig, &root).await.0.body.contains(WRONG));
+}
+
+/// Signs in to the connections page by GitHub; the session's cookie.
+async fn signed_in_by_github(rig: &Rig) -> String {
+    let (_, cookies, token) = open(rig, "").await;
+    let sent = act(rig, "/sign-in", &cookies, &[("form_token", &token)]).await;
+    let request = http::Request::get(sent.header("location")).body(bytes::Bytes::new()).unwrap();
+    let bounds = Bounds { body: 65_536, time: Duration::from_secs(10) };
+    let back = Fetcher::new().send(request, bounds).await.unwrap();
+    let back = back.headers()["location"].to_str().unwrap().strip_prefix(ISSUER).unwrap().to_owned();
+    rig.get(&back, &[("cookie", &sent.cookies())]).await.cookies()
+}
+
+#[tokio::test]
+async fn an_administrator_is_an_account_and_not_whoever_has_the_login() {
+    // F3
+    let (fake, rig) = crate::github::world("{ users: [\"*\"] }").await;
+    let rig = rig.reconfigured(|yaml| format!("{yaml}admins: [octocat]\n")).await;
+    let first = signed_in_by_github(&rig).await;
+    assert!(open(&rig, &first).await.0.body.contains(WRONG));
+    fake.rename("octocat", "newcat");
+    fake.approve_as("newcat");
+    let renamed = signed_in_by_github(&rig).await;
+    let (page, _, _) = open(&rig, &renamed).await;
+    assert!(page.body.contains("newcat") && page.body.contains(WRONG), "the same account: {}", page.body);
+    fake.user(99, "octocat");
+    fake.approve_as("octocat");
+    let recycled = signed_in_by_github(&rig).await;
+    let (page, _, _) = open(&rig, &recycled).await;
+    assert!(page.body.contains("octocat") && !page.body.contains(WRONG), "somebody else: {}", page.body);
+    rig.shared.store.forget_login("octocat").await.unwrap();
+    assert!(!open(&rig, &first).await.0.body.contains(WRONG), "the pin was taken back");
+    let anew = signed_in_by_github(&rig).await;
+    assert!(
+        open(&rig, &anew).await.0.body.contains(WRONG),
+        "the login is the next one's who signs in with it"
+    );
+}
+
+#[tokio::test]
+async fn an_administrator_whom_no_service_lets_in_sees_what_went_wrong_and_no_service() {
+    let (_fake, rig) = crate::github::world("{ users: [somebody-else] }").await;
+    let rig = rig.reconfigured(|yaml| format!("{yaml}admins: [\"github:583231\"]\n")).await;
+    let (page, _, _) = open(&rig, &signed_in_by_github(&rig).await).await;
+    assert!(page.body.contains(WRONG) && !page.body.contains(RESOURCE), "{}", page.body);
+    let client = rig.register().await;
+    assert_eq!(crate::github::sign_in(&rig, &client).await.status, 403);
 }
 
 #[tokio::test]
@@ -214,6 +324,7 @@ async fn what_a_person_does_is_audited_with_who_and_by_whom() {
     assert_eq!(events[7]["grant"], grant);
 }
 
+// trouble: connection-unknown
 #[tokio::test]
 async fn nobody_disconnects_what_is_not_theirs() {
     let rig = Rig::dev().await;

@@ -18,6 +18,8 @@ services:
   two: { url: \"https://tools.example.com/two/mcp\", upstream: \"http://127.0.0.1:9/mcp\" }
 ";
 
+// trouble: prm-404
+// trouble: prm-resource
 #[tokio::test]
 async fn the_resource_document_is_exactly_this() {
     // D1, D3, D4, D6, D7
@@ -37,6 +39,7 @@ async fn the_resource_document_is_exactly_this() {
     );
 }
 
+// trouble: prm-404
 #[tokio::test]
 async fn the_root_document_is_there_only_where_a_service_lives_alone() {
     // D2
@@ -50,6 +53,8 @@ async fn the_root_document_is_there_only_where_a_service_lives_alone() {
     assert_eq!(second.json()["resource"], "https://tools.example.com/two/mcp");
 }
 
+// trouble: issuer-mismatch
+// trouble: no-registration
 #[tokio::test]
 async fn the_server_document_is_exactly_this() {
     // D8, D9, D11, D12, D13, D14, D15, D5
@@ -99,6 +104,7 @@ async fn every_advertised_endpoint_is_there() {
     assert_eq!(seen, 5);
 }
 
+// trouble: issuer-mismatch
 #[tokio::test]
 async fn every_host_serves_the_one_true_server_document() {
     // D18, D19
@@ -114,6 +120,7 @@ async fn every_host_serves_the_one_true_server_document() {
     }
 }
 
+// trouble: no-registration
 #[tokio::test]
 async fn on_a_service_host_clients_register_and_ask_for_tokens_in_place() {
     // D18
@@ -134,6 +141,8 @@ async fn on_a_service_host_clients_register_and_ask_for_tokens_in_place() {
     }
 }
 
+// trouble: prm-404
+// trouble: prm-resource
 #[tokio::test]
 async fn the_document_that_a_challenge_names_is_there_and_is_the_services() {
     // D1, D3, D20
@@ -219,6 +228,7 @@ async fn a_head_request_is_answered_like_get_and_a_post_is_told_what_is_allowed(
     assert_eq!((post.status.as_u16(), post.header("allow")), (405, "GET, HEAD, OPTIONS"));
 }
 
+// trouble: cors
 #[tokio::test]
 async fn browsers_may_read_every_oauth_endpoint() {
     let rig = Rig::dev().await;

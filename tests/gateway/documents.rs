@@ -241,6 +241,7 @@ async fn what_may_mend_itself_is_to_be_tried_again() {
     faults_are_told(500, "server_error", "", &[(roots, why)]).await;
 }
 
+// trouble: client-document
 #[tokio::test]
 async fn each_fault_of_a_document_is_a_page_for_a_person() {
     // M2, M8

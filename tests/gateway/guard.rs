@@ -24,6 +24,7 @@ fn invalid(answer: &Answer) {
     );
 }
 
+// trouble: no-challenge
 #[tokio::test]
 async fn every_method_without_a_token_is_challenged_before_a_body_is_read() {
     // R1, R2, R3, D20

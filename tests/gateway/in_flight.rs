@@ -79,10 +79,15 @@ async fn ask(rig: &Rig, method: &str, path: &str, token: &str, body: &str) -> An
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
-fn told(code: i32, message: &str, finding: &str) -> Value {
+fn told(answer: &Answer, code: i32, message: &str, finding: &str, trouble: &str) -> Value {
     json!({
         "jsonrpc": "2.0", "id": null,
-        "error": { "code": code, "message": format!("echo: {message} (finding {finding})"), "data": { "finding": finding } },
+        "error": { "code": code, "message": format!("echo: {message} (finding {finding})"), "data": {
+            "finding": finding,
+            "trouble": trouble,
+            "help": format!("http://localhost:8080/help/{trouble}"),
+            "request_id": answer.header("x-request-id"),
+        } },
     })
 }
 
@@ -95,7 +100,15 @@ fn is_busy(rig: &Rig, answer: &Answer, what: &str, finding: &str) {
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (429, "1"), "{answer:?}");
     assert_eq!(answer.header("content-type"), "application/json");
     assert_eq!(answer.header("cache-control"), "no-store");
-    assert_eq!(answer.json(), told(-32000, &format!("{what} are open already"), finding));
+    let key = match finding {
+        "user-requests" => "max_requests_per_user",
+        "user-streams" => "max_streams_per_user",
+        "service-streams" => "max_streams",
+        "service-requests" => "max_requests",
+        other => panic!("{other}"),
+    };
+    let message = format!("{what} are open already; more are not let in at once ({key})");
+    assert_eq!(answer.json(), told(answer, -32000, &message, finding, "rate-limited"));
     assert!(refused(rig, finding) > 0);
 }
 
@@ -108,7 +121,7 @@ async fn a_body_whose_length_says_that_it_is_too_large_is_413_and_nothing_is_sen
     assert_eq!(answer.status, 413);
     assert_eq!(answer.header("content-type"), "application/json");
     let message = "the request body is larger than 1000 bytes";
-    assert_eq!(answer.json(), told(-32000, message, "body-too-large"));
+    assert_eq!(answer.json(), told(&answer, -32000, message, "body-too-large", "request-body"));
     assert_eq!(refused(&rig, "body-too-large"), 1);
     let answer = ask(&rig, "POST", "/mcp", &token, &"x".repeat(1000)).await;
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "{}"), "to the byte");
@@ -212,7 +225,7 @@ async fn a_server_that_does_not_begin_its_answer_is_504_and_is_not_asked_twice()
         assert_eq!(answer.status, 504, "{method}");
         assert_eq!(
             answer.json(),
-            told(-32603, "the upstream did not answer in time", "upstream-slow"),
+            told(&answer, -32603, "the upstream did not answer in time", "upstream-slow", "upstream-slow"),
             "{method}"
         );
     }

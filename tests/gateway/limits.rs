@@ -33,7 +33,11 @@ async fn a_client_is_told_which_limit_it_has_reached_and_how_long_to_wait() {
             format!("too many requests from this address: limits.{key} is 1/m; try again in 60 s");
         assert_eq!(
             refused.json(),
-            json!({ "error": "temporarily_unavailable", "error_description": description })
+            json!({
+                "error": "temporarily_unavailable",
+                "error_description": description,
+                "error_uri": format!("{ISSUER}/help/rate-limited"),
+            })
         );
         let preflight = rig.send(request("OPTIONS", path, &[], String::new())).await;
         assert_eq!(preflight.status, 204, "preflights and the requests after them are not counted");

@@ -32,5 +32,6 @@ mod secret_key;
 mod stored;
 mod targets;
 mod tokens;
+mod troubles;
 mod verify;
 mod watch;

@@ -17,6 +17,7 @@ async fn ask(rig: &Rig, method: &str, path: &str, headers: &[(&str, &str)]) -> A
     rig.send(request(method, path, headers, String::new())).await
 }
 
+// trouble: cors
 #[tokio::test]
 async fn a_foreign_page_is_refused_by_every_method_with_a_json_rpc_error() {
     // P3 (S26-http:58-61)
@@ -72,6 +73,7 @@ async fn an_origin_of_one_service_is_none_of_another() {
     }
 }
 
+// trouble: cors
 #[tokio::test]
 async fn a_preflight_names_all_that_an_mcp_client_sends() {
     // requirements §2 item 17
@@ -102,6 +104,7 @@ async fn a_preflight_names_all_that_an_mcp_client_sends() {
     }
 }
 
+// trouble: cors
 #[tokio::test]
 async fn a_page_may_read_the_challenge_the_session_and_the_errors() {
     // requirements §2 item 17

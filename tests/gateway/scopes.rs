@@ -59,7 +59,12 @@ fn lacks(answer: &Answer, scopes: &str) {
     );
     let expected = serde_json::json!({
         "jsonrpc": "2.0", "id": null,
-        "error": { "code": -32000, "message": "the token lacks a scope", "data": { "finding": "insufficient_scope" } },
+        "error": { "code": -32000, "message": "the token lacks a scope", "data": {
+            "finding": "insufficient_scope",
+            "trouble": "scope-403",
+            "help": "http://localhost:8080/help/scope-403",
+            "request_id": answer.header("x-request-id"),
+        } },
     });
     assert_eq!(answer.json(), expected);
     assert_eq!(answer.header("cache-control"), "no-store");

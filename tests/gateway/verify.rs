@@ -106,8 +106,17 @@ async fn asked(rig: &Rig, changed: &[(&str, &str)], more: &[(&str, &str)]) -> An
 }
 
 fn problem(answer: &Answer, status: u16, error: &str, description: &str) {
-    let expected = json!({ "error": error, "error_description": description });
-    assert_eq!((answer.status.as_u16(), answer.json()), (status, expected), "{answer:?}");
+    is_told(answer, status, &json!({ "error": error, "error_description": description }));
+}
+
+/// The same of a trouble that people can read about.
+fn problem_of(trouble: &str, answer: &Answer, status: u16, error: &str, description: &str) {
+    let help = format!("https://auth.example.com/help/{trouble}");
+    is_told(answer, status, &json!({ "error": error, "error_description": description, "error_uri": help }));
+}
+
+fn is_told(answer: &Answer, status: u16, expected: &Value) {
+    assert_eq!((answer.status.as_u16(), &answer.json()), (status, expected), "{answer:?}");
     for name in ["x-user-id", "x-user-name", "x-user-email"] {
         assert!(answer.headers.get(name).is_none(), "{name}");
     }
@@ -290,7 +299,7 @@ async fn a_request_that_is_not_described_exactly_once_is_refused() {
     for proto in ["http", "ws", "https, http"] {
         let answer = asked(&rig, &[("x-forwarded-proto", proto)], &[token]).await;
         let text = "the proxy in front was asked by plain http; use the https URL";
-        problem(&answer, 400, "invalid_request", text);
+        problem_of("tunnel", &answer, 400, "invalid_request", text);
     }
 }
 
@@ -320,10 +329,10 @@ async fn what_only_portcullis_may_answer_is_not_verified() {
     problem(&off, 403, "not_verified", text);
     let nothing = asked(&rig, &[("x-forwarded-uri", "/mcpx")], &[token]).await;
     let text = "nothing is at this address; the MCP server's URL is https://todo.example.com/mcp";
-    problem(&nothing, 404, "not_found", text);
+    problem_of("wrong-url", &nothing, 404, "not_found", text);
     let unknown = asked(&rig, &[("x-forwarded-host", "evil.example")], &[token]).await;
     let text = "this gateway does not serve the host evil.example; it is reached at https://auth.example.com";
-    problem(&unknown, 421, "unknown_host", text);
+    problem_of("tunnel", &unknown, 421, "unknown_host", text);
     let odd = "the path must be plain: no empty or dot segments, no encoded slashes";
     for uri in ["/mcp/../x", "//mcp", "/mcp%2fx", "/mcp/..;/x"] {
         problem(&asked(&rig, &[("x-forwarded-uri", uri)], &[token]).await, 400, "invalid_request", odd);

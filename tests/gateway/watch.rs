@@ -58,7 +58,11 @@ impl Connected {
     /// Is refused with `invalid_grant` and exactly this sentence.
     async fn is_refused(&mut self, rig: &Rig, sentence: &str) {
         let answer = self.refresh(rig).await;
-        let told = serde_json::json!({ "error": "invalid_grant", "error_description": sentence });
+        let trouble = if sentence == LOST { "not-allowed" } else { "refresh-failed" };
+        let help = format!("http://localhost:8080/help/{trouble}");
+        let told = serde_json::json!({
+            "error": "invalid_grant", "error_description": sentence, "error_uri": help,
+        });
         assert_eq!((answer.status.as_u16(), answer.json()), (400, told));
         assert_eq!(answer.header("cache-control"), "no-store");
     }
@@ -66,7 +70,10 @@ impl Connected {
     /// Is told to come back after `seconds`.
     async fn is_put_off(&mut self, rig: &Rig, seconds: &str) {
         let answer = self.refresh(rig).await;
-        let told = serde_json::json!({ "error": "temporarily_unavailable", "error_description": AWAY });
+        let help = "http://localhost:8080/help/github-unreachable";
+        let told = serde_json::json!({
+            "error": "temporarily_unavailable", "error_description": AWAY, "error_uri": help,
+        });
         assert_eq!((answer.status.as_u16(), answer.json()), (503, told));
         assert_eq!(answer.header("retry-after"), seconds);
     }
@@ -172,7 +179,7 @@ async fn who_left_the_organisation_loses_every_grant_at_the_next_refresh() {
         assert_eq!(rig.call(&one.access).await.status, 401, "here at once");
         other.is_refused(&rig, LOST).await;
         assert_eq!(asked(&fake), 3, "the answer holds for the other one too");
-        one.is_refused(&rig, "this grant has ended; sign in again").await;
+        one.is_refused(&rig, LOST).await;
         fake.member("octocat", "acme", Membership::Active);
         Connected::new(&rig).await.refreshes(&rig).await;
     }

@@ -93,7 +93,7 @@ async fn a_host_that_fails_keeps_no_other_from_its_certificate() {
     assert_eq!(
         process.failed("b.example", 1).await,
         "http-01 failed, the certificate authority says: DNS problem: NXDOMAIN looking up A for b.example; create an A or AAAA record \
-         of the name that leads to this machine"
+         of the name that leads to this machine [dns]"
     );
     assert_eq!(process.shown("b.example"), None);
     authority.prove_host("b.example", Proof::Believed);

@@ -18,7 +18,7 @@ async fn a_rate_limit_is_waited_for_as_long_as_it_says() {
     let told = process.failed("a.example", 1).await;
     assert!(
         told.starts_with("the certificate authority says: ")
-            && told.ends_with("; nothing is to be done but to wait, and it is tried again by itself"),
+            && told.ends_with("; nothing is to be done but to wait, and it is tried again by itself [cert]"),
         "{told}"
     );
     let asked = authority.requests_to(Resource::NewOrder).len();
@@ -114,7 +114,7 @@ async fn a_challenge_that_is_named_is_the_only_one() {
     let process = world.process(settings, &["a.example"]).await;
     assert_eq!(
         process.failed("a.example", 1).await,
-        "the certificate authority does not offer tls-alpn-01; write another `challenge` under tls.acme"
+        "the certificate authority does not offer tls-alpn-01; write another `challenge` under tls.acme [cert]"
     );
     assert!(authority.requests_to(Resource::Challenge).is_empty());
 }
@@ -130,7 +130,7 @@ async fn failures_become_rarer_and_an_operator_does_not_wait() {
     assert_eq!(
         process.failed("a.example", 1).await,
         "http-01 failed, the certificate authority says: Timeout during connect (likely firewall problem); the name's DNS record must \
-         lead to this machine, and port 80 must be open from the internet"
+         lead to this machine, and port 80 must be open from the internet [cert]"
     );
     world.clock.advance(Duration::from_secs(3 * 60 + 44));
     a_while().await;
@@ -163,7 +163,7 @@ async fn an_order_that_comes_to_nothing_is_told_and_made_anew() {
     assert_eq!(
         process.failed("a.example", 1).await,
         "the certificate authority says: CAA record for a.example prevents issuance; a CAA record of the domain names other certificate \
-         authorities: add this one, or take the record away"
+         authorities: add this one, or take the record away [cert]"
     );
     world.clock.advance(HOUR);
     process.another("a.example", None).await;
@@ -207,7 +207,7 @@ async fn an_account_is_bound_to_the_one_that_the_authority_knows() {
     authority.require_binding("kid-1");
     let process = world.process(settings(&authority), &["a.example"]).await;
     let told = process.failed("a.example", 1).await;
-    assert!(told.ends_with("; write eab: { kid: ..., key: ... } under tls.acme"), "{told}");
+    assert!(told.ends_with("; write eab: { kid: ..., key: ... } under tls.acme [cert]"), "{told}");
     process.stop().await;
     let mut settings = settings(&authority);
     let key = Secret::new("AQIDBAUGBwgJCgsMDQ4PEA".into());
@@ -236,7 +236,7 @@ async fn what_cannot_be_used_is_not_shown() {
     let process = world.process(settings(&authority), &["a.example"]).await;
     assert_eq!(
         process.failed("a.example", 1).await,
-        "what the certificate authority issued cannot be used: it has expired already"
+        "what the certificate authority issued cannot be used: it has expired already [clock]"
     );
     assert_eq!(process.shown("a.example"), None);
     authority.life(90 * DAY);

@@ -218,11 +218,16 @@ async fn an_answer_too_many_reaches_nobody() {
 }
 
 fn told(answer: &crate::support::rig::Answer, message: &str, finding: &str) {
+    let mut answered = answer.json();
+    let help = answered["error"]["data"]["help"].take();
+    assert!(help.as_str().unwrap().ends_with(&format!("/help/{finding}")), "{help}");
     let expected = serde_json::json!({
         "jsonrpc": "2.0", "id": null,
-        "error": { "code": -32603, "message": message, "data": { "finding": finding } },
+        "error": { "code": -32603, "message": message, "data": {
+            "finding": finding, "trouble": finding, "help": null, "request_id": answer.header("x-request-id"),
+        } },
     });
-    assert_eq!(answer.json(), expected);
+    assert_eq!(answered, expected);
     assert_eq!(answer.header("content-type"), "application/json");
 }
 
@@ -245,6 +250,9 @@ async fn a_server_that_is_down_or_breaks_off_is_502_with_its_name_and_not_its_ad
     told(&answer, "echo: the upstream cannot be reached (finding upstream-down)", "upstream-down");
     let line = process.line(|line| line["target"] == "access" && line["status"] == 502).await;
     assert_eq!((&line["reason"], &line["service"]), (&"upstream-down".into(), &"echo".into()));
+    assert_eq!(line["trouble"], "upstream-down");
+    let error = process.line(|line| line["level"] == "ERROR").await;
+    assert_eq!((&error["trouble"], &error["request_id"]), (&"upstream-down".into(), &line["request_id"]));
 }
 
 /// A listener whose queue is full: the kernel does not answer whoever else connects.

@@ -208,7 +208,7 @@ fn a_taken_port_is_told_with_its_owner_before_anything_else() {
         refused(&mut expose(&["http://h:1", "--url", &url, "--dev", "--data", data.to_str().unwrap()]));
     let end = format!(
         " (process {}); stop that, or write another port in --url (and --https-only leaves port 80 alone): cannot listen on {}: \
-         Address already in use (os error 98)\n",
+         Address already in use (os error 98)\nmore: portcullis doctor --explain port-in-use\n",
         std::process::id(),
         place.address()
     );

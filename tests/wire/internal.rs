@@ -318,8 +318,10 @@ fn a_taken_internal_port_is_told_at_once() {
     let (status, told) = place.run("serve", &probed(([127, 0, 0, 1], 9).into(), ""));
     assert_eq!(status, 1, "{told}");
     let holder = format!("portcullis: port {} is taken by ", place.second);
-    let cause =
-        format!("cannot listen on 127.0.0.1:{}: Address already in use (os error 98)\n", place.second);
+    let cause = format!(
+        "cannot listen on 127.0.0.1:{}: Address already in use (os error 98)\nmore: portcullis doctor --explain port-in-use\n",
+        place.second
+    );
     assert!(told.contains(&holder) && told.ends_with(&cause), "{told}");
     assert!(!place.folder().join("portcullis.db").exists(), "nothing is made before the port is ours");
 }

@@ -162,8 +162,11 @@ async fn a_body_that_does_not_go_on_is_408_and_the_server_is_left() {
     let answer = read_raw(&mut stream).await;
     assert_eq!(answer.statuses(), [408], "{answer:?}");
     let body = "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32000,\"message\":\"echo: the request body did not come in time \
-                (finding body-too-slow)\",\"data\":{\"finding\":\"body-too-slow\"}}}";
-    assert!(answer.text.ends_with(body), "{answer:?}");
+                (finding body-too-slow)\",\"data\":{\"finding\":\"body-too-slow\",\"help\":\"http://";
+    assert!(
+        answer.text.contains(body) && answer.text.ends_with("\"trouble\":\"request-body\"}}}"),
+        "{answer:?}"
+    );
     upstream.closed(1).await;
     counted(&place, "portcullis_requests_refused_total{reason=\"body-too-slow\"} 1").await;
     process.says("reason=\"body-too-slow\"").await;
@@ -192,8 +195,11 @@ async fn a_body_that_turns_out_too_large_is_413_and_is_broken_off() {
     let answer = read_raw(&mut stream).await;
     assert_eq!(answer.statuses(), [413], "{answer:?}");
     let body = "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32000,\"message\":\"echo: the request body is larger than 1000 \
-                bytes (finding body-too-large)\",\"data\":{\"finding\":\"body-too-large\"}}}";
-    assert!(answer.text.ends_with(body), "{answer:?}");
+                bytes (finding body-too-large)\",\"data\":{\"finding\":\"body-too-large\",\"help\":\"http://";
+    assert!(
+        answer.text.contains(body) && answer.text.ends_with("\"trouble\":\"request-body\"}}}"),
+        "{answer:?}"
+    );
     upstream.closed(1).await;
     assert!(!upstream.raw().contains("0\r\n\r\n"), "it does not look whole: {}", upstream.raw());
     assert_eq!(upstream.connections(), 1, "and is not sent again");

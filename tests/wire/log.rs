@@ -44,17 +44,18 @@ async fn refused_requests_have_an_id_and_a_line_too() {
     let (place, upstream) = (Place::new(), Recorder::start().await);
     let process = place.start(&plain(upstream.address, "log: { format: json }"));
     let client = Client::plain(&place);
-    for (target, host, status, reason) in [
-        ("/mcp", client.host(), 401, "no_token".into()),
-        ("/nowhere", client.host(), 404, serde_json::Value::Null),
-        ("/mcp", "unknown.example", 421, "unknown_host".into()),
+    for (target, host, status, reason, trouble) in [
+        ("/mcp", client.host(), 401, "no_token", None),
+        ("/nowhere", client.host(), 404, "not_found", Some("wrong-url")),
+        ("/mcp", "unknown.example", 421, "unknown_host", Some("tunnel")),
     ] {
         let answer = client.get(target, &[("host", host)]).await;
         assert_eq!(answer.status, status);
         let id = answer.header("x-request-id").to_owned();
         assert_eq!(id.len(), 22);
         let line = process.line(|line| line["target"] == "access" && line["request_id"] == id.as_str()).await;
-        assert_eq!((&line["status"], &line["reason"]), (&status.into(), &reason), "{line}");
+        assert_eq!((&line["status"], &line["reason"]), (&status.into(), &reason.into()), "{line}");
+        assert_eq!(line.get("trouble").and_then(serde_json::Value::as_str), trouble, "{line}");
         assert_eq!(line["host"], host);
     }
 }

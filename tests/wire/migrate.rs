@@ -424,7 +424,7 @@ fn a_store_that_a_gateway_has_open_is_told() {
     let arguments = ["--redis", url.as_str(), "--config", "p.yaml"];
     let (errors, code) = refused(&mut migrate(place.folder(), &arguments));
     let locked = "portcullis: an embedded store belongs to one process, so stop the gateway for this: another process has the store open; \
-                  stop the other portcullis\n";
+                  stop the other portcullis\nmore: portcullis doctor --explain store-file\n";
     assert_eq!((errors.as_str(), code), (locked, 1));
 }
 

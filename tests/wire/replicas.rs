@@ -76,10 +76,15 @@ async fn assert_at_home(client: &Client, signed_in: &SignedIn, sessions: &[(Stri
 }
 
 fn not_found(answer: &Answer) {
-    let expected = serde_json::json!({
-        "jsonrpc": "2.0", "id": null, "error": { "code": -32001, "message": "Session not found" },
+    let mut answered = answer.json();
+    let help = answered["error"]["data"]["help"].take();
+    assert!(help.as_str().unwrap().ends_with("/help/session-lost"), "{help}");
+    let data = serde_json::json!({
+        "trouble": "session-lost", "help": null, "request_id": answer.header("x-request-id"),
     });
-    assert_eq!((answer.status.as_u16(), answer.json()), (404, expected));
+    let error = serde_json::json!({ "code": -32001, "message": "Session not found", "data": data });
+    let expected = serde_json::json!({ "jsonrpc": "2.0", "id": null, "error": error });
+    assert_eq!((answer.status.as_u16(), answered), (404, expected));
 }
 
 async fn told(place: &Place, path: &str) -> Answer {

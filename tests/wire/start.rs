@@ -29,6 +29,7 @@ async fn a_bad_configuration_is_told_whole_by_check_and_by_serve() {
     assert!(told.contains("run.yaml: good; 1 service, issuer http://localhost:"), "{told}");
 }
 
+// trouble: port-in-use
 #[test]
 fn a_taken_port_is_told_with_its_address() {
     let place = Place::new();
@@ -36,7 +37,10 @@ fn a_taken_port_is_told_with_its_address() {
     let (status, told) = place.run("serve", &plain(NOBODY.into(), ""));
     assert_eq!(status, 1, "{told}");
     let holder = format!("portcullis: port {} is taken by ", place.address().port());
-    let cause = format!("cannot listen on {}: Address already in use (os error 98)\n", place.address());
+    let cause = format!(
+        "cannot listen on {}: Address already in use (os error 98)\nmore: portcullis doctor --explain port-in-use\n",
+        place.address()
+    );
     let process = format!("(process {})", std::process::id());
     assert!(told.contains(&holder) && told.contains(&process) && told.ends_with(&cause), "{told}");
     assert!(!place.folder().join("portcullis.db").exists(), "nothing is made before the port is ours");
@@ -64,6 +68,7 @@ fn the_folder_of_a_store_is_made_and_check_makes_nothing() {
     assert!(told.contains(&text) && !place.folder().join("no").exists(), "{told}");
 }
 
+// trouble: secret-key-changed
 #[tokio::test]
 async fn another_secret_key_does_not_open_the_store() {
     let place = Place::new();
@@ -75,6 +80,7 @@ async fn another_secret_key_does_not_open_the_store() {
     let (status, told) = place.run("serve", &yaml.replace(&"5a".repeat(32), &"5b".repeat(32)));
     assert_eq!(status, 1, "{told}");
     assert!(told.contains("portcullis: secret_key is not the one this store was made with"), "{told}");
+    assert!(told.ends_with("\nmore: portcullis doctor --explain secret-key-changed\n"), "{told}");
     let _the_old_one = place.start(&yaml);
 }
 
@@ -87,6 +93,7 @@ fn a_file_that_another_process_has_open_is_told() {
     let (status, told) = place.run("serve", &second);
     assert_eq!(status, 1, "{told}");
     assert!(told.contains("portcullis: another process has the store open"), "{told}");
+    assert!(told.ends_with("\nmore: portcullis doctor --explain store-file\n"), "{told}");
 }
 
 #[test]
@@ -98,4 +105,5 @@ fn a_store_that_is_away_is_told_without_its_password() {
     assert_eq!(status, 1, "{told}");
     assert!(told.contains("portcullis: the store is away: "), "{told}");
     assert!(!told.contains("hunter2"), "{told}");
+    assert!(told.ends_with("\nmore: portcullis doctor --explain redis-down\n"), "{told}");
 }

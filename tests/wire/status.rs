@@ -47,6 +47,9 @@ fn expected(place: &Place, upstream: &Recorder, store: &str, streams: usize) -> 
         }],
         "certificates": [],
         "refused": [],
+        "lately": {
+            "counts": [], "logins": [], "tokens": [], "upstreams": [], "others": [], "rate_limited": [], "left_out": 0,
+        },
         "specifications": [
             "OAuth 2.1", "RFC 6750", "RFC 7009", "RFC 7591", "RFC 7592", "RFC 7636", "RFC 7662", "RFC 8414", "RFC 8707",
             "RFC 9068", "RFC 9207", "RFC 9728",
@@ -105,6 +108,46 @@ async fn status_works_without_an_internal_listener_and_tells_no_secret() {
         assert!(started.elapsed().as_secs() < 10, "{}", away().await);
     }
     assert!(away().await.contains("\nstore           redis: away, revocations read "), "{}", away().await);
+}
+
+#[tokio::test]
+async fn what_went_wrong_lately_is_told_with_what_to_do() {
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let _process = place.start(&plain(upstream.address, "limits: { revoke: 1/m }").replace(PUBLIC, INTERNAL));
+    let client = Client::plain(&place);
+    let refused = client.get("/mcp", &[("authorization", "Bearer x")]).await;
+    for _ in 0..3 {
+        client.post("/revoke", &[], &[]).await;
+    }
+    client.get("/mcp", &[]).await;
+    let report = status(&place, &["--json"]).await.good().json();
+    let mut lately = report["lately"].clone();
+    assert_eq!(lately, get(place.second, "/status").await.json()["lately"]);
+    let at = lately["tokens"][1]["at"].take();
+    assert!(at.as_str().unwrap().ends_with('Z'), "{report}");
+    assert_eq!(
+        lately["tokens"][1],
+        json!({
+            "at": null, "trouble": "token-401", "request_id": refused.header("x-request-id"), "service": "echo",
+            "network": "127.0.0.1", "status": 401, "times": 1,
+        })
+    );
+    let counts = lately["counts"].as_array().unwrap().iter();
+    let counts: Vec<_> =
+        counts.map(|one| (one["trouble"].as_str().unwrap(), one["times"].as_u64())).collect();
+    assert_eq!(counts, [("token-401", Some(1)), ("rate-limited", Some(2))]);
+    assert_eq!(lately["rate_limited"], json!([{ "network": "127.0.0.1", "times": 2 }]));
+    let text = status(&place, &[]).await.good().out;
+    let at = at.as_str().unwrap();
+    for line in [
+        &format!(
+            "\nlately          token-401 once at {at}: `portcullis token inspect TOKEN` says which claim, "
+        ),
+        "\n                rate-limited 2 times, the last at ",
+        "\n                limits were reached by 127.0.0.1 (2)\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -271,6 +271,7 @@ fn gateway_keys(before: &gateway::Settings, after: &gateway::Settings) -> Vec<&'
     let gateway::Settings {
         issuer: _,
         services: _,
+        admins,
         origins,
         redirects,
         lives,
@@ -289,6 +290,7 @@ fn gateway_keys(before: &gateway::Settings, after: &gateway::Settings) -> Vec<&'
         ("trusted_proxies", *trusted_proxies != after.trusted_proxies),
         ("access_recheck", freshness.recheck != after.freshness.recheck),
         ("access_grace", freshness.grace != after.freshness.grace),
+        ("admins", *admins != after.admins),
         ("origins", *origins != after.origins),
         ("redirect_schemes", *redirects != after.redirects),
         ("tokens", *lives != after.lives),

@@ -11,9 +11,10 @@ use crate::gateway::Body;
 use crate::gateway::exchange::{Exchange, noted, refused_page};
 use crate::gateway::limits::Hit;
 use crate::gateway::reply::{self, WireError};
-use crate::oauth::{ClientId, DocumentError, DocumentUrl, DocumentUrlError, ErrorCode, OAuthError};
+use crate::oauth::{ClientId, DocumentError, DocumentUrl, DocumentUrlError, ErrorCode};
 use crate::pages::Problem;
 use crate::telemetry::Note;
+use crate::trouble::Trouble;
 
 /// Why a document is not used. `Display` is for the application's developer.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,19 @@ impl WireError for Fault {
             ErrorCode::TemporarilyUnavailable
         } else {
             ErrorCode::InvalidClient
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Url(_)
+            | Self::NotAdmitted
+            | Self::OwnHost
+            | Self::Fetch(_)
+            | Self::Document(_)
+            | Self::Busy
+            | Self::TooMany(_)
+            | Self::Ended => Some(Trouble::ClientDocument),
         }
     }
 
@@ -154,16 +168,16 @@ pub(in crate::gateway) fn refuse(
     json: bool,
 ) -> Response<Body> {
     // Whatever it is, a stranger has caused it: not loudly.
-    exchange.log(StatusCode::BAD_REQUEST, fault);
+    exchange.log(StatusCode::BAD_REQUEST, fault.trouble(), fault);
     let host = DocumentUrl::parse(id).map(|url| url.host().to_owned()).ok();
     let problem = Problem::client_document(host.as_deref(), &fault.to_string(), fault.next());
     let mut reply = if json {
-        reply::json(fault.status(), &OAuthError::new(fault.code(), &problem.what))
+        reply::json(fault.status(), &reply::oauth(exchange, fault.code(), &problem.what, fault.trouble()))
     } else {
         refused_page(exchange, fault.status(), &problem)
     };
     if let Some(wait) = fault.retry_after() {
         reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
     }
-    noted(reply, Note { reason: Some(problem.id), client: Some(id.to_string()), ..Note::default() })
+    noted(reply, Note { client: Some(id.to_string()), ..Note::of_trouble(problem.trouble) })
 }

@@ -27,7 +27,7 @@ pub(super) fn issued(exchange: &Exchange<'_>, issue: &Issue) {
 pub(super) fn refused(exchange: &Exchange<'_>, client: &Client, refused: Refused) -> Refused {
     match &refused {
         Refused::Revoked(error, grant) => ended(exchange, error, grant),
-        Refused::Missing(_) | Refused::GrantType | Refused::MayNot(_) | Refused::Rule(_) => {
+        Refused::Missing(_) | Refused::GrantType | Refused::MayNot(_) | Refused::Rule(..) => {
             exchange.audit(&Audit {
                 client: Some(client.id.as_str()),
                 reason: Some(&refused.to_string()),

@@ -8,6 +8,7 @@ use crate::oauth::{
     RedemptionError,
 };
 use crate::secret;
+use crate::trouble::Trouble;
 
 /// Redeems the code of a request.
 pub(super) async fn redeem(
@@ -16,12 +17,13 @@ pub(super) async fn redeem(
     parameters: &Parameters,
 ) -> Result<Issue, Refused> {
     let code = parameters.get("code").ok_or(Refused::Missing("code"))?;
-    let code = Code::parse(code).ok_or_else(|| Refused::grant("this is no code of ours"))?;
+    let code = Code::parse(code).ok_or_else(|| Refused::code("this is no code of ours"))?;
     let verifier = parameters.get("code_verifier").ok_or(Refused::Missing("code_verifier"))?;
     let redemption = Redemption {
         client: client.id.clone(),
         // An ill-formed verifier leaves the code untouched (T2).
-        verifier: CodeVerifier::parse(verifier).map_err(|error| Refused::Rule(error.into()))?,
+        verifier: CodeVerifier::parse(verifier)
+            .map_err(|error| Refused::rule(error.into(), Trouble::ExchangeFailed))?,
         redirect_uri: parameters.get("redirect_uri").map(str::to_owned),
         resource: resource(exchange, parameters)?,
         code,
@@ -36,7 +38,7 @@ pub(super) async fn redeem(
             ours @ Redeemed::AlreadyOurs(_) => ours,
         }))
     });
-    decided.await?.unwrap_or_else(|| Err(Refused::grant("this code is unknown or has expired")))
+    decided.await?.unwrap_or_else(|| Err(Refused::code("this code is unknown or has expired")))
 }
 
 fn step(redeemed: Result<Redeemed, RedemptionError>) -> Step<Result<Issue, Refused>> {
@@ -47,8 +49,12 @@ fn step(redeemed: Result<Redeemed, RedemptionError>) -> Step<Result<Issue, Refus
     };
     let told = OAuthError::from(&error);
     match error {
-        RedemptionError::Invalid(_) | RedemptionError::Target => Step::Answer(Err(Refused::Rule(told))),
-        RedemptionError::WrongVerifier(grant) => Step::Write(grant, Err(Refused::Rule(told))),
+        RedemptionError::Invalid(_) | RedemptionError::Target => {
+            Step::Answer(Err(Refused::rule(told, Trouble::ExchangeFailed)))
+        }
+        RedemptionError::WrongVerifier(grant) => {
+            Step::Write(grant, Err(Refused::rule(told, Trouble::ExchangeFailed)))
+        }
         RedemptionError::Reused(grant) => Step::Write(grant.clone(), Err(Refused::Revoked(told, grant))),
     }
 }

@@ -12,6 +12,7 @@ use crate::oauth::{
 };
 use crate::secret;
 use crate::telemetry::Event;
+use crate::trouble::Trouble;
 
 /// Begins a grant of an authenticated client to itself.
 pub(super) async fn issue(
@@ -39,7 +40,8 @@ pub(super) async fn issue(
 
 /// The service that is asked for, or the only one there is, and the scopes that the configuration lists there.
 fn target(configured: &ClientSettings, asked: Option<Resource>) -> Result<(&Resource, &Scopes), Refused> {
-    let refused = |why: &str| Refused::Rule(OAuthError::new(ErrorCode::InvalidTarget, why));
+    let refused =
+        |why: &str| Refused::rule(OAuthError::new(ErrorCode::InvalidTarget, why), Trouble::WrongUrl);
     let mut services = configured.services.iter();
     match (asked, services.next(), services.next()) {
         (Some(asked), ..) => configured
@@ -54,7 +56,8 @@ fn target(configured: &ClientSettings, asked: Option<Resource>) -> Result<(&Reso
 /// What is granted: what is asked for and what every request needs, or all that is listed. What is listed implies more, which
 /// may be asked for too. `offline_access`, which clients add to whatever they ask for, grants nothing here and is passed over.
 fn grantable(service: &Service, listed: &Scopes, asked: Option<&str>) -> Result<Scopes, Refused> {
-    let refused = |why: &str| Refused::Rule(OAuthError::new(ErrorCode::InvalidScope, why));
+    let refused =
+        |why: &str| Refused::rule(OAuthError::new(ErrorCode::InvalidScope, why), Trouble::ScopeMissing);
     let Some(asked) = asked else { return Ok(listed.clone()) };
     let asked: Option<Scopes> =
         asked.split_ascii_whitespace().filter(|one| *one != "offline_access").map(Scope::parse).collect();

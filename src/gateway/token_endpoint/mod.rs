@@ -12,17 +12,19 @@ use serde::Serialize;
 
 use super::client_auth::{self, ClientError};
 use super::discovery::open_to_all;
-use super::exchange::{Exchange, noted};
+use super::exchange::{Exchange, also_noted, noted};
 use super::form::{self, BodyReadError};
 use super::reply::{self, STORE_RETRY, WireError};
 use super::{Body, Service, keys};
 use crate::oauth::{
-    CLIENT_CREDENTIALS, Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Resource, Scopes,
+    CLIENT_CREDENTIALS, Client, ErrorCode, Grant, GrantState, OAuthError, Parameters, Resource,
+    RevocationReason, Scopes,
 };
 use crate::secret;
 use crate::store::StoreError;
 use crate::telemetry::{Event, Note};
 use crate::token::{Claims, KeyError};
+use crate::trouble::Trouble;
 use crate::upstream::RequestBody;
 
 /// Why there are no tokens.
@@ -41,7 +43,7 @@ enum Refused {
     MayNot(&'static str),
     /// By a rule of OAuth; the sentence says which.
     #[error("{}", .0.description)]
-    Rule(OAuthError),
+    Rule(OAuthError, Trouble),
     /// The same, and the grant has been revoked for it (T3, T9).
     #[error("{}", .0.description)]
     Revoked(OAuthError, Box<Grant>),
@@ -61,7 +63,7 @@ impl WireError for Refused {
             Self::Client(error) => error.status(),
             Self::Store(_) | Self::Unconfirmed(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Key(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Missing(_) | Self::GrantType | Self::MayNot(_) | Self::Rule(_) | Self::Revoked(..) => {
+            Self::Missing(_) | Self::GrantType | Self::MayNot(_) | Self::Rule(..) | Self::Revoked(..) => {
                 StatusCode::BAD_REQUEST
             }
         }
@@ -74,9 +76,21 @@ impl WireError for Refused {
             Self::Missing(_) => ErrorCode::InvalidRequest,
             Self::GrantType => ErrorCode::UnsupportedGrantType,
             Self::MayNot(_) => ErrorCode::UnauthorizedClient,
-            Self::Rule(error) | Self::Revoked(error, _) => error.code,
+            Self::Rule(error, _) | Self::Revoked(error, _) => error.code,
             Self::Store(_) | Self::Unconfirmed(_) => ErrorCode::TemporarilyUnavailable,
             Self::Key(_) => ErrorCode::ServerError,
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Body(error) => error.trouble(),
+            Self::Client(error) => error.trouble(),
+            Self::Missing(_) | Self::GrantType | Self::MayNot(_) | Self::Key(_) => None,
+            Self::Rule(_, trouble) => Some(*trouble),
+            Self::Revoked(_, grant) => Some(why_ended(&grant.state)),
+            Self::Store(error) => Some(error.trouble()),
+            Self::Unconfirmed(_) => Some(Trouble::GithubUnreachable),
         }
     }
 
@@ -89,7 +103,7 @@ impl WireError for Refused {
             | Self::Missing(_)
             | Self::GrantType
             | Self::MayNot(_)
-            | Self::Rule(_)
+            | Self::Rule(..)
             | Self::Revoked(..)
             | Self::Key(_) => None,
         }
@@ -102,7 +116,7 @@ impl WireError for Refused {
             | Self::Missing(_)
             | Self::GrantType
             | Self::MayNot(_)
-            | Self::Rule(_)
+            | Self::Rule(..)
             | Self::Revoked(..)
             | Self::Store(_)
             | Self::Unconfirmed(_)
@@ -113,15 +127,47 @@ impl WireError for Refused {
 
 impl Refused {
     fn unknown_service() -> Self {
-        Self::Rule(OAuthError::new(
-            ErrorCode::InvalidTarget,
-            "the service of this grant is not configured here",
-        ))
+        let error =
+            OAuthError::new(ErrorCode::InvalidTarget, "the service of this grant is not configured here");
+        Self::rule(error, Trouble::WrongUrl)
     }
 
-    /// `invalid_grant`, nothing changed.
-    fn grant(why: &str) -> Self {
-        Self::Rule(OAuthError::new(ErrorCode::InvalidGrant, why))
+    /// By a rule of OAuth, where people have the trouble `here` if the error does not say another one by itself.
+    const fn rule(error: OAuthError, here: Trouble) -> Self {
+        let trouble = reply::trouble_of(error.code, here);
+        Self::Rule(error, trouble)
+    }
+
+    /// `invalid_grant` for a code, nothing changed.
+    fn code(why: &str) -> Self {
+        Self::rule(OAuthError::new(ErrorCode::InvalidGrant, why), Trouble::ExchangeFailed)
+    }
+
+    /// `invalid_grant` for a refresh token, nothing changed.
+    fn refresh(why: &str) -> Self {
+        Self::rule(OAuthError::new(ErrorCode::InvalidGrant, why), Trouble::RefreshFailed)
+    }
+}
+
+/// What a grant's end is for who still asks for its tokens.
+const fn why_ended(state: &GrantState) -> Trouble {
+    match state {
+        GrantState::Revoked { reason: RevocationReason::AccessLost, .. } => Trouble::NotAllowed,
+        GrantState::Revoked { reason: RevocationReason::CodeReused, .. } | GrantState::Pending { .. } => {
+            Trouble::ExchangeFailed
+        }
+        GrantState::Revoked {
+            reason:
+                RevocationReason::RefreshReused
+                | RevocationReason::Client
+                | RevocationReason::Person
+                | RevocationReason::Operator
+                | RevocationReason::ClientDeleted,
+            ..
+        }
+        | GrantState::Active { .. }
+        | GrantState::Issued { .. }
+        | GrantState::Dead { .. } => Trouble::RefreshFailed,
     }
 }
 
@@ -157,7 +203,7 @@ impl Issue {
             GrantState::Pending { .. }
             | GrantState::Issued { .. }
             | GrantState::Revoked { .. }
-            | GrantState::Dead { .. } => Err(Refused::grant("this grant has ended; sign in again")),
+            | GrantState::Dead { .. } => Err(Refused::refresh("this grant has ended; sign in again")),
         }
     }
 }
@@ -173,18 +219,39 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<RequestBo
 async fn answer(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Result<Response<Body>, Refused> {
     let (headers, parameters) = form::parameters(request).await?;
     let client = client_auth::authenticate(exchange, &headers, &parameters).await?;
-    let told = |refused| audit::refused(exchange, &client, refused);
+    let answered = grant(exchange, &client, &parameters).await;
+    Ok(answered.unwrap_or_else(|refused| refuse(exchange, &client, &refused)))
+}
+
+/// Tells a client that is known here why it gets no tokens, and remembers whose they would have been.
+fn refuse(exchange: &Exchange<'_>, client: &Client, refused: &Refused) -> Response<Body> {
+    also_noted(reply::error(exchange, refused), |note| {
+        note.client = Some(client.id.to_string());
+        let Refused::Revoked(_, grant) = refused else { return };
+        note.subject = Some(grant.facts.user.subject.to_string());
+        let service = exchange.site.service(&grant.resource);
+        note.service = service.map(|service| service.settings.name.clone());
+    })
+}
+
+/// The tokens of an authenticated client.
+async fn grant(
+    exchange: &Exchange<'_>,
+    client: &Client,
+    parameters: &Parameters,
+) -> Result<Response<Body>, Refused> {
+    let told = |refused| audit::refused(exchange, client, refused);
     let issue = match parameters.get("grant_type") {
-        Some("authorization_code") => code::redeem(exchange, &client, &parameters).await,
-        Some("refresh_token") => refresh::refresh(exchange, &client, &parameters).await,
-        Some(CLIENT_CREDENTIALS) => credentials::issue(exchange, &client, &parameters).await,
+        Some("authorization_code") => code::redeem(exchange, client, parameters).await,
+        Some("refresh_token") => refresh::refresh(exchange, client, parameters).await,
+        Some(CLIENT_CREDENTIALS) => credentials::issue(exchange, client, parameters).await,
         Some(_) => Err(Refused::GrantType),
         None => Err(Refused::Missing("grant_type")),
     };
     let issue = issue.map_err(told)?;
-    keep_client(exchange, &client).await;
+    keep_client(exchange, client).await;
     keys::before_signing(exchange.shared).await;
-    let tokens = issue_tokens(exchange, &client, &issue).map_err(told)?;
+    let tokens = issue_tokens(exchange, client, &issue).map_err(told)?;
     audit::issued(exchange, &issue);
     let note = Note {
         subject: Some(issue.grant.facts.user.subject.to_string()),
@@ -196,7 +263,8 @@ async fn answer(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Resul
 
 fn resource(exchange: &Exchange<'_>, parameters: &Parameters) -> Result<Option<Resource>, Refused> {
     let found = Resource::find(parameters.all("resource"), exchange.site.resources.iter());
-    found.map(Option::<&Resource>::cloned).map_err(|error| Refused::Rule(OAuthError::from(&error)))
+    let refused = |error| Refused::rule(OAuthError::from(&error), Trouble::WrongUrl);
+    found.map(Option::<&Resource>::cloned).map_err(refused)
 }
 
 /// A used registration outlives its grants; that it cannot be prolonged now is no reason to refuse tokens.

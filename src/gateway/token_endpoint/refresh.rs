@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Issue, Refused, audit, resource};
+use super::{Issue, Refused, audit, resource, why_ended};
 use crate::gateway::exchange::Exchange;
 use crate::gateway::grants::{self, Step, deadline, patiently};
 use crate::gateway::keys;
@@ -15,8 +15,11 @@ use crate::oauth::{
 use crate::secret;
 use crate::store::StoreError;
 use crate::token::{RefreshKeys, RefreshToken};
+use crate::trouble::Trouble;
 
 const ENDED: &str = "this grant has ended; sign in again";
+/// Of a grant that is not there: its record went when its time was over, or a while after it was revoked.
+const EXPIRED: &str = "this grant has expired, was revoked a while ago, or is not known here; sign in again";
 
 /// What a request asks for.
 struct Asked<'a> {
@@ -40,7 +43,7 @@ pub(super) async fn refresh(
         return Err(Refused::MayNot("refresh_token"));
     }
     let token =
-        RefreshToken::parse(token).ok_or_else(|| Refused::grant("this is no refresh token of ours"))?;
+        RefreshToken::parse(token).ok_or_else(|| Refused::refresh("this is no refresh token of ours"))?;
     let asked = Asked {
         keys: keys::for_refresh_token(exchange.shared, &token).await,
         token,
@@ -57,7 +60,7 @@ pub(super) async fn refresh(
     let decided = grants::decide(exchange.shared, lives, target, |grant| {
         asked.decide(grant, access.as_ref(), &mut before)
     });
-    decided.await?.unwrap_or_else(|| Err(Refused::grant("this grant is unknown or has ended; sign in again")))
+    decided.await?.unwrap_or_else(|| Err(Refused::refresh(EXPIRED)))
 }
 
 impl Asked<'_> {
@@ -90,7 +93,7 @@ impl Asked<'_> {
             return Step::Answer(Err(self.ended(grant)));
         }
         let Some(presented) = self.presented(&grant) else {
-            return Step::Answer(Err(Refused::grant("this refresh token is not one of this client")));
+            return Step::Answer(Err(Refused::refresh("this refresh token is not one of this client")));
         };
         // A service that is not configured here is no reason to end its grants: it may be back in a minute.
         if self.exchange.site.service(&grant.resource).is_none() {
@@ -99,7 +102,7 @@ impl Asked<'_> {
         let facts = match access {
             Some(Access::Admitted(facts)) => facts.clone(),
             Some(Access::Lost) => return self.lost(grant),
-            Some(Access::SignInAgain(why)) => return Step::Answer(Err(Refused::grant(why))),
+            Some(Access::SignInAgain(why)) => return Step::Answer(Err(Refused::refresh(why))),
             Some(Access::Unavailable(wait)) => return Step::Answer(Err(Refused::Unconfirmed(*wait))),
             // The grant was another one a moment ago.
             None => return Step::Answer(Err(StoreError::Contended.into())),
@@ -123,7 +126,7 @@ impl Asked<'_> {
         let ended = grant.revoke(RevocationReason::AccessLost, self.attempt, self.exchange.now).map(Box::new);
         match ended {
             Some(ended) => Step::Write(ended.clone(), Err(access_lost(ended))),
-            None => Step::Answer(Err(Refused::grant(ENDED))),
+            None => Step::Answer(Err(Refused::refresh(ENDED))),
         }
     }
 
@@ -140,11 +143,34 @@ impl Asked<'_> {
                 | RevocationReason::Operator
                 | RevocationReason::ClientDeleted => theft(Box::new(grant)),
             },
+            GrantState::Revoked { reason, .. } if grant.client == self.client.id => {
+                let error = OAuthError::new(ErrorCode::InvalidGrant, revoked(reason));
+                Refused::Rule(error, why_ended(&grant.state))
+            }
             GrantState::Pending { .. }
             | GrantState::Active { .. }
             | GrantState::Issued { .. }
             | GrantState::Revoked { .. }
-            | GrantState::Dead { .. } => Refused::grant(ENDED),
+            | GrantState::Dead { .. } => Refused::refresh(ENDED),
+        }
+    }
+}
+
+/// What is said to the client of a grant that has been revoked before.
+const fn revoked(reason: RevocationReason) -> &'static str {
+    match reason {
+        RevocationReason::Client => "the application has revoked this grant; sign in again",
+        RevocationReason::CodeReused => {
+            "the code of this grant was used twice, so it is revoked; sign in again"
+        }
+        RevocationReason::RefreshReused => {
+            "an old refresh token of this grant was used again, so it is revoked; sign in again"
+        }
+        RevocationReason::AccessLost => "the access rules no longer let this user in; the grant is revoked",
+        RevocationReason::Person => "the person has disconnected this application; sign in again",
+        RevocationReason::Operator => "the operator has revoked this grant; sign in again",
+        RevocationReason::ClientDeleted => {
+            "the registration of this client was deleted, and its grants with it"
         }
     }
 }
@@ -171,7 +197,7 @@ fn refused(error: RefreshError) -> Step<Result<Issue, Refused>> {
     let told = OAuthError::from(&error);
     match error {
         RefreshError::Invalid(_) | RefreshError::Scope | RefreshError::Target => {
-            Step::Answer(Err(Refused::Rule(told)))
+            Step::Answer(Err(Refused::rule(told, Trouble::RefreshFailed)))
         }
         RefreshError::Theft(grant) => Step::Write(grant.clone(), Err(theft(grant))),
     }
@@ -183,6 +209,6 @@ fn theft(grant: Box<Grant>) -> Refused {
 }
 
 fn access_lost(grant: Box<Grant>) -> Refused {
-    let why = "the access rules no longer let this user in; the grant is revoked";
-    Refused::Revoked(OAuthError::new(ErrorCode::InvalidGrant, why), grant)
+    let error = OAuthError::new(ErrorCode::InvalidGrant, revoked(RevocationReason::AccessLost));
+    Refused::Revoked(error, grant)
 }

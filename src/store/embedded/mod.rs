@@ -27,6 +27,11 @@ const CACHE_BYTES: usize = 16 << 20;
 /// How many records one commit of the sweep collects: others wait meanwhile.
 const COLLECTED_AT_ONCE: usize = 1000;
 
+/// Whether `error` is one of the file's, or of the thread that writes it.
+pub(super) fn is_of_file(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<redb::Error>() || error.is::<writer::Closed>()
+}
+
 /// A redb file.
 pub(super) struct Embedded {
     database: Arc<Database>,

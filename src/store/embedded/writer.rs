@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::store::StoreError;
 use crate::store::backend::Reply;
 use crate::store::schema::REVOKED;
+use crate::trouble::Trouble;
 
 /// How many writes share a commit at most, so that the first of them does not wait long.
 const GROUP: usize = 256;
@@ -29,7 +30,7 @@ trait Job: Send {
 /// The writer has ended: the process ends too, or the writer panicked.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the store is closed")]
-struct Closed;
+pub(super) struct Closed;
 
 /// The writer's queue.
 pub(super) struct Writer {
@@ -128,7 +129,8 @@ fn write_until_closed(database: &Database, queue: &mpsc::Receiver<Box<dyn Job>>,
     while let Ok(first) = queue.recv() {
         let mut group: Vec<_> = std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect();
         let committed = commit(database, time.now(), &mut group).map_err(|error| {
-            tracing::error!(%error, "the store cannot be written");
+            let trouble = Trouble::StoreFile.id();
+            tracing::error!(trouble, %error, "the store cannot be written");
             StoreError::away(error)
         });
         for job in group {

@@ -91,6 +91,7 @@ fn everything_that_requests_look_up_is_put_to_work() {
         ("access_recheck: 5m", "access_recheck"),
         ("access_grace: 1h", "access_grace"),
         ("origins: https://app.example.com", "origins"),
+        ("admins: octocat", "admins"),
         ("redirect_schemes: my-client", "redirect_schemes"),
         ("tokens: { access: 5m }", "tokens"),
         ("session: 1h", "session"),

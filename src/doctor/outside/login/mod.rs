@@ -7,6 +7,7 @@ mod tokens;
 use std::collections::HashMap;
 
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 use super::authority::Authority;
@@ -23,6 +24,10 @@ const AFTER: &[Trouble] = &[Trouble::ExchangeFailed, Trouble::TokenUnaccepted, T
 
 /// Signs in at `authority` and uses the token.
 pub(super) async fn sign_in(view: &View<'_>, authority: &Authority, login: &Login<'_>) {
+    // From before there is something to take back: whoever presses Ctrl-C early must not leave it behind.
+    let Ok(mut interrupt) = signal(SignalKind::interrupt()) else {
+        return view.not_tried(&[&[Trouble::RedirectDead], AFTER].concat(), "Ctrl-C cannot be heard here");
+    };
     let Ok(listener) = Listener::bind().await else {
         return view.not_tried(&[&[Trouble::RedirectDead], AFTER].concat(), "no port of loopback is free");
     };
@@ -32,7 +37,7 @@ pub(super) async fn sign_in(view: &View<'_>, authority: &Authority, login: &Logi
     let session = Session::new(view, authority, &client, listener.redirect.as_str());
     let interrupted = tokio::select! {
         () = flow(&session, &listener, login) => false,
-        _ = tokio::signal::ctrl_c() => true,
+        _ = interrupt.recv() => true,
     };
     if interrupted {
         view.not_tried(&[Trouble::RefreshFailed], "it was interrupted; what was granted is taken back");
