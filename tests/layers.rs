@@ -42,7 +42,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("echo", ""),
     ("heap", ""),
-    ("doctor", "config internal trouble"),
+    ("doctor", "certs clock config fetch host internal secret time trouble"),
     ("cli", ANYTHING),
     ("main", ""),
     ("lib", ""),

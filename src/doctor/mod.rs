@@ -7,12 +7,13 @@
 pub mod inside;
 pub mod outside;
 mod report;
+pub mod web;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::trouble::Trouble;
 
-pub use report::{Counts, Finding, Report, Symptom, Verdict};
+pub use report::{Counts, Finding, Report, Step, Symptom, Verdict};
 
 /// Who is told how an examination goes on.
 pub trait Progress: Send + Sync {
@@ -65,13 +66,14 @@ impl Remedy {
 pub struct Examination<'a> {
     progress: &'a dyn Progress,
     findings: Mutex<Vec<Finding>>,
+    steps: Mutex<Vec<Step>>,
 }
 
 impl<'a> Examination<'a> {
     /// One that has just begun.
     #[must_use]
     pub const fn new(progress: &'a dyn Progress) -> Self {
-        Self { progress, findings: Mutex::new(Vec::new()) }
+        Self { progress, findings: Mutex::new(Vec::new()), steps: Mutex::new(Vec::new()) }
     }
 
     /// Something begins that may take a while.
@@ -101,17 +103,35 @@ impl<'a> Examination<'a> {
         }
     }
 
+    /// A client that is played has made a step.
+    pub fn step(&self, step: Step) {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+    }
+
     fn add(&self, about: (Trouble, &str), verdict: Verdict, trial: Trial, remedy: Remedy) {
+        let trial = Trial { tried: bounded(trial.tried), found: bounded(trial.found) };
+        let fix = remedy.fix.into_iter().map(bounded).collect();
+        let remedy = Remedy { cause: bounded(remedy.cause), fix };
         let finding = Finding::new(about, verdict, trial, remedy);
         self.progress.found(&finding);
-        self.findings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(finding);
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
     }
 
     /// Everything that was found, in the order of a request's way.
     #[must_use]
     pub fn conclude(self, examined: &str) -> Report {
-        let findings = self.findings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Report::new(examined, findings)
+        let findings = self.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let steps = self.steps.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Report::new(examined, findings, steps)
+    }
+}
+
+/// As much of a text as anybody reads: parts of it may be a stranger's.
+fn bounded(text: String) -> String {
+    const MOST: usize = 1500;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }
 
@@ -148,6 +168,17 @@ mod tests {
             (report.findings[0].cause.as_str(), &report.findings[0].fix[..]),
             ("C.", &["F.".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn what_a_stranger_says_is_cut_where_nobody_reads_on() {
+        let examination = Examination::new(&());
+        let long = "é".repeat(100_000);
+        examination.bad(Trouble::Dns, "", Trial::new(&*long, &*long), Remedy::new(&*long, [&*long]));
+        let finding = &examination.conclude("").findings[0];
+        for text in [&finding.tried, &finding.found, &finding.cause, &finding.fix[0]] {
+            assert_eq!(text.chars().count(), 1501);
+        }
     }
 
     #[test]

@@ -93,6 +93,22 @@ impl Finding {
     }
 }
 
+/// One step of a client that was played.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Which client.
+    pub client: String,
+    /// What it does: `GET https://mcp.example.com/.well-known/oauth-protected-resource/mcp`.
+    pub request: String,
+    /// What comes of it.
+    pub answer: String,
+    /// Whether it goes on.
+    pub ok: bool,
+    /// What it shows if it does not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub shows: String,
+}
+
 /// How many findings there are of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -117,10 +133,13 @@ pub struct Report {
     pub counts: Counts,
     /// In the order of a request's way.
     pub findings: Vec<Finding>,
+    /// What the client did that was played, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
 }
 
 impl Report {
-    pub(super) fn new(examined: &str, mut findings: Vec<Finding>) -> Self {
+    pub(super) fn new(examined: &str, mut findings: Vec<Finding>, steps: Vec<Step>) -> Self {
         findings.sort_by(|one, other| (one.order, &one.subject).cmp(&(other.order, &other.subject)));
         let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
         let counts = Counts {
@@ -134,6 +153,7 @@ impl Report {
             examined: examined.to_owned(),
             counts,
             findings,
+            steps,
         }
     }
 

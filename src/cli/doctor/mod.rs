@@ -1,5 +1,6 @@
 //! `portcullis doctor`: the troubleshooting guide, as a command.
 
+mod browser;
 mod progress;
 mod text;
 
@@ -7,18 +8,22 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use url::Url;
 
 use super::admin::{Failure, colours, print_json, run as told};
 use super::door::{Door, Question, in_time};
 use crate::config::{self, Checked};
 use crate::doctor::inside::{self, Inside};
-use crate::doctor::outside::{self, Client, Manner};
+use crate::doctor::outside::{self, Client, Login, Manner};
 use crate::doctor::{Examination, Report};
 use crate::internal;
 use crate::trouble::Trouble;
+use browser::Opener;
 use progress::Live;
 
 /// `portcullis doctor`.
@@ -35,7 +40,7 @@ pub struct Arguments {
     )]
     config: PathBuf,
     /// Look at this MCP server as a client does, and at nothing else: any server, not only one of ours.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "service"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "service"], value_parser = web_url)]
     from_outside: Option<Url>,
     /// Look at this service of the configuration only.
     #[arg(long, value_name = "NAME")]
@@ -49,6 +54,18 @@ pub struct Arguments {
     /// Trust the certificate authorities in this PEM file, too.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// Compare the clock with this server's, too, in place of GitHub's.
+    #[arg(long, value_name = "URL", value_parser = web_url)]
+    clock: Option<Url>,
+    /// Register at a foreign authorization server as clients do, and delete it again where that can be done.
+    #[arg(long, requires = "from_outside")]
+    register: bool,
+    /// Sign in, with a browser: register, redeem the code, list the tools, refresh, revoke. No token is shown.
+    #[arg(long, requires = "from_outside")]
+    login: bool,
+    /// How many seconds the sign-in may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "login", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
     /// Print JSON for programs.
     #[arg(long)]
     json: bool,
@@ -86,6 +103,8 @@ const EXAMPLES: &str = "Examples:
                                                        any MCP server, from anywhere
   portcullis doctor --from-outside https://mcp.example.com/mcp --as claude
                                                        where Claude would stop
+  portcullis doctor --from-outside https://mcp.example.com/mcp --login
+                                                       the whole sign-in, with a browser
   portcullis doctor --explain prm-resource             what a finding means";
 
 const STATUS: &str =
@@ -126,7 +145,10 @@ fn examine(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let report = match &arguments.from_outside {
         Some(url) => {
             let examination = Examination::new(&live);
-            runtime.block_on(outside::examine(&examination, "", url, &manner));
+            let opener = Opener;
+            let patience = Duration::from_secs(arguments.timeout);
+            let login = arguments.login.then_some(Login { browser: &opener, patience });
+            runtime.block_on(outside::examine_and_sign_in(&examination, "", url, (&manner, login)));
             examination.conclude(url.as_str())
         }
         None => runtime.block_on(look_inside(arguments, &manner, &live))?,
@@ -178,7 +200,24 @@ fn manner(arguments: &Arguments) -> Result<Manner, Failure> {
         },
         None => None,
     };
-    Ok(Manner { client: arguments.client.map(Into::into), resolver: arguments.resolver, roots })
+    if let (Some(pem), Some(file)) = (&roots, &arguments.ca)
+        && !has_certificate(pem)
+    {
+        return could_not(&format!("{}: there is no certificate (BEGIN CERTIFICATE) in it", file.display()));
+    }
+    Ok(Manner {
+        client: arguments.client.map(Into::into),
+        resolver: arguments.resolver,
+        roots,
+        clock: arguments.clock.clone(),
+        register: arguments.register,
+        ours: false,
+    })
+}
+
+fn has_certificate(pem: &[u8]) -> bool {
+    let mut certificates = CertificateDer::pem_slice_iter(pem);
+    certificates.next().is_some_and(|first| first.is_ok()) && certificates.all(|one| one.is_ok())
 }
 
 fn could_not<T>(why: &str) -> Result<T, Failure> {
@@ -196,6 +235,16 @@ fn tell(report: &Report, json: bool) -> Result<ExitCode, Failure> {
     Ok(if report.is_healthy() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+/// A URL that can be asked.
+fn web_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = url.ok_or("write the whole URL, such as https://mcp.example.com/mcp")?;
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err("leave out what is before the @ and after the #: no MCP client sends it".to_owned());
+    }
+    Ok(url)
+}
+
 /// An address, with port 53 if it has none.
 fn dns_server(text: &str) -> Result<SocketAddr, String> {
     let with_port = text.parse::<SocketAddr>();
@@ -207,6 +256,20 @@ fn dns_server(text: &str) -> Result<SocketAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_whole_url_of_the_web_can_be_asked() {
+        assert_eq!(web_url("https://a.example").unwrap().as_str(), "https://a.example/");
+        for wrong in [
+            "a.example/mcp",
+            "ftp://a.example/",
+            "mailto:a@b.example",
+            "https://u:p@a.example/",
+            "https://a.example/#x",
+        ] {
+            assert!(web_url(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_dns_server_has_port_53_unless_it_says_another() {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::table::plain;
-use crate::doctor::{Counts, Finding, Report, Verdict};
+use crate::doctor::{Counts, Finding, Report, Step, Verdict};
 use crate::trouble::{Explanation, Group, Trouble};
 
 /// How wide ids are.
@@ -32,8 +32,25 @@ pub(super) fn report(report: &Report, colours: bool) -> String {
             lines.push(String::new());
         }
     }
+    lines.extend(steps(&report.steps, &paint));
     lines.push(summary(&report.counts, &paint));
     joined(&lines)
+}
+
+/// What the client did that was played, and where it stopped.
+fn steps(steps: &[Step], paint: &Paint) -> Vec<String> {
+    let Some(first) = steps.first() else { return Vec::new() };
+    let mut lines = vec![paint.text(&format!("As {}", plain(&first.client)), "1")];
+    for (at, step) in steps.iter().enumerate() {
+        let (mark, colour) = if step.ok { ("ok", "32") } else { ("STOP", "31") };
+        let mark = paint.text(&format!("{mark:5}"), colour);
+        lines.push(format!("  {mark}{}. {}: {}", at + 1, plain(&step.request), plain(&step.answer)));
+        if !step.ok {
+            lines.push(format!("{INDENT}stops here, and shows: {}", plain(&step.shows)));
+        }
+    }
+    lines.push(String::new());
+    lines
 }
 
 fn joined(lines: &[String]) -> String {
@@ -160,6 +177,32 @@ Discovery
   -    prm-resource          fetch: not tried, because there is no document
 
 1 good, 1 wrong, 1 not tried; more of each: portcullis doctor --explain ID
+";
+        assert_eq!(report(&examination.conclude(""), false), expected);
+    }
+
+    #[test]
+    fn a_client_s_steps_are_numbered_and_end_where_it_stops() {
+        let examination = Examination::new(&());
+        for (request, answer, ok) in
+            [("POST https://a.example/mcp", "401", true), ("GET https://a.example/x", "404", false)]
+        {
+            let shows = if ok { "" } else { "Failed" }.to_owned();
+            examination.step(Step {
+                client: "Claude".into(),
+                request: request.into(),
+                answer: answer.into(),
+                ok,
+                shows,
+            });
+        }
+        let expected = "\
+As Claude
+  ok   1. POST https://a.example/mcp: 401
+  STOP 2. GET https://a.example/x: 404
+       stops here, and shows: Failed
+
+0 good
 ";
         assert_eq!(report(&examination.conclude(""), false), expected);
     }

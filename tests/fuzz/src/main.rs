@@ -6,6 +6,7 @@
 mod backup;
 mod clients;
 mod config;
+mod doctor;
 #[path = "../../support/faults.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the gateway's tests use the rest")]
 mod faults;
@@ -22,10 +23,11 @@ use std::sync::LazyLock;
 type Target = fn(&[u8]);
 
 /// Each has a folder of seeds by its name.
-const TARGETS: [(&str, Target); 15] = [
+const TARGETS: [(&str, Target); 16] = [
     ("answer", upstream::answer),
     ("backup", backup::backup),
     ("basic", token_endpoint::basic),
+    ("challenge", doctor::challenge),
     ("code", tokens::code),
     ("config", config::config),
     ("document", clients::document),
