@@ -112,7 +112,7 @@ impl Shown {
 }
 
 /// Keys of which values are shown. Of any other, which may be a misspelt one, nobody knows what stands there.
-const PLAIN: &str = "access access_grace access_recheck acme admin_socket allow api_url authorize body_pause ca_file callback certificate \
+const PLAIN: &str = "access access_grace access_recheck acme admin_socket admins allow api_url authorize body_pause ca_file callback certificate \
 challenge client_id clients connect_timeout connections connections_per_address deny describe dev directory document documents drain eab email \
 every files filter first_byte_timeout format forward_auth forward_email github grant_types handshake head header_bytes header_count health http \
 https identity idle implies imported_secrets internal internal_token_file introspect issuer jwks_file key_file keys kid limits listen local_ca log \
