@@ -118,3 +118,68 @@ fn where_nobody_answers_anything_all_of_it_is_told_within_a_quarter_of_a_minute(
         examined.only("bad", "redis-down").says("does not answer as Redis does");
     });
 }
+
+// trouble: cert
+#[test]
+fn what_keeps_the_certificate_authority_from_issuing_is_told_with_its_own_word_port_80_and_caa() {
+    let name =
+        "hosts::what_keeps_the_certificate_authority_from_issuing_is_told_with_its_own_word_port_80_and_caa";
+    in_a_network_of_its_own(name, async {
+        ip("link set lo up");
+        let (zone, server) = (Zone::default(), Server::start(Mode::Good("/mcp")));
+        zone.serve().await;
+        for host in ["auth.example.com", "mcp.example.com"] {
+            zone.set(host, &["127.0.0.1"]);
+            zone.issue(host, &["letsencrypt.org"]);
+        }
+        let place = Place::new();
+        let tls = "tls: { acme: { email: ops@example.com, challenge: http-01 } }";
+        let ordered = |http: &str| {
+            let file = at(&place, "127.0.0.1", &server);
+            let yaml = std::fs::read_to_string(&file).unwrap();
+            let lines = yaml.lines().map(|line| match line {
+                line if line.starts_with("tls:") => tls.to_owned(),
+                line if line.starts_with("listen:") => {
+                    format!("listen: {{ https: \"127.0.0.1:443\", http: \"127.0.0.1:{http}\" }}")
+                }
+                line => line.to_owned(),
+            });
+            std::fs::write(&file, lines.collect::<Vec<_>>().join("\n")).unwrap();
+            file
+        };
+        let told = |examined: &Examined, words: &str| {
+            let of_host =
+                examined.of("cert").into_iter().filter(|one| one.text("subject") == "mcp.example.com");
+            let found = of_host.clone().find(|one| one.text("cause").contains(words));
+            found.unwrap_or_else(|| panic!("no {words}: {:#?}", of_host.collect::<Vec<_>>()))
+        };
+        let look = async |file: &Path| {
+            let file = file.to_owned();
+            let look = move || doctor_in(&file, &["--resolver", "127.0.0.1:53"], &[]);
+            tokio::task::spawn_blocking(look).await.unwrap()
+        };
+
+        let file = ordered("80");
+        let gateway = Process::begin(&file).listening();
+        let examined = look(&file).await;
+        assert_eq!(told(&examined, "The certificate authority has not issued").text("verdict"), "bad");
+        let good = examined.of("cert").into_iter().filter(|one| one.text("verdict") == "good");
+        let good: Vec<_> = good.map(|finding| finding.text("found")).collect();
+        for words in ["this gateway answers on port 80", "letsencrypt.org"] {
+            assert!(good.iter().any(|found| found.contains(words)), "{:#}", examined.report);
+        }
+        drop(gateway);
+
+        for host in ["auth.example.com", "mcp.example.com"] {
+            zone.issue(host, &["other-authority.example"]);
+        }
+        let file = ordered("8081");
+        let _gateway = Process::begin(&file).listening();
+        let examined = look(&file).await;
+        assert_eq!(told(&examined, "Port 80 is closed").line("sudo ufw"), "sudo ufw allow 80/tcp");
+        let record = told(&examined, "A CAA record allows certificates of other-authority.example only");
+        assert_eq!(record.line("mcp.example.com."), "mcp.example.com. CAA 0 issue \"letsencrypt.org\"");
+        let _other = Server::at(([127, 0, 0, 1], 80).into(), Mode::Good("/mcp"));
+        told(&look(&file).await, "Another server answers on port 80");
+    });
+}

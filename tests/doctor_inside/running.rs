@@ -19,9 +19,19 @@ fn a_clean_running_gateway_is_green_inside_and_outside() {
     examined.is_green();
     assert!(examined.of("dns").iter().all(|finding| finding.text("verdict") == "good"));
     for id in ["port-in-use", "memory", "dependency-missing", "rate-limited", "client-unknown"] {
-        examined.only("good", id);
+        assert!(
+            examined.of(id).iter().all(|finding| finding.text("verdict") == "good"),
+            "{id}: {:#}",
+            examined.report
+        );
     }
-    assert!(examined.only("good", "port-in-use").text("found").starts_with("portcullis (process "));
+    let found = |id: &str| examined.of(id).iter().map(|finding| finding.text("found")).collect::<String>();
+    assert!(
+        found("port-in-use").starts_with("portcullis (process ")
+            && found("client-unknown").contains("not once")
+    );
+    let paste = format!("what to paste into MCP clients: http://localhost:{}/mcp", place.port);
+    assert!(examined.of("wrong-url").iter().any(|finding| finding.text("found") == paste));
     assert!(examined.only("good", "memory").text("found").contains("MiB of memory, 0 open streams"));
 }
 

@@ -47,7 +47,12 @@ struct Request {
 
 impl Server {
     pub(crate) fn start(mode: Mode) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(([127, 0, 0, 1], 0).into(), mode)
+    }
+
+    /// One at this address.
+    pub(crate) fn at(address: SocketAddr, mode: Mode) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let (mode, asked) = (Arc::new(Mutex::new(mode)), Arc::new(Mutex::new(Vec::new())));
         let (current, seen) = (Arc::clone(&mode), Arc::clone(&asked));

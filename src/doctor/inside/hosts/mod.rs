@@ -264,6 +264,12 @@ impl Hosts<'_> {
             (Ok(_) | Err(Silence::Unasked(_)), Lead::Astray) => "its host does not lead here",
             (Ok(_) | Err(Silence::Unasked(_)), Lead::Hidden) => "its host cannot be reached from here",
             (Ok(_) | Err(Silence::Unasked(_)), Lead::Here) => {
+                let paste = format!("what to paste into MCP clients: {}", service.resource.as_str());
+                self.examination.good(
+                    Trouble::WrongUrl,
+                    &service.name,
+                    Trial::new("the configuration", paste),
+                );
                 return outside::examine(self.examination, &service.name, &service.url, self.inside.manner)
                     .await;
             }
