@@ -79,6 +79,11 @@ status:
 health-check:
     deploy/scripts/health-check
 
+# Look for what is wrong, and say why and what to do: just doctor --service todo
+[group('look')]
+doctor *arguments:
+    deploy/scripts/doctor "$@"
+
 # Write what whoever helps needs to know into one text file, without secrets: deploy/portcullis-support-DATE.txt
 [group('look')]
 diagnostic-bundle *file:

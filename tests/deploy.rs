@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const EXPOSURE: f32 = 1.5;
 
 /// The words of the justfile; what is behind them is tried by tests/deploy/run, over a real engine.
-const RECIPES: &str = "default init up down restart rebuild pull ps logs exec shell stats status health-check check-env check-ports diagnostic-bundle \
+const RECIPES: &str = "default init up down restart rebuild pull ps logs exec shell stats status health-check doctor check-env check-ports diagnostic-bundle \
     check-network validate-config validate-compose backup restore rotate-secrets clean-all version demo test lint bench bench-quick micro";
 
 fn root() -> PathBuf {

@@ -42,7 +42,10 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("echo", ""),
     ("heap", ""),
-    ("doctor", "certs clock config fetch host internal secret time trouble"),
+    (
+        "doctor",
+        "certs clock config fetch gateway host identity internal mcp seal secret serve store time trouble upstream",
+    ),
     ("cli", ANYTHING),
     ("main", ""),
     ("lib", ""),

@@ -39,6 +39,14 @@ pub(super) struct Question {
     pub(super) verb: &'static str,
 }
 
+/// How every word begins that says that no gateway runs.
+const NOBODY: &str = "no gateway is listening on";
+
+/// Whether an answer says that nobody listens where the gateway would be asked: then it does not run.
+pub(super) fn is_about_nobody(why: &str) -> bool {
+    why.starts_with(NOBODY)
+}
+
 /// Does something on a thread of its own, and waits only so long for it: even reading a file may take for ever.
 pub(super) fn in_time<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     let (sender, told) = mpsc::channel();
@@ -99,7 +107,7 @@ async fn ask_internal<A: DeserializeOwned>(
     }
     Err(match refused {
         Some((address, error)) => {
-            format!("no gateway is listening on {address} ({error}): start it (portcullis serve FILE)")
+            format!("{NOBODY} {address} ({error}): start it (portcullis serve FILE)")
         }
         None => "listen.internal names no address".into(),
     })
@@ -134,7 +142,7 @@ async fn ask_socket<A: DeserializeOwned>(path: &Path, verb: &str) -> Result<A, S
     let told = |failure: Failure| match &failure {
         // A gateway without a socket may well run.
         Failure::NotRunning(path) => format!(
-            "no gateway is listening on {}: start it (portcullis serve FILE), or give it listen: {{ internal: localhost:9400 }}",
+            "{NOBODY} {}: start it (portcullis serve FILE), or give it listen: {{ internal: localhost:9400 }}",
             path.display()
         ),
         Failure::Refused(_)

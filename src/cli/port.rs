@@ -1,14 +1,9 @@
 //! Ports that cannot be had: whose they are, where the system tells it, and what to do (findings `port-in-use`, `port-denied`).
 
-use std::collections::HashSet;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::{self, FDTarget};
-
-use crate::serve::{self, ServeError};
+use crate::serve::{self, ServeError, owners, this_program};
 
 /// Another process has a port; what to do is `or …`.
 #[derive(Debug, thiserror::Error)]
@@ -57,43 +52,9 @@ pub(super) fn advised(
     error
 }
 
-/// Its path: it need not be the one that a shell would find.
-fn this_program() -> String {
-    std::env::current_exe()
-        .map_or_else(|_| "$(command -v portcullis)".to_owned(), |path| path.display().to_string())
-}
-
 /// ` by nginx (process 12)`, to go on after "port 443 is taken"; nothing where the system does not tell.
 pub(super) fn by_whom(port: u16) -> String {
-    find(port).map(|owner| format!(" by {owner}")).unwrap_or_default()
-}
-
-/// A process by name and id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Owner {
-    name: String,
-    pid: i32,
-}
-
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (process {})", self.name, self.pid)
-    }
-}
-
-/// The process that listens on TCP `port`; `None` if it is another user's, or nobody's.
-fn find(port: u16) -> Option<Owner> {
-    let listens = |entry: &TcpNetEntry| entry.state == TcpState::Listen && entry.local_address.port() == port;
-    let sockets =
-        procfs::net::tcp().unwrap_or_default().into_iter().chain(procfs::net::tcp6().unwrap_or_default());
-    let inodes: HashSet<u64> = sockets.filter(listens).map(|entry| entry.inode).collect();
-    let holds = |process: &process::Process| {
-        let mut descriptors = process.fd().ok()?.filter_map(Result::ok);
-        descriptors.find(|fd| matches!(fd.target, FDTarget::Socket(inode) if inodes.contains(&inode)))
-    };
-    let process =
-        process::all_processes().ok()?.filter_map(Result::ok).find(|process| holds(process).is_some())?;
-    Some(Owner { name: process.stat().ok()?.comm, pid: process.pid })
+    owners(port).first().map(|owner| format!(" by {owner}")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -121,7 +82,7 @@ mod tests {
     fn a_taken_port_is_told_with_its_owner_and_what_to_do_and_each_cause_once() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let owner = find(port).unwrap();
+        let owner = owners(port).remove(0);
         assert_eq!(owner.pid, i32::try_from(std::process::id()).unwrap());
         assert_eq!(
             bind_error(port, io::Error::from_raw_os_error(98)),
@@ -152,6 +113,6 @@ mod tests {
     fn nothing_is_advised_where_nothing_is_known() {
         let other = io::Error::from(io::ErrorKind::AddrNotAvailable);
         assert_eq!(bind_error(1, other), "cannot listen on 127.0.0.1:1: address not available");
-        assert_eq!(find(1), None);
+        assert!(owners(1).is_empty());
     }
 }

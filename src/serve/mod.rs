@@ -6,6 +6,7 @@ mod crowd;
 mod head_timer;
 mod held;
 mod listen;
+mod owner;
 mod passed;
 mod peers;
 mod redirect;
@@ -38,6 +39,7 @@ use peers::Admitted;
 use worker::Worker;
 
 pub use listen::bind_beside;
+pub use owner::{Owner, owners, this_program};
 pub use passed::{Passed, PassedError};
 
 /// What to listen on.

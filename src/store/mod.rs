@@ -9,6 +9,7 @@ mod grants;
 mod keys;
 mod leases;
 mod logins;
+mod look;
 mod measured;
 mod operator;
 mod queues;
@@ -38,8 +39,10 @@ pub use certificates::{
     AcmeAccount, AcmeOrder, OpenChallenge, Ordered, Renewal, StoredCertificate, Suggested,
 };
 pub use leases::Held;
+pub use look::{Found, look};
 pub use measured::{OperationFact, Operations};
 pub use operator::{GrantsOf, Page};
+pub use redis::{RedisAway, RedisLook, What as RedisFault, look as look_at_redis, the_other_way};
 pub use resealing::Resealed;
 pub use schema::SCHEMA;
 pub use users::{UserRecord, UserToken};

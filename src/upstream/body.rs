@@ -85,6 +85,12 @@ impl From<&'static str> for RequestBody {
     }
 }
 
+impl From<Bytes> for RequestBody {
+    fn from(front: Bytes) -> Self {
+        Self { front, incoming: None, bounds: None }
+    }
+}
+
 impl From<Incoming> for RequestBody {
     fn from(incoming: Incoming) -> Self {
         Self { front: Bytes::new(), incoming: Some(incoming), bounds: None }

@@ -9,6 +9,7 @@ mod body;
 mod connect;
 mod health;
 mod http1;
+mod interview;
 mod outgoing;
 mod pool;
 mod probe;
@@ -25,6 +26,7 @@ pub use body::{BodyFault, RequestBody, RequestBodyError, ResponseBody};
 pub use health::Moment;
 #[doc(hidden)]
 pub use http1::read_answer;
+pub use interview::{Interviewer, Question, Reply};
 pub use outgoing::{Outgoing, Unspeakable};
 pub use probe::{Learned, Prober};
 pub use replicas::{MOST_REPLICAS, Replica, Upstream, name_of};

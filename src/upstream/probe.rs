@@ -18,9 +18,9 @@ use super::pool::Idle;
 use super::{Outgoing, Probe, ProbeKind, Replica, RequestBody, ResponseBody, Upstream, UpstreamError};
 use crate::trouble::Trouble;
 
-const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const MCP_PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
+pub(super) const MCP_PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(super) const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// How long all of a probe may take, and of it making a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,15 +32,15 @@ const MOST: usize = 256 * 1024;
 const ANSWER: Duration = Duration::from_secs(1);
 
 const AGENT: &str = concat!("portcullis-probe/", env!("CARGO_PKG_VERSION"));
-const MODERN: &str = "2026-07-28";
-const DISCOVER: &str = concat!(
+pub(super) const MODERN: &str = "2026-07-28";
+pub(super) const DISCOVER: &str = concat!(
     r#"{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{"_meta":{"#,
     r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
     r#""io.modelcontextprotocol/clientInfo":{"name":"portcullis-probe","version":""#,
     env!("CARGO_PKG_VERSION"),
     r#""},"io.modelcontextprotocol/clientCapabilities":{}}}}"#
 );
-const INITIALIZE: &str = concat!(
+pub(super) const INITIALIZE: &str = concat!(
     r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"#,
     r#""clientInfo":{"name":"portcullis-probe","version":""#,
     env!("CARGO_PKG_VERSION"),

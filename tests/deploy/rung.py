@@ -223,6 +223,11 @@ def just_up_starts_everything_and_says_what_to_paste(rig: Rig) -> None:
 
 
 @step
+def just_doctor_looks_from_inside_the_container(rig: Rig) -> None:
+    expect("What to do" in rig.just("doctor", "--explain", "upstream-path"), "doctor explains nothing")
+
+
+@step
 def a_client_signs_in_and_calls_a_tool_of_each_server(rig: Rig) -> None:
     rig.sign_in()
     rig.still_works()

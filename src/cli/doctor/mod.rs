@@ -16,9 +16,9 @@ use rustls_pki_types::pem::PemObject as _;
 use url::Url;
 
 use super::admin::{Failure, colours, print_json, run as told};
-use super::door::{Door, Question, in_time};
+use super::door::{Door, Question, in_time, is_about_nobody};
 use crate::config::{self, Checked};
-use crate::doctor::inside::{self, Inside};
+use crate::doctor::inside::{self, Inside, Silence};
 use crate::doctor::outside::{self, Client, Login, Manner};
 use crate::doctor::{Examination, Report};
 use crate::internal;
@@ -186,10 +186,11 @@ fn knows(checked: &Checked, service: &str) -> Result<(), Failure> {
 }
 
 /// What the gateway of `file` says of itself, if it runs.
-fn running(file: &Path) -> Result<internal::Report, String> {
+fn running(file: &Path) -> Result<internal::Report, Silence> {
     const QUESTION: Question = Question { path: "/status", verb: "gateway/status" };
     let file = file.to_owned();
-    in_time(move || Door::of(&file)?.ask::<internal::Report>(QUESTION)).and_then(|report| report)
+    let asked = in_time(move || Door::of(&file)?.ask::<internal::Report>(QUESTION)).and_then(|report| report);
+    asked.map_err(|why| if is_about_nobody(&why) { Silence::Stopped(why) } else { Silence::Unasked(why) })
 }
 
 fn manner(arguments: &Arguments) -> Result<Manner, Failure> {

@@ -83,7 +83,7 @@ fn remedy(view: &View<'_>, fault: &TlsFault) -> (String, Vec<String>) {
         ),
         TlsFault::Staging(_) => (
             "The certificate comes from a directory for tests (staging), which nobody trusts.".to_owned(),
-            "In portcullis.yaml: `directory: letsencrypt` under tls.acme; then `portcullis reload`.".to_owned(),
+            "In portcullis.yaml: `directory: letsencrypt` under tls.acme; then `sudo systemctl restart portcullis`.".to_owned(),
         ),
         TlsFault::SelfSigned => (
             "The certificate is signed by itself: no client trusts it.".to_owned(),

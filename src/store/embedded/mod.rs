@@ -1,6 +1,7 @@
 //! The embedded backend: one redb file that belongs to one process. Reads go straight to the file; everything that writes
 //! goes through one [`writer`] thread.
 
+mod look;
 mod snapshot;
 mod tables;
 mod writer;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redb::{Database, DatabaseError};
+
+pub(super) use self::look::{Looking, Sight};
 
 use self::snapshot::Moment;
 use self::tables::{Reading, Writing};
@@ -60,7 +63,7 @@ impl Embedded {
 
     /// Reads, now: redb answers from its cache or the system's in microseconds.
     fn read<'a, T: Send + 'a>(&self, read: impl FnOnce(&Reading) -> Result<T, redb::Error>) -> Reply<'a, T> {
-        let done = Reading::begin(&self.database).and_then(|reading| read(&reading));
+        let done = Reading::begin(&*self.database).and_then(|reading| read(&reading));
         Box::pin(std::future::ready(done.map_err(StoreError::away)))
     }
 
@@ -73,20 +76,23 @@ impl Embedded {
     }
 }
 
-/// Opens or creates the file with mode 0600, in a folder that must be there.
-fn open_file(path: &Path) -> Result<File, OpenError> {
+/// Refuses a folder that is none.
+fn look_at_folder(path: &Path) -> Result<(), OpenError> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         Some(_) | None => Path::new("."),
     };
     match fs::metadata(folder) {
-        Ok(found) if found.is_dir() => {}
-        Ok(_) => return Err(OpenError::NotAFolder(folder.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(OpenError::NoFolder(folder.to_owned()));
-        }
-        Err(source) => return Err(OpenError::File { path: path.to_owned(), source }),
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(OpenError::NotAFolder(folder.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(OpenError::NoFolder(folder.to_owned())),
+        Err(source) => Err(OpenError::File { path: path.to_owned(), source }),
     }
+}
+
+/// Opens or creates the file with mode 0600, in a folder that must be there.
+fn open_file(path: &Path) -> Result<File, OpenError> {
+    look_at_folder(path)?;
     let open = || {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
@@ -157,7 +163,7 @@ impl Backend for Embedded {
     }
 
     fn snapshot(&self) -> Reply<'_, Box<dyn Snapshot>> {
-        let begun = Reading::begin(&self.database).map_err(StoreError::away);
+        let begun = Reading::begin(&*self.database).map_err(StoreError::away);
         let snapshot = begun.map(|reading| -> Box<dyn Snapshot> { Box::new(Moment(reading)) });
         Box::pin(std::future::ready(snapshot))
     }

@@ -53,7 +53,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn begin(database: &Database) -> Result<Self, Error> {
+    pub(super) fn begin(database: &impl ReadableDatabase) -> Result<Self, Error> {
         let transaction = database.begin_read()?;
         Ok(Self { records: transaction.open_table(RECORDS)?, logs: transaction.open_table(LOGS)? })
     }

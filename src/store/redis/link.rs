@@ -37,8 +37,8 @@ pub(super) enum Again {
 /// The way to one server.
 pub(super) struct Link {
     client: Client,
-    server: Arc<str>,
-    tls: bool,
+    pub(super) server: Arc<str>,
+    pub(super) tls: bool,
     state: Mutex<State>,
 }
 
@@ -104,7 +104,7 @@ impl Link {
 
     /// The connection there is, or a new one. Who had to wait for a failed attempt of another shares its failure, or a queue of
     /// callers would each wait for a server that does not answer.
-    async fn connection(&self) -> RedisResult<(u64, MultiplexedConnection)> {
+    pub(super) async fn connection(&self) -> RedisResult<(u64, MultiplexedConnection)> {
         let asked = Instant::now();
         let mut state = self.state.lock().await;
         if let Some(connection) = &state.connection {

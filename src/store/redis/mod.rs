@@ -2,6 +2,7 @@
 //! runtime, so it goes on when its caller is dropped.
 
 mod link;
+mod look;
 mod scripts;
 mod snapshot;
 mod trouble;
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 use ::redis::{Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, cmd, pipe};
 use tokio::runtime::Handle;
+
+pub use self::look::{RedisAway, RedisLook, look, the_other_way};
+pub use self::trouble::What;
 
 use self::link::{Again, Link};
 use self::snapshot::Passing;

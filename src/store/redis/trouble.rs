@@ -32,7 +32,7 @@ impl Error for Trouble {
 
 /// What is to be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub enum What {
     /// Nobody listens.
     Refused,
     /// No such host.
@@ -70,6 +70,11 @@ impl fmt::Display for What {
 }
 
 impl Trouble {
+    /// What is to be looked at.
+    pub(super) const fn what(&self) -> What {
+        self.what
+    }
+
     /// What `error` means on the way to `server`; `None` is no answer in time.
     pub(super) fn new(server: &Arc<str>, tls: bool, error: Option<RedisError>) -> Self {
         let what = error.as_ref().map_or(What::Silent, what);

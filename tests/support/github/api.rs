@@ -15,6 +15,18 @@ impl World {
                 "Request forbidden by administrative rules. Please make sure your request has a User-Agent header.",
             );
         }
+        // What everybody may ask.
+        let path: Vec<&str> = seen.path.trim_start_matches("/api/v3/").split('/').collect();
+        let exists = match path.as_slice() {
+            ["users", login] => Some(self.users.iter().any(|user| user.login.eq_ignore_ascii_case(login))),
+            ["orgs", org] => Some(self.orgs.iter().any(|(name, _)| name.eq_ignore_ascii_case(org))),
+            _ => None,
+        };
+        match exists {
+            Some(true) => return json_answer(200, &json!({ "login": path[1] })),
+            Some(false) => return not_found(),
+            None => {}
+        }
         let authorization = seen.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
         let known = token
@@ -25,7 +37,6 @@ impl World {
             return json_answer(401, &json!({ "message": "Bad credentials" }));
         };
         let allowed = |scope: &str| scopes.contains(scope);
-        let path: Vec<&str> = seen.path.trim_start_matches("/api/v3/").split('/').collect();
         match path.as_slice() {
             ["user"] => json_answer(200, &json!({ "login": user.login, "id": user.id, "type": "User" })),
             ["user", "emails"] if allowed("user:email") => self.list(seen, &user.emails),
