@@ -10,11 +10,9 @@ use std::path::{Path, PathBuf};
 use portcullis::trouble::Trouble;
 
 /// Troubles that no test makes, with the reason.
-const NEVER: [(&str, &str); 6] = [
+const NEVER: [(&str, &str); 4] = [
     ("dependency-missing", "the gateway is one binary: there is nothing that could be missing"),
     ("stdio-died", "there are no stdio upstreams yet; a bridge that died is upstream-down"),
-    ("trace-one", "a question and no trouble: tests/wire/log.rs finds a request by its id"),
-    ("bundle", "a question and no trouble: the support bundle has tests of its own"),
     ("backup", "a question and no trouble: tests/wire/keep.rs saves and restores"),
     ("rotate", "a question and no trouble: tests/wire/keys.rs and rotation.rs rotate"),
 ];
