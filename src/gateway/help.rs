@@ -12,7 +12,7 @@ use super::discovery::open_to_all;
 use super::exchange::{Exchange, refused_page};
 use super::{Body, home, reply};
 use crate::pages::{self, Problem};
-use crate::trouble::{Explanation, Trouble};
+use crate::trouble::Trouble;
 
 /// What is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,19 +73,9 @@ fn as_json(value: &Value) -> Response<Body> {
 }
 
 fn one(issuer: &str, trouble: Trouble) -> Value {
-    let Explanation { symptom, cause, fix, portcullis, clients } = trouble.explanation();
-    let clients: Vec<_> =
-        clients.iter().map(|(client, shows)| json!({ "client": client, "shows": shows })).collect();
-    json!({
-        "id": trouble.id(),
-        "group": trouble.group().title(),
-        "symptom": symptom,
-        "cause": cause,
-        "fix": fix,
-        "portcullis": portcullis,
-        "clients": clients,
-        "url": url(issuer, trouble),
-    })
+    let mut told = trouble.to_json();
+    told["url"] = url(issuer, trouble).into();
+    told
 }
 
 fn list(issuer: &str) -> Value {

@@ -12,6 +12,8 @@ mod tokens;
 
 use std::fmt;
 
+use serde_json::{Value, json};
+
 /// What there is to say of a trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Explanation {
@@ -249,6 +251,18 @@ impl Trouble {
     pub fn explanation(self) -> &'static Explanation {
         let mut texts = self.group().texts().iter();
         texts.find(|(trouble, _)| *trouble == self).map_or(&UNEXPLAINED, |(_, explanation)| explanation)
+    }
+
+    /// All there is to say of it, for programs.
+    #[must_use]
+    pub fn to_json(self) -> Value {
+        let Explanation { symptom, cause, fix, portcullis, clients } = self.explanation();
+        let clients: Vec<_> =
+            clients.iter().map(|(client, shows)| json!({ "client": client, "shows": shows })).collect();
+        json!({
+            "id": self.id(), "group": self.group().title(), "symptom": symptom, "cause": cause, "fix": fix,
+            "portcullis": portcullis, "clients": clients,
+        })
     }
 }
 

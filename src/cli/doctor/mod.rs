@@ -131,7 +131,7 @@ fn explain(id: &str, json: bool) -> Result<ExitCode, Failure> {
         || Failure::Usage(format!("there is no finding {id}; `portcullis doctor --explain all` lists them"));
     let trouble = Trouble::from_id(id).ok_or_else(unknown)?;
     if json {
-        print_json(&text::explanation_json(trouble))?;
+        print_json(&trouble.to_json())?;
     } else {
         write!(io::stdout(), "{}", text::explanation(trouble, colours()))?;
     }

@@ -1,7 +1,5 @@
 //! What a person reads: findings by group, what is wrong at length; and the long form of one finding.
 
-use serde_json::{Value, json};
-
 use crate::cli::table::plain;
 use crate::doctor::{Counts, Finding, Report, Step, Verdict};
 use crate::trouble::{Explanation, Group, Trouble};
@@ -132,17 +130,6 @@ pub(super) fn explanation(trouble: Trouble, colours: bool) -> String {
     let shown: Vec<_> = clients.iter().map(|(client, shows)| format!("{client}: {shows}")).collect();
     part("What clients show", &shown);
     joined(&lines)
-}
-
-/// The same for programs.
-pub(super) fn explanation_json(trouble: Trouble) -> Value {
-    let Explanation { symptom, cause, fix, portcullis, clients } = trouble.explanation();
-    let clients: Vec<_> =
-        clients.iter().map(|(client, shows)| json!({ "client": client, "shows": shows })).collect();
-    json!({
-        "id": trouble.id(), "group": trouble.group().title(), "symptom": symptom, "cause": cause, "fix": fix,
-        "portcullis": portcullis, "clients": clients,
-    })
 }
 
 #[cfg(test)]

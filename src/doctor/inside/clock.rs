@@ -4,11 +4,11 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::header::DATE;
 use http::{Method, Request};
 use url::Url;
 
-use super::side_by_side;
 use crate::certs::Settings as Tls;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
@@ -35,7 +35,7 @@ pub(super) async fn examine(examination: &Examination<'_>, config: &Config) {
         let fetch = roots.and_then(|roots| Fetcher::trusting(&roots).ok()).unwrap_or_default();
         asked.push((url, fetch));
     }
-    let told = side_by_side(asked.iter().map(|(url, fetch)| ask(url, fetch))).await;
+    let told = join_all(asked.iter().map(|(url, fetch)| ask(url, fetch))).await;
     let found = asked.iter().zip(told).find_map(|((url, _), skew)| Some((url, skew?)));
     match found {
         Some((url, skew)) => tell(examination, url, skew),

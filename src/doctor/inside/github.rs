@@ -9,12 +9,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use http::{Request, Response, StatusCode};
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
-use super::side_by_side;
 use crate::config::Config;
 use crate::doctor::{Examination, Remedy, Trial};
 use crate::fetch::{Bounds, FetchError, Fetcher};
@@ -264,7 +264,7 @@ impl Case<'_> {
         orgs.dedup();
         let users = users.into_iter().take(LOOKED_UP).map(|user| (user.as_str(), "users"));
         let all: Vec<_> = users.chain(orgs.into_iter().take(LOOKED_UP).map(|org| (org, "orgs"))).collect();
-        side_by_side(all.into_iter().map(|(name, kind)| self.examine_name(name, kind))).await;
+        join_all(all.into_iter().map(|(name, kind)| self.examine_name(name, kind))).await;
     }
 
     async fn examine_name(&self, name: &str, kind: &'static str) {

@@ -10,8 +10,6 @@ mod running;
 mod store;
 
 use std::path::Path;
-use std::pin::Pin;
-use std::task::Poll;
 
 use super::Examination;
 use super::outside::Manner;
@@ -67,31 +65,4 @@ pub async fn examine(examination: &Examination<'_>, inside: &Inside<'_>) {
 fn services<'a>(config: &'a Config, only: Option<&str>) -> Vec<&'a ServiceSettings> {
     let services = config.gateway.services.iter();
     services.filter(|service| only.is_none_or(|only| only == service.name)).collect()
-}
-
-/// Waits for all of them at once; what came of each, in their order.
-async fn side_by_side<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
-    enum Slot<F: Future> {
-        Waiting(Pin<Box<F>>),
-        Done(F::Output),
-    }
-    let mut slots: Vec<_> = futures.into_iter().map(|future| Slot::Waiting(Box::pin(future))).collect();
-    std::future::poll_fn(|context| {
-        let mut is_waiting = false;
-        for slot in &mut slots {
-            if let Slot::Waiting(future) = slot {
-                match future.as_mut().poll(context) {
-                    Poll::Ready(done) => *slot = Slot::Done(done),
-                    Poll::Pending => is_waiting = true,
-                }
-            }
-        }
-        if is_waiting { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
-    let done = slots.into_iter().filter_map(|slot| match slot {
-        Slot::Done(done) => Some(done),
-        Slot::Waiting(_) => None,
-    });
-    done.collect()
 }

@@ -7,12 +7,12 @@ mod told;
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use http::StatusCode;
 use url::Url;
 
 use self::answer::{Met, Server, old_transport, read, tools, words};
 use self::told::{Case, Found};
-use super::side_by_side;
 use crate::doctor::{Examination, Remedy, Trial};
 use crate::gateway::ServiceSettings;
 use crate::mcp::REVISIONS;
@@ -34,7 +34,7 @@ const UNHEARD_OF: &str = "1999-12-31";
 pub(super) async fn examine(examination: &Examination<'_>, services: &[&ServiceSettings]) {
     let interviewer = Interviewer::default();
     let each = |service| of_service(examination, &interviewer, service);
-    side_by_side(services.iter().copied().map(each)).await;
+    join_all(services.iter().copied().map(each)).await;
 }
 
 async fn of_service(examination: &Examination<'_>, interviewer: &Interviewer, service: &ServiceSettings) {
@@ -51,7 +51,7 @@ async fn of_service(examination: &Examination<'_>, interviewer: &Interviewer, se
         case.tell(&found);
         found
     });
-    let found = side_by_side(each).await;
+    let found = join_all(each).await;
     tell_differences(examination, service, &found);
 }
 
@@ -167,7 +167,7 @@ impl Asking<'_> {
                     .then_some(path)
             }
         };
-        let found = side_by_side(paths.iter().cloned().map(at)).await;
+        let found = join_all(paths.iter().cloned().map(at)).await;
         if let Some(path) = found.into_iter().flatten().next() {
             return Found::Path { said, right: Some(path), redirected: elsewhere.is_some() };
         }

@@ -8,9 +8,10 @@ mod authority;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use futures_util::future::join_all;
 use url::Url;
 
-use super::{Inside, Silence, side_by_side};
+use super::{Inside, Silence};
 use crate::certs::Settings as Tls;
 use crate::config::Config;
 use crate::doctor::outside;
@@ -64,7 +65,7 @@ pub(super) async fn examine(
         }
     });
     let all = Hosts { examination, config, web: &web, inside };
-    side_by_side(origins.iter().map(|origin| all.examine_host(origin, services))).await;
+    join_all(origins.iter().map(|origin| all.examine_host(origin, services))).await;
 }
 
 struct Hosts<'a> {
@@ -84,7 +85,7 @@ impl Hosts<'_> {
             service.url.host() == origin.host()
                 && service.url.port_or_known_default() == origin.port_or_known_default()
         });
-        let visits = side_by_side(here.map(|service| self.visit(service, &lead)));
+        let visits = join_all(here.map(|service| self.visit(service, &lead)));
         tokio::join!(authority, visits);
     }
 
@@ -155,15 +156,17 @@ impl Hosts<'_> {
         let (host, port) =
             (origin.host_str().unwrap_or_default(), origin.port_or_known_default().unwrap_or(443));
         let Some((question, own)) = self.own_answer(origin).await else {
-            let found = format!("{}; what the gateway itself answers cannot be seen from here", trial.found);
-            self.examination.good(Trouble::Dns, host, Trial::new(trial.tried, found));
+            let cause =
+                "What the gateway itself answers cannot be seen from here, so nothing can be compared.";
+            let fix = [format!("Compare the addresses with this machine's public one ({}).", own_address())];
+            self.examination.remark(Trouble::Dns, host, trial, Remedy::new(cause, fix));
             return Lead::Here;
         };
         let at = |address: &IpAddr| {
             let ask = Ask::get(&question).at(SocketAddr::new(*address, port)).past_a_bad_certificate();
             async { self.web.ask(ask).await }
         };
-        let answers = side_by_side(addresses.iter().map(at)).await;
+        let answers = join_all(addresses.iter().map(at)).await;
         let mut lead = Lead::Here;
         for (address, answer) in addresses.iter().zip(answers) {
             match answer {
