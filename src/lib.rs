@@ -13,6 +13,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`secret`], [`time`], [`clock`], [`seal`], [`host`] | leaves: secrets are types, time is an argument, sealing, host names |
+//! | [`histogram`] | how long things take, counted without a lock |
 //! | [`trouble`] | the troubles people have: their ids and what there is to say of each |
 //! | [`oauth`], [`policy`], [`mcp`] | the rules, pure |
 //! | [`token`] | access tokens (JWT) and refresh tokens (MAC) |
@@ -41,6 +42,7 @@ pub mod doctor;
 pub mod echo;
 pub mod fetch;
 pub mod gateway;
+pub mod histogram;
 pub mod host;
 pub mod identity;
 pub mod internal;

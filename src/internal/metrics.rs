@@ -15,8 +15,8 @@ use prometheus_client::encoding::NoLabelSet;
 use serde::{Deserialize, Serialize};
 
 use super::{CertificateFact, Facts, Standing as Known, Status, TrafficFact};
+use crate::histogram::Durations;
 use crate::store::OperationFact;
-use crate::telemetry::Durations;
 use crate::upstream::ReplicaFact;
 
 /// All figures of one moment.

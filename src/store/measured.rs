@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::backend::{Append, Backend, Cursor, Load, LogPage, Name, Prefix, Put, Reply, ScanPage, Snapshot};
 use super::{StoreError, Swap};
-use crate::telemetry::{Durations, Histogram};
+use crate::histogram::{Durations, Histogram};
 use crate::time::Timestamp;
 
 /// What is asked of a backend.

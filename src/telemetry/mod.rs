@@ -2,7 +2,6 @@
 
 mod access;
 mod audit;
-mod histogram;
 mod lately;
 mod level;
 mod output;
@@ -27,7 +26,6 @@ use output::Output;
 
 pub use access::{AccessLine, Note};
 pub use audit::{Audit, Event};
-pub use histogram::{BOUNDS, Durations, Histogram};
 pub use lately::{Count, Failure, Lately, Remembered, TWINS, Told};
 pub use level::{Level, LevelError, Override, level, override_level, refilter};
 pub use output::flush;
