@@ -153,6 +153,19 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// The client went away before there was an answer.
+    #[cold]
+    fn abandoned(&self, subject: Subject) {
+        self.worker.tally.answered(subject, self.method, (GONE, Some(Self::ABANDONED)));
+        if let Some(mut line) = self.line.clone() {
+            line.answered(GONE, Note { reason: Some(Self::ABANDONED), ..Note::default() });
+            line.emit(0, self.started.elapsed());
+        }
+    }
+
+    /// Why a request of which the client knows nothing was not answered, in access lines and figures.
+    const ABANDONED: &'static str = "client-gone";
+
     #[cold]
     fn remember(&self, trouble: Trouble, status: StatusCode, note: &Note) {
         self.shared.lately.record(Failure {
@@ -170,6 +183,35 @@ impl<'a> Exchange<'a> {
     /// What the access line is to say beside the request's head; nothing if nobody wants one.
     pub(super) fn note(&self, note: impl FnOnce() -> Note) -> Note {
         if self.line.is_some() { note() } else { Note::default() }
+    }
+}
+
+/// What nginx calls a request whose client did not wait; it is never sent.
+const GONE: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::REQUEST_TIMEOUT,
+};
+
+/// Somebody waits for an answer; dropped without one, nobody does any more.
+pub(super) struct Waiting<'a> {
+    exchange: &'a Exchange<'a>,
+    subject: Subject,
+}
+
+impl<'a> Waiting<'a> {
+    pub(super) const fn of(exchange: &'a Exchange<'a>, subject: Subject) -> Self {
+        Self { exchange, subject }
+    }
+
+    /// There is one.
+    pub(super) fn end(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.exchange.abandoned(self.subject);
     }
 }
 

@@ -73,7 +73,7 @@ use crate::token::{RefreshKeys, SigningKeys, TokenCache};
 use crate::trouble::Trouble;
 use crate::upstream::{self, RequestBody};
 
-use exchange::{Exchange, noted};
+use exchange::{Exchange, Waiting, noted};
 use route::{Route, TargetError};
 
 pub use body::{Body, BodyError, Finish, Lasting};
@@ -237,15 +237,16 @@ impl Gateway {
         // Not a count of its own: all cores would write to the same line of memory.
         let site = self.site.load();
         let exchange = Exchange::begin(&site, &self.shared, worker, arrival, &request);
-        let subject;
-        let reply = {
-            let (of, way) = lead(&exchange, arrival, request);
-            subject = of;
-            match way {
+        let (subject, reply) = {
+            let (subject, way) = lead(&exchange, arrival, request);
+            let waiting = Waiting::of(&exchange, subject);
+            let reply = match way {
                 Way::Done(reply) => *reply,
                 Way::Service(service, request) => mcp_endpoint::endpoint(&exchange, service, request).await,
                 Way::Ours(answer) => answer.await,
-            }
+            };
+            waiting.end();
+            (subject, reply)
         };
         exchange.end(subject, reply)
     }

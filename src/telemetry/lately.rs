@@ -10,6 +10,8 @@ use crate::trouble::{Group, Trouble};
 
 /// How many failures of one kind are remembered.
 const REMEMBERED: usize = 100;
+/// How many of them one network may have: whoever makes up names pushes out their own alone.
+const OF_ONE: usize = 20;
 /// How many networks are counted that have reached a rate limit.
 const SOURCES: usize = 64;
 /// How many of them are told.
@@ -178,7 +180,11 @@ fn remember(ring: &mut VecDeque<Remembered>, failure: Failure) {
     };
     let before = ring.iter().position(alike).and_then(|index| ring.remove(index));
     let times = before.map_or(0, |before| before.times) + 1;
-    if ring.len() >= REMEMBERED {
+    let of_network = |other: &Remembered| other.failure.network == failure.network;
+    if ring.iter().filter(|other| of_network(other)).count() >= OF_ONE {
+        let oldest = ring.iter().position(of_network).and_then(|index| ring.remove(index));
+        drop(oldest);
+    } else if ring.len() >= REMEMBERED {
         ring.pop_front();
     }
     ring.push_back(Remembered { failure, times });
@@ -311,6 +317,19 @@ mod tests {
         assert_eq!(tokens.len(), 2);
         assert_eq!((tokens[0].times, tokens[0].failure.request_id.as_str()), (998, "r-999"));
         assert_eq!((tokens[1].times, tokens[1].failure.at.seconds()), (1, 1));
+    }
+
+    #[test]
+    fn who_makes_up_names_pushes_out_nobody_else() {
+        let lately = Lately::default();
+        lately.record(failure(Trouble::NotAllowed, 1, "192.0.2.9"));
+        for number in 0..200 {
+            let client = Some(format!("https://x{number}.example/client"));
+            lately.record(Failure { client, ..failure(Trouble::ClientDocument, 2 + number, "192.0.2.1") });
+        }
+        let logins = lately.told().logins;
+        assert_eq!(logins.len(), OF_ONE + 1);
+        assert_eq!(logins[OF_ONE].failure.trouble, Trouble::NotAllowed);
     }
 
     #[test]

@@ -22,7 +22,7 @@ async fn start() -> (Place, Recorder, Process, Client, SignedIn) {
 #[tokio::test]
 async fn a_client_that_waits_for_an_answer_and_goes_ends_the_request_to_the_server() {
     // P6
-    let (_place, upstream, _process, client, signed_in) = start().await;
+    let (_place, upstream, process, client, signed_in) = start().await;
     let open = tokio::spawn({
         let (client, request) = (client.clone(), call("POST", "/mcp/mute", &signed_in));
         async move { client.open(request).await }
@@ -32,6 +32,8 @@ async fn a_client_that_waits_for_an_answer_and_goes_ends_the_request_to_the_serv
     open.abort();
     upstream.closed(1).await;
     assert!(gone.elapsed() < Duration::from_secs(1), "{:?}", gone.elapsed());
+    let line = process.line(|line| line["path"] == "/mcp/mute").await;
+    assert_eq!((&line["reason"], &line["status"]), (&"client-gone".into(), &499.into()));
 }
 
 #[tokio::test]

@@ -102,6 +102,23 @@ async fn requests_are_counted_by_service_method_status_and_reason_whichever_work
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_wait_is_counted_too() {
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let _process = place.start(&measured(&upstream, ""));
+    let client = Client::plain(&place);
+    let request = call("POST", "/mcp/mute", &client.sign_in("alice").await);
+    let asking = tokio::spawn(async move { client.open(request).await });
+    upstream.asked(1).await;
+    asking.abort();
+    for line in [
+        "portcullis_requests_total{service=\"echo\",method=\"write\",status=\"499\"}",
+        "portcullis_refusals_total{service=\"echo\",reason=\"client-gone\"}",
+    ] {
+        awaited(&place, line, 1.0).await;
+    }
+}
+
+#[tokio::test]
 async fn a_reload_loses_no_count_and_a_service_that_comes_back_goes_on() {
     let (place, upstream) = (Place::new(), Recorder::start().await);
     let yaml = measured(&upstream, "");

@@ -79,8 +79,8 @@ impl WireError for Fault {
             | Self::Fetch(_)
             | Self::Document(_)
             | Self::Busy
-            | Self::TooMany(_)
             | Self::Ended => Some(Trouble::ClientDocument),
+            Self::TooMany(_) => Some(Trouble::RateLimited),
         }
     }
 
@@ -170,7 +170,8 @@ pub(in crate::gateway) fn refuse(
     // Whatever it is, a stranger has caused it: not loudly.
     exchange.log(StatusCode::BAD_REQUEST, fault.trouble(), fault);
     let host = DocumentUrl::parse(id).map(|url| url.host().to_owned()).ok();
-    let problem = Problem::client_document(host.as_deref(), &fault.to_string(), fault.next());
+    let mut problem = Problem::client_document(host.as_deref(), &fault.to_string(), fault.next());
+    problem.trouble = fault.trouble().unwrap_or(problem.trouble);
     let mut reply = if json {
         reply::json(fault.status(), &reply::oauth(exchange, fault.code(), &problem.what, fault.trouble()))
     } else {
@@ -179,5 +180,7 @@ pub(in crate::gateway) fn refuse(
     if let Some(wait) = fault.retry_after() {
         reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
     }
-    noted(reply, Note { client: Some(id.to_string()), ..Note::of_trouble(problem.trouble) })
+    // Whoever is over the limit may name as many as they like.
+    let client = (!matches!(fault, Fault::TooMany(_))).then(|| id.to_string());
+    noted(reply, Note { client, ..Note::of_trouble(problem.trouble) })
 }
