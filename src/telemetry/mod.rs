@@ -100,9 +100,7 @@ const DEFAULT_FILTER: &str = "info";
 fn filter(text: &str) -> Result<EnvFilter, FilterError> {
     let mut directives: Vec<_> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
     for directive in &directives {
-        // EnvFilter takes a misspelt level for the name of a module and turns everything else off.
-        let sense = directive.contains(['=', '[']) || directive.parse::<LevelFilter>().is_ok();
-        if !sense || EnvFilter::builder().parse(directive).is_err() {
+        if !has_a_level(directive) || EnvFilter::builder().parse(directive).is_err() {
             return Err(FilterError { directive: (*directive).to_owned() });
         }
     }
@@ -111,6 +109,12 @@ fn filter(text: &str) -> Result<EnvFilter, FilterError> {
     }
     let all = with_audit(&directives.join(","));
     EnvFilter::builder().parse(&all).map_err(|_| FilterError { directive: all })
+}
+
+/// `EnvFilter` takes a misspelt level, and one that is missing after `=`, for the name of a module, and turns everything else off.
+fn has_a_level(directive: &str) -> bool {
+    let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+    directive.contains('[') || level.parse::<LevelFilter>().is_ok()
 }
 
 /// Audit events are written whatever the level, unless the filter names them. rmcp, the library of the diagnostic server,
@@ -188,6 +192,7 @@ mod tests {
             ("info, hyper", "hyper"),
             ("portcullis=loud", "portcullis=loud"),
             ("a=b=c", "a=b=c"),
+            ("info,portcullis=", "portcullis="),
         ] {
             assert_eq!(check_filter(text), Err(FilterError { directive: wrong.into() }), "{text}");
         }

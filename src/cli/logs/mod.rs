@@ -142,9 +142,14 @@ fn nothing(arguments: &Arguments, source: &Source) -> String {
         (Some(id), _) => ("request", id.as_str()),
         (None, id) => ("trace", id.as_deref().unwrap_or_default()),
     };
+    let elsewhere = match source {
+        Source::Journal(_) => "; where the gateway does not log to the journal, name its log by --file",
+        Source::File(_) | Source::Input => "",
+    };
     format!(
         "there is no line of {what} {id} in {source}; look whether the id is whole (X-Request-ID of the answer), whether the log reaches back \
-         that far, whether it says so much (`portcullis log-level` shows it; access lines need info), and whether another process answered"
+         that far, whether it says so much (`portcullis log-level` shows it; access lines need info), and whether another process \
+         answered{elsewhere}"
     )
 }
 
