@@ -54,30 +54,66 @@ fn a_word_in_a_comment_counts_above_a_test_only() {
 #[test]
 fn every_portcullis_command_of_the_advice_is_one() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut commands = BTreeSet::new();
+    let mut advice = BTreeSet::new();
     for file in ["trouble", "doctor"].into_iter().flat_map(|folder| files(&root.join(folder))) {
         let text = fs::read_to_string(file).unwrap();
-        let family = |words: &str| -> Vec<String> {
-            let is_name = |word: &&str| {
-                word.chars().all(|one| one.is_ascii_lowercase() || one == '-') && !word.starts_with('-')
-            };
-            words.split_whitespace().take_while(is_name).take(2).map(str::to_owned).collect()
-        };
-        let advised = text.split('`').filter(|part| part.starts_with("portcullis ") && !part.contains('\n'));
-        commands.extend(advised.map(|part| family(&part["portcullis ".len()..])));
+        let parts = text.split('`').filter(|part| part.starts_with("portcullis ") && !part.contains('\n'));
+        advice.extend(parts.map(str::to_owned));
     }
-    commands.remove(&Vec::new());
-    assert!(commands.len() > 5, "{commands:?}");
-    for family in commands {
-        let help = |words: &[String]| {
-            let program = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"))
-                .args(words)
-                .arg("--help")
-                .output();
-            program.unwrap().status.success()
-        };
-        assert!(help(&family) || help(&family[..1]), "there is no portcullis {}", family.join(" "));
+    assert!(advice.len() > 10, "{advice:?}");
+    let faults: Vec<_> = advice.iter().filter_map(|line| misunderstood(line)).collect();
+    assert!(faults.is_empty(), "{}\n", faults.join("\n"));
+}
+
+#[test]
+fn a_subcommand_or_an_option_that_is_none_is_found_in_the_advice() {
+    for (line, fault) in [
+        ("portcullis nonsense", "there is no portcullis nonsense"),
+        ("portcullis key nonsense", "there is no portcullis key nonsense"),
+        ("portcullis cert renew {host} --nonsense", "portcullis cert renew has no --nonsense"),
+        ("portcullis logs --reqest=ID", "portcullis logs has no --reqest"),
+    ] {
+        assert_eq!(misunderstood(line).as_deref(), Some(fault));
     }
+    for line in [
+        "portcullis check",
+        "portcullis check portcullis",
+        "portcullis key rotate",
+        "portcullis logs --request=ID.",
+    ] {
+        assert_eq!(misunderstood(line), None);
+    }
+}
+
+/// What the program would not understand of a line that people are advised to type.
+fn misunderstood(line: &str) -> Option<String> {
+    let is_name = |word: &&str| {
+        !word.starts_with('-') && word.chars().all(|one| one.is_ascii_lowercase() || one == '-')
+    };
+    let words: Vec<_> = line.split_whitespace().skip(1).collect();
+    let mut family: Vec<_> = words.iter().copied().take_while(is_name).take(2).collect();
+    let first = help(family.get(..1)?);
+    // What follows a command without subcommands is its argument.
+    if !first.as_ref().is_some_and(|help| help.contains("\nCommands:\n")) {
+        family.truncate(1);
+    }
+    let Some(help) = help(&family) else {
+        return Some(format!("there is no portcullis {}", family.join(" ")));
+    };
+    let options = words.iter().filter(|word| word.starts_with("--"));
+    let is_option_end = |c: char| !(c.is_ascii_alphanumeric() || c == '-');
+    let mut options = options.filter_map(|word| word.split(is_option_end).next());
+    let known: Vec<_> = help.split(is_option_end).collect();
+    let unknown = options.find(|option| !known.contains(option))?;
+    Some(format!("portcullis {} has no {unknown}", family.join(" ")))
+}
+
+/// The help of a command; none if there is no such command.
+fn help(words: &[&str]) -> Option<String> {
+    let program =
+        std::process::Command::new(env!("CARGO_BIN_EXE_portcullis")).args(words).arg("--help").output();
+    let program = program.unwrap();
+    program.status.success().then(|| String::from_utf8(program.stdout).unwrap())
 }
 
 /// Trouble → the files with a test that makes it.

@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use super::door::Door;
+use super::table::json_pretty;
 use crate::{admin, config};
 
 /// Where the gateway is, and how its answer is shown.
@@ -97,7 +98,7 @@ pub(super) fn run(command: impl FnOnce() -> Result<ExitCode, Failure>) -> ExitCo
 
 /// The JSON of an answer on standard output.
 pub(super) fn print_json(answer: &impl Serialize) -> Result<(), Failure> {
-    let json = serde_json::to_string_pretty(answer).map_err(io::Error::from)?;
+    let json = json_pretty(answer).map_err(io::Error::from)?;
     Ok(writeln!(io::stdout(), "{json}")?)
 }
 

@@ -16,6 +16,7 @@ use super::keeping::{
     Arriving, More, Progress, Source, Told, configuration, explained, in_words, not_arrived,
 };
 use super::serve::{control_runtime, sealer};
+use super::table::json_pretty;
 use crate::clock::{Clock, SystemClock};
 use crate::secret::{random, to_base64url};
 use crate::store::backup::{About, Reader, Summary};
@@ -209,7 +210,7 @@ fn tell(file: &Path, reach: &Reach, done: &Done, through: &'static str) -> Resul
             from: &about.from,
             more: More::Backup { bytes: *length, through },
         };
-        serde_json::to_string_pretty(&told).map_err(io::Error::from)?
+        json_pretty(&told).map_err(io::Error::from)?
     } else {
         let what = if shown == "-" { "The backup" } else { &shown };
         format!("{what}: {}, {length} bytes.", in_words(summary))

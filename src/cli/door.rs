@@ -1,5 +1,5 @@
 //! Where a running gateway is asked how it stands: at its internal listener if it has one, which answers from the first moment on,
-//! else at its admin socket.
+//! else at its admin socket. What an internal listener without a token does not tell is asked at the socket first.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Where a gateway is asked.
 #[derive(Clone, Debug)]
 pub(super) enum Door {
-    /// At the first of these that takes the connection.
-    Internal(internal::Settings),
+    /// At the first of these that takes the connection; or at the socket, if there is one and it is about people.
+    Internal(internal::Settings, Option<PathBuf>),
     Socket(PathBuf),
 }
 
@@ -37,6 +37,8 @@ pub(super) struct Question {
     pub(super) path: &'static str,
     /// At the admin socket.
     pub(super) verb: &'static str,
+    /// Whether there is more in the answer for whoever proves who asks.
+    pub(super) of_people: bool,
 }
 
 /// How every word begins that says that no gateway runs.
@@ -61,12 +63,14 @@ impl Door {
         let Doors { admin, internal } = config::doors(file, &config::System)?;
         let internal = internal.filter(|internal| internal.listen.iter().any(|address| address.port() != 0));
         let socket = admin.and_then(|admin| admin.path().cloned());
-        internal.map(Self::Internal).or(socket.map(Self::Socket)).ok_or_else(|| {
-            let file = file.display();
-            format!(
-                "{file} says neither listen.internal nor admin_socket; write listen: {{ internal: localhost:9400 }}"
-            )
-        })
+        match (internal, socket) {
+            (Some(internal), socket) => Ok(Self::Internal(internal, socket)),
+            (None, Some(socket)) => Ok(Self::Socket(socket)),
+            (None, None) => Err(format!(
+                "{} says neither listen.internal nor admin_socket; write listen: {{ internal: localhost:9400 }}",
+                file.display()
+            )),
+        }
     }
 
     /// The gateway's answer.
@@ -75,7 +79,16 @@ impl Door {
         let runtime = runtime.map_err(|error| error.to_string())?;
         runtime.block_on(async {
             match self {
-                Self::Internal(settings) => ask_internal(settings, question.path).await,
+                Self::Internal(settings, socket) => {
+                    let is_better = question.of_people && settings.token.is_none();
+                    if let Some(socket) = socket.as_deref().filter(|_| is_better)
+                        && let Ok(answer) = ask_socket(socket, question.verb).await
+                    {
+                        return Ok(answer);
+                    }
+                    // There is no socket while it starts, and not everybody may use it.
+                    ask_internal(settings, question.path).await
+                }
                 Self::Socket(path) => ask_socket(path, question.verb).await,
             }
         })
@@ -85,7 +98,7 @@ impl Door {
 impl fmt::Display for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Internal(settings) => {
+            Self::Internal(settings, _) => {
                 let addresses = settings.listen.iter().map(|address| near(*address).to_string());
                 f.write_str(&addresses.collect::<Vec<_>>().join(" "))
             }

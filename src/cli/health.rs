@@ -9,6 +9,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::door::{Door, Question, in_time};
+use super::table::json;
 use crate::internal::Readiness;
 
 /// `portcullis health`.
@@ -50,8 +51,8 @@ struct Told {
 }
 
 /// What is asked for readiness, and for life: the socket answers to either in the same words.
-const READY: Question = Question { path: "/ready", verb: "gateway/ready" };
-const ALIVE: Question = Question { path: "/health", verb: "gateway/health" };
+const READY: Question = Question { path: "/ready", verb: "gateway/ready", of_people: false };
+const ALIVE: Question = Question { path: "/health", verb: "gateway/health", of_people: false };
 
 /// What whoever lives says.
 #[derive(Deserialize)]
@@ -97,7 +98,7 @@ fn look(arguments: &Arguments) -> Told {
 
 fn tell(arguments: &Arguments, told: &Told) -> io::Result<()> {
     if arguments.json {
-        writeln!(io::stdout(), "{}", serde_json::to_string(told)?)?;
+        writeln!(io::stdout(), "{}", json(told)?)?;
     }
     match &told.problem {
         Some(problem) => writeln!(io::stderr(), "portcullis: {problem}"),

@@ -23,11 +23,11 @@ const EXAMPLES: &str = "Examples:
   portcullis status
   portcullis status --config /etc/portcullis/portcullis.yaml --json";
 
-const STATUS: &str = "It is asked at listen.internal if the configuration has it, else at the admin socket; /status there tells the same.
+const STATUS: &str = "It is asked at the admin socket, or at listen.internal, which without internal_token tells of what went wrong lately the counts only.
 Exit status: 0 it runs, and this is how it stands; 1 it does not, or cannot be asked.";
 
 /// What is asked.
-const QUESTION: Question = Question { path: "/status", verb: "gateway/status" };
+const QUESTION: Question = Question { path: "/status", verb: "gateway/status", of_people: true };
 
 /// The command.
 #[must_use]

@@ -49,7 +49,7 @@ impl List {
             }
             if self.json {
                 let start = if self.seen.len() == 1 { "[\n" } else { ",\n" };
-                write!(out, "{start}{}", serde_json::to_string(&row).map_err(io::Error::from)?)?;
+                write!(out, "{start}{}", json(&row).map_err(io::Error::from)?)?;
             } else {
                 cells.push(shown.iter().map(|cell| harmless(cell)).collect::<Vec<_>>());
             }
@@ -100,11 +100,39 @@ pub(super) fn harmless(text: &str) -> String {
 
 /// Text of others on a terminal: it must not move the cursor, colour the screen, or turn the direction of writing.
 pub(super) fn plain(text: &str) -> String {
-    let is_odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
     text.chars().map(|c| if is_odd(c) { '?' } else { c }).collect()
+}
+
+fn is_odd(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The JSON of an answer in one line, as harmless to a terminal as [`plain`] and of the same meaning: every `--json` is written by
+/// this or by [`json_pretty`].
+pub(super) fn json(answer: &impl Serialize) -> serde_json::Result<String> {
+    Ok(escaped(&serde_json::to_string(answer)?))
+}
+
+/// Likewise, in many lines.
+pub(super) fn json_pretty(answer: &impl Serialize) -> serde_json::Result<String> {
+    Ok(escaped(&serde_json::to_string_pretty(answer)?))
+}
+
+/// JSON escapes control characters of ASCII alone; what else is odd stands in its texts as it is, and may as well be escaped there.
+fn escaped(json: &str) -> String {
+    let mut told = String::with_capacity(json.len());
+    for c in json.chars() {
+        // A line's end is none of a text's: those are escaped.
+        if c == '\n' || !is_odd(c) {
+            told.push(c);
+        } else {
+            let units =
+                c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+            told += &units;
+        }
+    }
+    told
 }
 
 #[cfg(test)]
@@ -116,5 +144,21 @@ mod tests {
         assert_eq!(harmless("a\x1b[31mred\u{202e}\u{9b}x\r\n"), "a?[31mred??x??");
         assert_eq!(harmless(&format!("{} b", "a".repeat(100))).chars().count(), LONGEST);
         assert_eq!(harmless(&"a".repeat(100)), "a".repeat(100), "an id is shown whole");
+    }
+
+    #[test]
+    fn json_does_nothing_to_the_terminal_and_means_the_same() {
+        let odd = "a\x1b[31m\u{9b}2J\u{85}\u{7f}\u{202e}\u{2066}\u{61c}\u{200f}\u{feff}\u{2028}\n\"\\ä😀";
+        let value = serde_json::json!({ "name": odd, (odd): [odd, 1, null] });
+        for told in [json(&value).unwrap(), json_pretty(&value).unwrap()] {
+            assert!(told.chars().all(|c| c == '\n' || !is_odd(c)), "{told:?}");
+            assert!(
+                told.contains("\\u009b2J\\u0085\\u007f\\u202e\\u2066\\u061c\\u200f\\ufeff\\u2028\\n"),
+                "{told}"
+            );
+            assert!(told.contains("ä😀"), "{told}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&told).unwrap(), value);
+        }
+        assert!(!json(&value).unwrap().contains('\n'));
     }
 }

@@ -11,8 +11,8 @@ use http_body::Body;
 use http_body_util::Full;
 use serde::Serialize;
 
-use super::Status;
 use super::metrics::Metrics;
+use super::{Report, Status};
 use crate::host::{is_loopback_name, without_port};
 use crate::secret::{Digest, Secret};
 
@@ -90,12 +90,19 @@ impl Desk {
                 let told = self.status.readiness();
                 json(if told.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &told)
             }
-            Ok(Page::Status) => json(StatusCode::OK, &self.status.report()),
+            Ok(Page::Status) => json(StatusCode::OK, &self.told()),
             Ok(Page::Metrics) => {
                 reply(StatusCode::OK, metrics_type(request.headers()), self.metrics.text().into())
             }
             Err(refusal) => refusal.answer(),
         }
+    }
+
+    /// A server behind that fetches URLs may be on this machine, too: without a token it could read for its users who else had
+    /// troubles, and from where.
+    fn told(&self) -> Report {
+        let report = self.status.report();
+        if self.token.is_some() { report } else { report.for_anybody() }
     }
 
     /// Whoever may not ask does not learn what there is, either.
@@ -248,6 +255,22 @@ mod tests {
         assert_eq!(told(ask(&starting, get("/ready")).await).await, (503, waiting.into()));
         let ready = r#"{"ready":true,"degraded":[],"waiting_for":[]}"#;
         assert_eq!(told(ask(&open(), get("/ready?verbose")).await).await, (200, ready.into()));
+    }
+
+    #[tokio::test]
+    async fn who_had_troubles_is_told_to_whoever_shows_the_token_only() {
+        let (status, text) = told(ask(&open(), get("/status")).await).await;
+        let anybody: Report = serde_json::from_str(&text).unwrap();
+        assert_eq!((status, anybody.lately.counts[0].times), (200, 2));
+        for private in ["github:1", "192.0.2", "r-1"] {
+            assert!(!text.contains(private), "{private}: {text}");
+        }
+        let shown = with("/status", &[(AUTHORIZATION, &format!("Bearer {TOKEN}"))]);
+        let (_, text) = told(ask(&closed(), shown).await).await;
+        let whole: Report = serde_json::from_str(&text).unwrap();
+        assert_eq!(whole.lately, up(Known::default()).report().lately);
+        assert_eq!((whole.lately.logins.len(), whole.lately.rate_limited.len()), (1, 1));
+        assert_eq!(anybody.lately.counts, whole.lately.counts);
     }
 
     #[tokio::test]

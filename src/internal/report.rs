@@ -142,6 +142,14 @@ pub struct Lately {
     pub left_out: u64,
 }
 
+impl Report {
+    /// For whoever shows nothing: counts, and neither people nor requests.
+    pub(super) fn for_anybody(self) -> Self {
+        let Lately { counts, left_out, .. } = self.lately;
+        Self { lately: Lately { counts, left_out, ..Lately::default() }, ..self }
+    }
+}
+
 /// How often a trouble was met.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TroubleCount {

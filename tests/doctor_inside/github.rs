@@ -140,6 +140,9 @@ async fn a_rule_that_names_nobody_and_one_that_lets_nobody_in_are_remarked() {
     std::fs::write(&file, good.replace("octocat", "octocatt")).unwrap();
     let finding = doctor(&file).only("remark", "not-allowed");
     finding.says("`access.users` names octocatt");
+    // Whoever takes the name is an administrator then.
+    std::fs::write(&file, format!("{good}\nadmins: [octocattt, \"github:1\"]\n")).unwrap();
+    doctor(&file).only("remark", "not-allowed").says("`admins` names octocattt");
     std::fs::write(&file, good.replace("access: { users: [octocat] }", "")).unwrap();
     let finding = doctor(&file).only("remark", "not-allowed");
     assert!(finding.text("found").contains("lets nobody in"), "{finding:?}");

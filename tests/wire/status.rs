@@ -124,7 +124,11 @@ async fn what_went_wrong_lately_is_told_with_what_to_do() {
     client.get("/mcp", &[]).await;
     let report = status(&place, &["--json"]).await.good().json();
     let mut lately = report["lately"].clone();
-    assert_eq!(lately, get(place.second, "/status").await.json()["lately"]);
+    let open = get(place.second, "/status").await.json()["lately"].clone();
+    let counts_only = json!({
+        "counts": lately["counts"], "logins": [], "tokens": [], "upstreams": [], "others": [], "rate_limited": [], "left_out": 0,
+    });
+    assert_eq!(open, counts_only, "any program of this machine may ask there");
     let at = lately["tokens"][1]["at"].take();
     assert!(at.as_str().unwrap().ends_with('Z'), "{report}");
     assert_eq!(
@@ -150,6 +154,31 @@ async fn what_went_wrong_lately_is_told_with_what_to_do() {
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
+}
+
+#[tokio::test]
+async fn whoever_may_not_use_the_socket_is_told_the_counts() {
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let yaml = plain(upstream.address, "").replace(PUBLIC, INTERNAL);
+    let _process = place.start(&yaml);
+    Client::plain(&place).get("/mcp", &[("authorization", "Bearer x")]).await;
+    let lately = async || status(&place, &["--json"]).await.good().json()["lately"].clone();
+    assert_eq!(lately().await["tokens"].as_array().unwrap().len(), 1);
+    std::fs::remove_file(place.folder().join("admin.sock")).unwrap();
+    let told = lately().await;
+    assert_eq!((&told["counts"][0]["trouble"], &told["tokens"]), (&json!("token-401"), &json!([])));
+}
+
+#[tokio::test]
+async fn with_a_token_the_internal_listener_tells_everything() {
+    let (place, upstream) = (Place::new(), Recorder::start().await);
+    let token = "0123456789abcdef0123456789abcdef";
+    let closed = INTERNAL.replace(" }", &format!(", internal_token: {token} }}"));
+    let _process = place.start(&plain(upstream.address, "").replace(PUBLIC, &closed));
+    Client::plain(&place).get("/mcp", &[("authorization", "Bearer x")]).await;
+    std::fs::remove_file(place.folder().join("admin.sock")).unwrap();
+    let report = status(&place, &["--json"]).await.good().json();
+    assert_eq!(report["lately"]["tokens"][0]["trouble"], "token-401");
 }
 
 #[tokio::test]

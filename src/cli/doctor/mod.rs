@@ -187,7 +187,7 @@ fn knows(checked: &Checked, service: &str) -> Result<(), Failure> {
 
 /// What the gateway of `file` says of itself, if it runs.
 fn running(file: &Path) -> Result<internal::Report, Silence> {
-    const QUESTION: Question = Question { path: "/status", verb: "gateway/status" };
+    const QUESTION: Question = Question { path: "/status", verb: "gateway/status", of_people: true };
     let file = file.to_owned();
     let asked = in_time(move || Door::of(&file)?.ask::<internal::Report>(QUESTION)).and_then(|report| report);
     asked.map_err(|why| if is_about_nobody(&why) { Silence::Stopped(why) } else { Silence::Unasked(why) })

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::super::table::json;
+
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
@@ -69,7 +71,7 @@ impl Entry {
         text
     }
 
-    /// For programs: no control character is left, for JSON escapes them.
+    /// For programs; nothing in it does anything to a terminal.
     pub(super) fn json(&self) -> String {
         let Self { time, level, target, message, fields } = self;
         let mut object = Map::new();
@@ -80,7 +82,8 @@ impl Entry {
             }
         }
         object.extend(fields.clone());
-        Value::Object(object).to_string()
+        // A map of texts: writing it cannot fail.
+        json(&object).unwrap_or_default()
     }
 }
 
@@ -216,12 +219,15 @@ mod tests {
 
     #[test]
     fn messages_values_with_spaces_and_escapes_are_read() {
-        let line = r#"2026-11-21T09:30:00.1Z  WARN portcullis::telemetry: logging with `info` instead error=no such level, it said n=3 odd="a\"\\\n\u{1b}b""#;
+        let line = r#"2026-11-21T09:30:00.1Z  WARN portcullis::telemetry: logging with `info` instead error=no such level, it said n=3 odd="a\"\\\n\u{1b}b\u{9b}\u{202e}""#;
         let entry = Entry::read(line).unwrap();
         assert_eq!(entry.message, "logging with `info` instead");
         assert_eq!(entry.field("error"), Some("no such level, it said"));
-        assert_eq!((entry.fields["n"].as_u64(), entry.field("odd")), (Some(3), Some("a\"\\\n\u{1b}b")));
-        assert!(!entry.text().contains('\x1b') && !entry.json().contains('\x1b'));
+        assert_eq!(
+            (entry.fields["n"].as_u64(), entry.field("odd")),
+            (Some(3), Some("a\"\\\n\u{1b}b\u{9b}\u{202e}"))
+        );
+        assert!(!entry.text().contains('\x1b') && !entry.json().contains(['\x1b', '\u{9b}', '\u{202e}']));
     }
 
     #[test]

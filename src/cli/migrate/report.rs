@@ -8,7 +8,7 @@ use super::New;
 use super::clients::Fault;
 use super::settings::{Line, Settings};
 use crate::cli::init::told;
-use crate::cli::table::plain;
+use crate::cli::table::{json_pretty, plain};
 use crate::config::Config;
 
 /// Everything there is to say.
@@ -92,8 +92,7 @@ impl Report {
         }
         let mut out = io::stdout().lock();
         if json {
-            serde_json::to_writer_pretty(&mut out, self)?;
-            writeln!(out)?;
+            writeln!(out, "{}", json_pretty(self)?)?;
         } else {
             self.tell(&mut out)?;
         }

@@ -43,7 +43,7 @@ impl Shown {
         self.remember_variables(&text);
         match serde_yaml::from_str::<Value>(&text) {
             Ok(mut value) => {
-                self.mask(&mut value, &[], file);
+                self.mask(&mut value, &root_of(file), file);
                 self.text += &serde_yaml::to_string(&value).unwrap_or_default();
             }
             // The parser's own words may repeat what stands there; the next section says it without.
@@ -57,7 +57,12 @@ impl Shown {
             Value::Mapping(entries) => self.mask_entries(entries, path, file),
             Value::Sequence(items) => items.iter_mut().for_each(|item| self.mask(item, path, file)),
             Value::String(text) => self.mask_text(text, path, file),
-            Value::Number(_) | Value::Bool(_) if is_secret(path) => *value = Value::String(GONE.to_owned()),
+            Value::Number(number) if is_secret(path) => {
+                self.secrets.push(number.to_string());
+                *value = Value::String(GONE.to_owned());
+            }
+            // Not to be remembered: `true` stands everywhere.
+            Value::Bool(_) if is_secret(path) => *value = Value::String(GONE.to_owned()),
             Value::Number(_) | Value::Bool(_) | Value::Null => {}
             Value::Tagged(tagged) => self.mask(&mut tagged.value, path, file),
         }
@@ -121,19 +126,32 @@ probe profile public published_on_loopback redirect_schemes redirect_uris refres
 revoke rotate scopes secret_file secret_key_file secret_key_previous_file client_secret_file services session sign_in sse_keep_alive store \
 store_file store_prefix streams_per_connection teams tls token tokens trusted_proxies unused_clients upstream url user_id users web_url workers";
 
-/// Under these, operators choose the keys.
-const NAMED: [&str; 5] = ["services", "registered", "describe", "implies", "tools"];
+/// Whether an operator chose the last key of the path, and a value that is shown stands there.
+fn is_named(path: &[String]) -> bool {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    matches!(
+        path[..],
+        ["services", _, "describe" | "implies" | "tools", _] | ["clients", "registered", _, "services", _]
+    )
+}
+
+/// Whether `name` is the last key but one, and none that an operator chose for a service or a client.
+fn is_in(path: &[String], name: &str) -> bool {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match path[..] {
+        ["services", _, _] | ["clients", "registered", _, _] => false,
+        [.., parent, _] => parent == name,
+        [_] | [] => false,
+    }
+}
 
 fn is_secret(path: &[String]) -> bool {
     let key = path.last().map(String::as_str).unwrap_or_default();
-    let parent = path.len().checked_sub(2).map(|at| path[at].as_str()).unwrap_or_default();
-    if NAMED.contains(&parent) {
-        return false;
-    }
     // A certificate's `key` is a file's name, and `limits.token` is a rate.
-    let known = PLAIN.split_whitespace().any(|plain| plain == key) && (key != "token" || parent == "limits")
-        || (key == "key" && parent == "files");
-    !known
+    let known = PLAIN.split_whitespace().any(|plain| plain == key)
+        && (key != "token" || is_in(path, "limits"))
+        || (key == "key" && is_in(path, "files"));
+    !known && !is_named(path)
 }
 
 fn is_secret_key(name: &str, path: &[String]) -> bool {
@@ -167,7 +185,18 @@ fn secretive_variables() -> Vec<String> {
 fn is_secretive_variable(name: &str) -> bool {
     const PARTS: [&str; 7] = ["SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "APIKEY", "_KEY"];
     let name = name.to_ascii_uppercase();
+    // Where a shell stands is in every second line.
+    if ["PWD", "OLDPWD"].contains(&name.as_str()) {
+        return false;
+    }
     is_secretive(&name) || PARTS.iter().any(|part| name.contains(part))
+}
+
+/// Where in the configuration the content of a file has its place: below `services.d`, in a service.
+fn root_of(file: &Path) -> Vec<String> {
+    let is_service = file.parent().is_some_and(|folder| folder.ends_with("services.d"));
+    let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    if is_service { vec!["services".to_owned(), name] } else { Vec::new() }
 }
 
 /// One file a service.
@@ -247,6 +276,45 @@ mod tests {
     fn what_is_no_yaml_is_not_shown() {
         let shown = shown("secret_key: hunter1\n\tx: {");
         assert!(!shown.text.contains("hunter1") && shown.text.contains("(it is no YAML"), "{}", shown.text);
+    }
+
+    #[test]
+    fn a_client_or_service_may_have_the_name_of_any_key() {
+        for name in ["tools", "services", "describe", "implies", "registered", "limits", "files"] {
+            let shown = shown(&format!(
+                "clients: {{ registered: {{ {name}: {{ secret: hunter1, token: hunter2, key: hunter3, services: {{ {name}: [mcp] }} }} }} }}\n\
+                 services: {{ {name}: {{ secret: hunter4, token: hunter5, key: hunter6, describe: {{ mcp: what it is }}, implies: {{ all: [mcp] }} }} }}\n"
+            ));
+            for number in 1..=6 {
+                let secret = format!("hunter{number}");
+                assert!(!shown.text.contains(&secret), "{name} {number}: {}", shown.text);
+                assert!(shown.secrets.contains(&secret), "{name} {number}: {:?}", shown.secrets);
+            }
+            assert!(shown.text.contains("what it is") && shown.text.contains("- mcp"), "{}", shown.text);
+        }
+        // A secret where a client or service should be.
+        let shown = shown("clients: { registered: { ci: hunter1 } }\nservices: { todo: hunter2 }\n");
+        assert!(!shown.text.contains("hunter") && shown.secrets.len() >= 2, "{}", shown.text);
+    }
+
+    #[test]
+    fn a_service_in_a_file_of_its_own_is_shown_like_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("portcullis.yaml");
+        fs::write(&file, "issuer: https://auth.example.com\n").unwrap();
+        fs::create_dir(folder.path().join("services.d")).unwrap();
+        let service = "describe: { mcp: what it is }\nsecret: hunter1\naccess: { secret: hunter2 }\n";
+        fs::write(folder.path().join("services.d/todo.yaml"), service).unwrap();
+        let shown = Shown::of(&file);
+        assert!(shown.text.contains("what it is") && !shown.text.contains("hunter"), "{}", shown.text);
+    }
+
+    #[test]
+    fn a_secret_number_is_remembered() {
+        let shown = shown("secret_key: 1234567890\nclients: { registered: { ci: { secret: 87654321 } } }\n");
+        assert!(!shown.text.contains("1234567890") && !shown.text.contains("87654321"), "{}", shown.text);
+        let told = super::super::redact::Redactor::new(shown.secrets).text("x 1234567890 y 87654321");
+        assert_eq!(told, "x [redacted] y [redacted]");
     }
 
     const SECRET: [&str; 9] = [

@@ -43,16 +43,19 @@ impl Redactor {
 
     /// A line; none if it is in a PEM block.
     pub(super) fn line(&mut self, line: &str) -> Option<String> {
-        // Of URLs first: what is known may stand in the middle of one.
-        let mut line = urls(&self.without_pem(line)?);
-        for secret in &self.known {
-            if line.contains(secret.as_str()) {
-                line = line.replace(secret.as_str(), GONE);
-            }
-        }
+        // What is known before anything is cut that it may be a part of, and once more, for a URL may have hidden it.
+        let line = self.without_pem(line)?;
+        let line = self.without_known(&line);
+        let line = self.without_known(&urls(&line));
         let line = without_headers(&line);
         let line = without_named(&line);
+        let line = without_addresses(&line);
         Some(plain(&words(&line)))
+    }
+
+    fn without_known(&self, line: &str) -> String {
+        let here = self.known.iter().filter(|secret| line.contains(secret.as_str()));
+        here.fold(line.to_owned(), |line, secret| line.replace(secret.as_str(), GONE))
     }
 
     fn without_pem(&mut self, line: &str) -> Option<String> {
@@ -102,7 +105,7 @@ fn without_headers(line: &str) -> String {
                 Some(inner) => (inner, true),
                 None => (value, false),
             };
-            let length = if quote { quoted_length(start) } else { start.len() };
+            let length = if quote { quoted_length(start, '"') } else { start.len() };
             Some((rest.len() - start.len(), length))
         });
     }
@@ -110,15 +113,30 @@ fn without_headers(line: &str) -> String {
         line = each(&line, scheme, |rest| {
             let length =
                 rest.find(|c: char| c.is_whitespace() || "\"',;\\".contains(c)).unwrap_or(rest.len());
-            // `Bearer realm="…"` is a challenge, and English is no credential.
-            let value = &rest[..length];
-            let is_word = value.len() < 8
-                || value.starts_with("realm=")
-                || value.bytes().all(|b| b.is_ascii_lowercase());
-            (!is_word).then_some((0, length))
+            (!is_no_credential(scheme, &rest[..length])).then_some((0, length))
         });
     }
     line
+}
+
+/// `Bearer realm="…"` is a challenge, and English is no credential.
+fn is_no_credential(scheme: &str, value: &str) -> bool {
+    const WORDS: [&str; 8] = [
+        "authentication",
+        "authorization",
+        "challenge",
+        "challenges",
+        "credential",
+        "credentials",
+        "protected",
+        "requests",
+    ];
+    let word = value.trim_end_matches(['.', ':', '!', '?', ')', '`']);
+    let is_short = word.len() < 8 && !word.bytes().any(|byte| byte.is_ascii_digit());
+    // What follows these two is base64 or has `=` in it.
+    let is_prose =
+        ["basic ", "digest "].contains(&scheme) && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    is_short || is_prose || value.starts_with("realm=") || WORDS.contains(&word.to_ascii_lowercase().as_str())
 }
 
 /// Replaces what `found` says (from where on behind a name, and how many bytes) behind each `name`, in any case.
@@ -141,11 +159,11 @@ fn each(line: &str, name: &str, found: impl Fn(&str) -> Option<(usize, usize)>) 
 }
 
 /// Up to the quote that ends a text.
-fn quoted_length(text: &str) -> usize {
+fn quoted_length(text: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices() {
         match c {
-            '"' if !escaped => return at,
+            _ if c == quote && !escaped => return at,
             '\\' => escaped = !escaped,
             _ => escaped = false,
         }
@@ -153,30 +171,19 @@ fn quoted_length(text: &str) -> usize {
     text.len()
 }
 
-/// Values of names that say what they are: `client_secret=…`, `"refresh_token": "…"`, `PASSWORD: …`.
+/// Values of names that say what they are: `client_secret=…`, `"refresh_token": "…"`, `PASSWORD: …`, `'pwd' => '…'`.
 fn without_named(line: &str) -> String {
     let mut told = String::new();
     let mut from = 0;
     for (at, separator) in line.char_indices().filter(|(_, c)| *c == '=' || *c == ':') {
-        let name = line[..at].trim_end_matches(['"', '\\', '\'']);
+        let name = line[..at].trim_end_matches(['"', '\\', '\'', ' ', '\t']);
         let name = name.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next();
-        if at < from || !name.is_some_and(is_secretive) {
-            continue;
-        }
+        let Some(name) = name.filter(|name| at >= from && is_secretive(name)) else { continue };
         let rest = &line[at + separator.len_utf8()..];
-        let value = rest.trim_start_matches(' ');
-        let (value, length) = match value.strip_prefix("\\\"").or(value.strip_prefix('"')) {
-            Some(inner) => (inner, quoted_length(inner).min(inner.find("\\\"").unwrap_or(usize::MAX))),
-            None => (value, word_length(value)),
-        };
-        let shown = &value[..length];
-        // `${NAME}` is no secret, and neither is what is no value at all.
-        let harmless = ["", "null", "true", "false", "none", GONE].contains(&shown.to_lowercase().as_str());
-        if harmless
-            || value.starts_with(GONE)
-            || is_variable(shown)
-            || (separator == ':' && !rest.starts_with([' ', '"', '\\']))
-        {
+        let is_value = separator == '=' || rest.starts_with([' ', '\t', '"', '\'', '\\', '[', '{']);
+        let (value, length) = value_of(rest);
+        let is_value = is_value || (is_password(name) && !rest.starts_with(':'));
+        if !is_value || is_harmless(name, value, &value[..length]) {
             continue;
         }
         let start = line.len() - value.len();
@@ -187,12 +194,71 @@ fn without_named(line: &str) -> String {
     told + &line[from..]
 }
 
+/// Where a value begins behind its separator, and how long it is: one in quotes, a list, an object, or a word.
+fn value_of(rest: &str) -> (&str, usize) {
+    let value = rest.trim_start_matches([' ', '\t', '=', '>']);
+    if let Some(inner) = value.strip_prefix("\\\"") {
+        let mut ends = inner.match_indices("\\\"").map(|(at, _)| at);
+        return (inner, ends.find(|at| !inner[..*at].ends_with('\\')).unwrap_or(inner.len()));
+    }
+    if let Some(inner) = value.strip_prefix('"') {
+        return (inner, quoted_length(inner, '"'));
+    }
+    if let Some(inner) = value.strip_prefix('\'') {
+        return (inner, quoted_length(inner, '\''));
+    }
+    if value.starts_with(['[', '{']) && !value.starts_with(GONE) {
+        return (value, list_length(value));
+    }
+    (value, word_length(value))
+}
+
+/// Up to the end of what its first bracket opens.
+fn list_length(text: &str) -> usize {
+    let (mut depth, mut quote) = (0_usize, None);
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            (None, '[' | '{') => depth += 1,
+            (None, ']' | '}') if depth == 1 => return at + 1,
+            (None, ']' | '}') => depth -= 1,
+            (None | Some(_), _) => {}
+        }
+    }
+    text.len()
+}
+
+/// What is no value, `${NAME}`, a rate of `limits.token`, and the code of an error are no secrets.
+fn is_harmless(name: &str, value: &str, shown: &str) -> bool {
+    let nothing = ["", "null", "true", "false", "none", "[", "{", "[]", "{}", GONE];
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_rate = shown.split_once('/').is_some_and(|(count, unit)| is_number(count) && unit.len() == 1);
+    let is_status = name.eq_ignore_ascii_case("code") && shown.len() <= 3 && is_number(shown);
+    nothing.contains(&shown.trim().to_lowercase().as_str())
+        || value.starts_with(GONE)
+        || is_variable(shown)
+        || is_rate
+        || is_status
+}
+
 /// Up to the end of a value without quotes.
 fn word_length(value: &str) -> usize {
     // The brace of a variable ends nothing else.
     let from = if value.starts_with("${") { value.find('}').map_or(0, |at| at + 1) } else { 0 };
-    let end = value[from..].find(|c: char| c.is_whitespace() || "\"'&,;})]".contains(c));
-    end.map_or(value.len(), |end| from + end)
+    let is_end = |(at, c): &(usize, char)| {
+        c.is_whitespace()
+            || "\"',;})]".contains(*c)
+            || (*c == '&' && begins_parameter(&value[from + at + 1..]))
+    };
+    value[from..].char_indices().find(is_end).map_or(value.len(), |(at, _)| from + at)
+}
+
+/// Whether `NAME=` comes; any other `&` may be a part of a password.
+fn begins_parameter(text: &str) -> bool {
+    let name =
+        text.find(|c: char| !(c.is_ascii_alphanumeric() || "_-.%[]".contains(c))).unwrap_or(text.len());
+    name > 0 && text[name..].starts_with('=')
 }
 
 /// `${NAME}` without a default, and nothing else.
@@ -205,28 +271,46 @@ pub(super) fn is_variable(text: &str) -> bool {
 
 /// Whether a name is that of something secret.
 pub(super) fn is_secretive(name: &str) -> bool {
-    const ENDS: [&str; 9] =
-        ["token", "secret", "password", "passwd", "verifier", "api_key", "apikey", "assertion", "credential"];
-    const WHOLE: [&str; 6] = ["code", "secret_key", "secret_key_previous", "requirepass", "pass", "cookie"];
+    const ENDS: [&str; 15] = [
+        "token",
+        "verifier",
+        "api_key",
+        "apikey",
+        "access_key",
+        "accesskey",
+        "private_key",
+        "privatekey",
+        "_secret_key",
+        "_secret_key_previous",
+        "assertion",
+        "credential",
+        "sessionid",
+        "session_id",
+        "sessid",
+    ];
+    const WHOLE: [&str; 7] =
+        ["code", "secret_key", "secretkey", "secret_key_previous", "requirepass", "pass", "cookie"];
     let name = name.to_ascii_lowercase().replace('-', "_");
+    is_password(&name) || ENDS.iter().any(|end| name.ends_with(end)) || WHOLE.contains(&name.as_str())
+}
+
+/// Whether nothing else than a secret stands behind such a name, however it is separated.
+fn is_password(name: &str) -> bool {
+    const ENDS: [&str; 5] = ["secret", "password", "passwd", "passphrase", "pwd"];
+    let name = name.to_ascii_lowercase();
     ENDS.iter().any(|end| name.ends_with(end))
-        || WHOLE.contains(&name.as_str())
-        || ["_secret_key", "private_key", "_secret_key_previous"].iter().any(|part| name.ends_with(part))
 }
 
 /// URLs and paths lose user, password and query.
 fn urls(line: &str) -> String {
     let is_edge = |c: char| c.is_whitespace() || "\"'<>`|".contains(c);
-    split(line, is_edge, |word| without_user(&without_query(word)))
+    split(line, is_edge, |word| without_query(&without_user(word)))
 }
 
-/// Addresses and long random texts go.
+/// Long random texts go.
 fn words(line: &str) -> String {
     let is_edge = |c: char| c.is_whitespace() || "\"'<>(){}[],;`|".contains(c);
-    split(line, is_edge, |word| {
-        let word = if word.contains('@') && is_address(word) { "[e-mail]" } else { word };
-        without_random(word)
-    })
+    split(line, is_edge, without_random)
 }
 
 fn split(line: &str, is_edge: impl Fn(char) -> bool, change: impl Fn(&str) -> String) -> String {
@@ -247,27 +331,75 @@ fn without_query(word: &str) -> String {
     }
 }
 
-/// A URL without its user and password, which end at the last `@` before the path.
+/// A URL without its user and password, which end at the last `@`: one with a slash or a question mark in it is no URL's, and is gone
+/// all the same.
 fn without_user(word: &str) -> String {
     let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // A password with a slash in it is no URL's, and is gone all the same.
-    let end = host.rfind('@').or_else(|| rest.rfind('@'));
-    end.map_or_else(|| word.to_owned(), |at| format!("{scheme}://{GONE}{}", &rest[at..]))
+    // Pages have an `@` in what is asked of them.
+    let is_page = scheme.ends_with("http") || scheme.ends_with("https");
+    let end = match host.rfind('@') {
+        Some(at) if is_page => Some(at),
+        None if is_page && is_host(host) && rest[host.len()..].starts_with('/') => {
+            rest.split('?').next().unwrap_or_default().rfind('@')
+        }
+        Some(_) | None => rest.rfind('@'),
+    };
+    end.map_or_else(|| word.to_owned(), |at| format!("{scheme}://{GONE}@{}", without_user(&rest[at + 1..])))
 }
 
-/// Whether there is an address in it: something, `@`, and a name with a dot, or a host that people have at home.
-fn is_address(word: &str) -> bool {
-    let Some((before, after)) = word.rsplit_once('@') else { return false };
-    let local = before.rsplit(['/', ':', '=']).next().unwrap_or_default();
-    let host = after.split(['/', ':', '?']).next().unwrap_or_default().trim_end_matches('.');
-    let is_host = |c: char| c.is_alphanumeric() || c == '-' || c == '.';
-    // `portcullis@1.service` and `name@version` are none.
-    !local.is_empty()
-        && local != GONE
-        && !host.ends_with(".service")
-        && host.contains('.')
-        && host.chars().all(is_host)
+/// Whether it is a host's name and port, and nothing of a password.
+fn is_host(text: &str) -> bool {
+    let (name, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    !name.is_empty()
+        && name.chars().all(|c| c.is_alphanumeric() || "-.[:]".contains(c))
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Addresses go: of each `@`, as it is or as URLs and JSON write it, what stands before and behind it.
+fn without_addresses(line: &str) -> String {
+    const AT: [&str; 4] = ["@", "%40", "%2540", "\\u0040"];
+    let mut told = String::new();
+    let (mut from, mut next) = (0, 0);
+    while let Some(at) = line[next..].find(['@', '%', '\\']).map(|at| next + at) {
+        let mark = AT.iter().find(|mark| line[at..].starts_with(**mark));
+        next = at + mark.map_or(1, |mark| mark.len());
+        // Most have no host behind them, and what stands before those is not looked at: lines may be long.
+        let behind = mark.map(|_| mail_host(&line[next..])).filter(|behind| !behind.is_empty());
+        let Some((behind, before)) = behind.map(|behind| (behind, local(&line[from..at]))) else { continue };
+        if !before.is_empty() {
+            told += &line[from..at - before.len()];
+            told += "[e-mail]";
+            next += behind.len();
+            from = next;
+        }
+    }
+    told + &line[from..]
+}
+
+/// What stands before the `@`, as far as people have such names.
+fn local(before: &str) -> &str {
+    let is_inside = |c: char| c.is_alphanumeric() || "._+-%".contains(c);
+    let start = before
+        .rfind(|c| !is_inside(c))
+        .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+    let local = &before[start..];
+    // The letter of `\n` is none of the name's.
+    let is_escape = before[..start].ends_with('\\') && local.starts_with(['n', 'r', 't']);
+    if is_escape { &local[1..] } else { local }
+}
+
+/// The host at the start, if it may be one of mail: `portcullis@1.service` and `name@version` are none.
+fn mail_host(behind: &str) -> &str {
+    let end = behind.find(|c: char| !(c.is_alphanumeric() || c == '-' || c == '.')).unwrap_or(behind.len());
+    let host = behind[..end].trim_end_matches(['.', '-']);
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let is_name = host.contains('.')
+        && last != "service"
+        && last.chars().count() > 1
+        && (last.chars().all(char::is_alphabetic) || last.starts_with("xn--"));
+    let is_ours = host == "localhost" || host.parse::<std::net::Ipv4Addr>().is_ok();
+    if is_name || is_ours { host } else { "" }
 }
 
 /// Runs of characters that only a program makes: tokens, keys, MACs, cookies, JWTs. What has 22 characters (ids of requests, grants
@@ -296,10 +428,18 @@ fn is_random(run: &str) -> bool {
     // A path's segments are looked at each for itself, a token's parts together.
     run.split('/').any(|part| {
         let has = |kind: fn(&u8) -> bool| part.as_bytes().iter().any(kind);
-        let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
+        let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase);
+        let mixed = mixed && (has(u8::is_ascii_digit) || is_no_word(part));
         let hexadecimal = part.bytes().all(|byte| byte.is_ascii_hexdigit());
         part.len() >= RANDOM && (mixed || hexadecimal)
     }) || is_base64_key(run)
+}
+
+/// Whether capitals stand together, and behind small letters, more often than in names of many words.
+fn is_no_word(text: &str) -> bool {
+    let count = |is: fn(&[u8]) -> bool| text.as_bytes().windows(2).filter(|pair| is(pair)).count();
+    count(|pair| pair.iter().all(u8::is_ascii_uppercase)) > 2
+        && count(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase()) > 2
 }
 
 /// Base64 with slashes in it, of 32 bytes or more.
@@ -383,13 +523,83 @@ mod tests {
                 "body=\"{\\\"client_secret\\\":\\\"[redacted]\\\"}\" n=1",
             ),
             ("to ops@example.com, now", "to [e-mail], now"),
-            ("mailto:ops+a@example.com", "[e-mail]"),
+            ("mailto:ops+a@example.com", "mailto:[e-mail]"),
             ("https://a.example/x?token=hunter3#x", "https://a.example/x?[redacted]"),
             ("planted%2Fsecret%201 planted/secret 1 hunter2-hunter2", "[redacted] [redacted] [redacted]"),
         ] {
             let shown = redacted(line);
             assert_eq!(shown, told);
             assert!(!shown.contains("hunter3"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_password_with_a_question_mark_in_it_goes_whole() {
+        for (line, told) in [
+            ("store: redis://:SuperPw?restofit@redis:6379/0", "store: redis://[redacted]@redis:6379/0"),
+            ("redis://:Super@Pw/rest?ofit@redis:6379/0", "redis://[redacted]@redis:6379/0"),
+            ("redis://:planted/secret?x@redis/0", "redis://[redacted]@redis/0"),
+            ("https://user:12?SuperPw@a.example/x", "https://[redacted]@a.example/x"),
+            ("http://u:SuperPw@a/,http://u:SuperPw@b/", "http://[redacted]@a/,http://[redacted]@b/"),
+            ("https://a.example:8443/x?mail=SuperPw@b.example", "https://a.example:8443/x?[redacted]"),
+        ] {
+            assert_eq!(redacted(line), told);
+        }
+        // What is known goes even where a URL would be cut in the middle of it, and where one had hidden it.
+        let mut known = Redactor::new(["half?other half".to_owned(), "whole".to_owned()]);
+        assert_eq!(known.text("/a/half?other half x"), "/a/[redacted] x");
+        assert_eq!(known.text("redis://:x@whole"), "redis://[redacted]@[redacted]");
+    }
+
+    #[test]
+    fn however_a_secret_is_written_it_goes_by_its_name() {
+        for (line, told) in [
+            ("{'password': 'hunter01'}", "{'password': '[redacted]'}"),
+            ("password = hunter02", "password = [redacted]"),
+            ("{\"password\" : \"hunter03\"}", "{\"password\" : \"[redacted]\"}"),
+            ("password:hunter04", "password:[redacted]"),
+            (r#"{"password":"x\"hunter04"}"#, r#"{"password":"[redacted]"}"#),
+            (r#""{\"password\":\"x\\\"hunter04\"}""#, r#""{\"password\":\"[redacted]\"}""#),
+            ("password=&hunter05", "password=[redacted]"),
+            ("password=hunter&05&x=1", "password=[redacted]&x=1"),
+            ("client_secret=&x=1", "client_secret=&x=1"),
+            ("{\"password\":[\"hunter06\"]}", "{\"password\":[redacted]}"),
+            ("{\"password\":{\"is\":[\"hunter]06\"]},\"x\":1}", "{\"password\":[redacted],\"x\":1}"),
+            ("'pwd' => 'hunter07'", "'pwd' => '[redacted]'"),
+            ("pwd=hunter07", "pwd=[redacted]"),
+            ("access_key=hunter08", "access_key=[redacted]"),
+            ("aws_secret_access_key = hunter09", "aws_secret_access_key = [redacted]"),
+            ("sessionid=hunter10; x", "sessionid=[redacted]; x"),
+            ("PHPSESSID=hunter10", "PHPSESSID=[redacted]"),
+            ("Bearer abcdefghijklm", "Bearer [redacted]"),
+            ("it sent bearer hunt3r", "it sent bearer [redacted]"),
+            ("qkXbqRrHmAcJsYpRKmLxQBqWvEjRWeJCrzeSNFZkKvN x", "[redacted] x"),
+            ("at https://a.example/qkXbqRrHmAcJsYpRKmLxQBqWvEjRWeJCrzeSNFZkKvN", "at [redacted]"),
+        ] {
+            let shown = redacted(line);
+            // A URL's host may go with its path.
+            let told = if line.starts_with("at ") { shown.as_str() } else { told };
+            assert_eq!(shown, told);
+            assert!(!shown.contains("hunt") && !shown.contains("qkXb"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_address_goes_whatever_stands_around_it() {
+        for (line, told) in [
+            ("alice1@example.com!", "[e-mail]!"),
+            ("alice7@example.com&x", "[e-mail]&x"),
+            (r#""alice2@example.com\nfoo""#, r#""[e-mail]\nfoo""#),
+            (r#""x\nalice2@example.com""#, r#""x\n[e-mail]""#),
+            ("alice3%40example.com", "[e-mail]"),
+            ("alice3%2540example.com%20x", "[e-mail]%20x"),
+            (r"alice3\u0040example.com", "[e-mail]"),
+            ("alice4@localhost", "[e-mail]"),
+            ("to=alice5@example.com,alice6@example.com.", "to=[e-mail],[e-mail]."),
+            ("<älice8@exämple.com>", "<[e-mail]>"),
+            ("alice9@192.0.2.1:25", "[e-mail]:25"),
+        ] {
+            assert_eq!(redacted(line), told);
         }
     }
 
@@ -419,6 +629,15 @@ mod tests {
             "tokens: { access: 1h, refresh_idle: 90d }",
             "\"token\": null, \"code\": \"\"",
             "a basic question, and a bearer of news",
+            "Bearer authentication is needed; a basic understanding helps",
+            "the header Cross-Origin-Embedder-Policy-Report-Only, and access-control-request-private-network-access",
+            "/usr/local/share/ca-certificates/Some-Company-Internal-Root-Certificate-Authority.crt: 3 lines",
+            "TheQuickBrownFoxJumpsOverTheLazyDogAndSleepsThen of AbstractSingletonProxyFactoryBeanHttpServer",
+            "donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft",
+            "npx mcp-remote@0.1.29, @modelcontextprotocol/inspector@1.2.3-beta.1, actions/checkout@v4.1 and 1.2.3+build.45",
+            "kid=\"2026-11-21-kX3bq0Rr\" kid=q83vEjRWeJCrze8SNFZ4kA code: 403, exit code = 1",
+            "portcullis::secret::random is what makes it",
+            "curl 'https://a.example/.well-known/oauth-protected-resource' if token == null",
         ] {
             assert_eq!(redacted(line), line);
         }

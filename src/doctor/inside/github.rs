@@ -251,23 +251,29 @@ impl Case<'_> {
         Remedy::new(cause, [fix])
     }
 
-    /// Whether GitHub knows who the access rules name.
+    /// Whether GitHub knows who the access rules name, and the administrators.
     async fn examine_people(&self, config: &Config) {
         let rules = || config.gateway.services.iter().map(|service| &service.access);
         let is_login = |user: &&String| user.as_str() != "*" && !user.contains(':');
         let mut users: Vec<&String> = rules().flat_map(|rules| &rules.users).filter(is_login).collect();
+        let mut admins: Vec<&String> = config.gateway.admins.users.iter().filter(is_login).collect();
         let mut orgs: Vec<&str> = rules().flat_map(|rules| &rules.orgs).map(String::as_str).collect();
         orgs.extend(rules().flat_map(|rules| &rules.teams).filter_map(|team| Some(team.split_once('/')?.0)));
         users.sort();
         users.dedup();
+        admins.sort();
+        admins.dedup();
         orgs.sort_unstable();
         orgs.dedup();
-        let users = users.into_iter().take(LOOKED_UP).map(|user| (user.as_str(), "users"));
-        let all: Vec<_> = users.chain(orgs.into_iter().take(LOOKED_UP).map(|org| (org, "orgs"))).collect();
-        join_all(all.into_iter().map(|(name, kind)| self.examine_name(name, kind))).await;
+        let users = users.into_iter().take(LOOKED_UP).map(|user| (user.as_str(), "users", "access.users"));
+        let admins = admins.into_iter().take(LOOKED_UP).map(|user| (user.as_str(), "users", "admins"));
+        let orgs = orgs.into_iter().take(LOOKED_UP).map(|org| (org, "orgs", "access.orgs"));
+        let all = users.chain(admins).chain(orgs);
+        join_all(all.map(|(name, kind, key)| self.examine_name(name, kind, key))).await;
     }
 
-    async fn examine_name(&self, name: &str, kind: &'static str) {
+    /// `key` is where the configuration names it.
+    async fn examine_name(&self, name: &str, kind: &'static str, key: &'static str) {
         let url = below(&self.settings.api, &format!("{kind}/{name}"));
         let GitHubSettings { client_id, client_secret, .. } = self.settings;
         let basic = STANDARD.encode(format!("{client_id}:{}", client_secret.expose()));
@@ -279,8 +285,7 @@ impl Case<'_> {
         if answer.status() == StatusCode::OK {
             self.examination.good(Trouble::NotAllowed, name, trial("GitHub knows it"));
         } else if answer.status() == StatusCode::NOT_FOUND {
-            let cause =
-                format!("`access.{kind}` names {name}, and nobody at GitHub has that name (any more).");
+            let cause = format!("`{key}` names {name}, and nobody at GitHub has that name (any more).");
             let fix = format!(
                 "Mend it in the configuration; names are those in the address, {}.",
                 below(&self.settings.web, "NAME")
