@@ -127,9 +127,8 @@ fn escaped(json: &str) -> String {
         if c == '\n' || !is_odd(c) {
             told.push(c);
         } else {
-            let units =
-                c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
-            told += &units;
+            // All of them have four digits.
+            told.extend(["\\u", &format!("{:04x}", u32::from(c))]);
         }
     }
     told

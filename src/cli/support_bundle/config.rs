@@ -138,11 +138,8 @@ fn is_named(path: &[String]) -> bool {
 /// Whether `name` is the last key but one, and none that an operator chose for a service or a client.
 fn is_in(path: &[String], name: &str) -> bool {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    match path[..] {
-        ["services", _, _] | ["clients", "registered", _, _] => false,
-        [.., parent, _] => parent == name,
-        [_] | [] => false,
-    }
+    let is_chosen = matches!(path[..], ["services", _, _] | ["clients", "registered", _, _]);
+    !is_chosen && matches!(path[..], [.., parent, _] if parent == name)
 }
 
 fn is_secret(path: &[String]) -> bool {
