@@ -20,7 +20,7 @@ use crate::oauth::{
 use crate::pages::{self, Problem};
 use crate::store::{Session, StoreError};
 use crate::telemetry::Note;
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, probes};
 use crate::upstream::RequestBody;
 
 /// The parameters that an authorization request is made of: others are ignored, and not posted again.
@@ -85,12 +85,24 @@ impl From<StoreError> for Refused {
 /// At the issuer.
 pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Response<Body> {
     let json = wants_json(request.headers());
+    let is_probe = is_probe(&request);
     let answer = match *request.method() {
         Method::GET | Method::HEAD => show(exchange, &request).await,
         Method::POST => submit(exchange, request).await,
         _ => return reply::not_allowed("GET, POST"),
     };
-    answer.unwrap_or_else(|refused| refuse(exchange, refused, json))
+    answer.unwrap_or_else(|refused| {
+        let is_probe = is_probe && matches!(refused, Refused::UnknownClient);
+        let told = refuse(exchange, refused, json);
+        if is_probe { also_noted(told, |note| note.is_probe = true) } else { told }
+    })
+}
+
+/// Whether doctor asks for a client that nobody knows, to see that it is not sent anywhere.
+fn is_probe<B>(request: &Request<B>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    url::form_urlencoded::parse(query.as_bytes())
+        .any(|(name, value)| name == "client_id" && value == probes::UNKNOWN_CLIENT)
 }
 
 /// On a service's host, for clients of the 2025-03-26 revision: 302 to the issuer, `resource` filled in only if absent (D18).

@@ -206,7 +206,10 @@ pub(super) async fn grant(
     // Nothing is refused: only noticed, for whoever wonders about two tabs.
     let service = exchange.site.service(&grant.resource).map(|service| service.settings.name.clone());
     let (subject, client) = (Some(subject.to_string()), Some(client.to_owned()));
-    Ok(noted(answer, Note { service, subject, client, reason: None, trouble: Some(Trouble::TwoClients) }))
+    Ok(noted(
+        answer,
+        Note { service, subject, client, reason: None, trouble: Some(Trouble::TwoClients), is_probe: false },
+    ))
 }
 
 /// A registration that somebody consents to is used from now on, and evicted no more; until its code is redeemed it is

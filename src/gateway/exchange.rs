@@ -127,7 +127,8 @@ impl<'a> Exchange<'a> {
             headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
         }
         let note = reply.extensions_mut().remove::<Note>();
-        if let Some((note, trouble)) = note.as_ref().and_then(|note| Some((note, note.trouble?))) {
+        let met = note.as_ref().filter(|note| !note.is_probe);
+        if let Some((note, trouble)) = met.and_then(|note| Some((note, note.trouble?))) {
             self.remember(trouble, reply.status(), note);
         }
         let refusal = note.as_ref().and_then(|note| note.reason);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ use crate::store::RingKind;
 use crate::telemetry::Note;
 use crate::time::Timestamp;
 use crate::token::TokenError;
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, probes};
 use crate::upstream::RequestBody;
 
 /// Answers a request to `service`.
@@ -260,12 +260,15 @@ fn refuse(
         answer.headers_mut().extend(header.map(|value| (WWW_AUTHENTICATE, value)));
     }
     let reason = refusal.code().unwrap_or("no_token");
+    let bearer =
+        request.headers().get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     noted(
         answer,
         Note {
             service: Some(service.settings.name.clone()),
             reason: Some(reason),
             trouble: refusal.trouble(),
+            is_probe: bearer == Some(probes::FORGED_TOKEN.as_bytes()),
             ..Note::default()
         },
     )

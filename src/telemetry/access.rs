@@ -35,6 +35,8 @@ pub struct Note {
     pub reason: Option<&'static str>,
     /// Which trouble that is, for `portcullis doctor --explain`.
     pub trouble: Option<Trouble>,
+    /// Whether it is doctor that has made it on purpose: it is told like any other, and not remembered as trouble.
+    pub is_probe: bool,
 }
 
 impl Note {
@@ -155,6 +157,7 @@ mod tests {
             client: Some("c-1".into()),
             reason: Some("policy"),
             trouble: Some(Trouble::NotAllowed),
+            is_probe: false,
         };
         line.answered(StatusCode::FORBIDDEN, note);
         let mut value = json(&line);

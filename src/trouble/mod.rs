@@ -4,6 +4,7 @@
 
 mod behind;
 mod discovery;
+pub mod probes;
 mod reaching;
 mod running;
 mod signing_in;

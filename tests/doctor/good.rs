@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
+use portcullis::secret::Secret;
 use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
@@ -22,21 +23,19 @@ pub(crate) struct Good {
 
 #[derive(Default)]
 struct State {
-    next: u32,
     clients: HashMap<String, Value>,
     codes: HashMap<String, HashMap<String, String>>,
     access: HashSet<String>,
     refresh: HashSet<String>,
 }
 
-impl State {
-    fn fresh(&mut self, kind: &str) -> String {
-        self.next += 1;
-        format!("{kind}-{}", self.next)
-    }
+fn fresh(kind: &str) -> String {
+    format!("{kind}-{}", Secret::random().expose())
+}
 
+impl State {
     fn tokens(&mut self) -> Reply {
-        let (access, refresh) = (self.fresh("access"), self.fresh("refresh"));
+        let (access, refresh) = (fresh("access"), fresh("refresh"));
         self.access.insert(access.clone());
         self.refresh.insert(refresh.clone());
         Reply::json(
@@ -141,7 +140,7 @@ impl Good {
     fn register(&self, seen: &Seen) -> Reply {
         let mut client: Value = serde_json::from_str(&seen.body).unwrap();
         let mut state = self.state.lock().unwrap();
-        let id = state.fresh("client");
+        let id = fresh("client");
         client["client_id"] = id.clone().into();
         client["registration_client_uri"] = format!("{ISSUER}/register/{id}").into();
         client["registration_access_token"] = format!("manage-{id}").into();
@@ -163,7 +162,7 @@ impl Good {
         if !fits {
             return Reply::html(400, "<p>nobody knows this application");
         }
-        let code = state.fresh("code");
+        let code = fresh("code");
         let mut back = Url::parse(&asked["redirect_uri"]).unwrap();
         back.query_pairs_mut()
             .append_pair("code", &code)

@@ -174,7 +174,10 @@ fn what_is_wrong_with_a_certificate_is_said_with_what_to_do() {
                 Certificate::For("other.example.com"),
                 &["for other.example.com, not for this host", "none for mcp.example.com"],
             ),
-            (Certificate::SelfSigned, &["signed by itself", "directory: letsencrypt"]),
+            (
+                Certificate::SelfSigned,
+                &["signed by itself", "acme: { email: you@example.com, directory: letsencrypt }"],
+            ),
             (
                 Certificate::By("Somebody's CA"),
                 &["issued by Somebody's CA, which nobody here trusts", "NODE_EXTRA_CA_CERTS=FILE"],
@@ -474,5 +477,28 @@ fn a_server_that_is_not_well_is_not_taken_for_a_wrong_url() {
             .is_not_tried(&["wrong-url", "prm-404"]);
         world.mend();
         world.doctor(&[]).await.is_green(&[]);
+    });
+}
+
+// trouble: wrong-url
+#[test]
+fn a_401_alone_makes_no_mcp_server() {
+    World::of("reaching::a_401_alone_makes_no_mcp_server", |world| async move {
+        let locked = |challenge: &'static str| {
+            world.twist(move |seen, reply| match seen.host.as_str() {
+                "mcp.example.com" if seen.path == "/mcp" => {
+                    Reply::status(401).with("www-authenticate", challenge)
+                }
+                "mcp.example.com" => Reply::status(404),
+                _ => reply,
+            });
+        };
+        locked("Basic realm=\"router\"");
+        let report = world.doctor(&[]).await;
+        report.says("remark", "wrong-url", &["something that wants a login", "cannot be told"]);
+        locked("Bearer");
+        world.doctor(&[]).await.told("good", "wrong-url");
+        world.mend();
+        world.doctor(&[]).await.is_green(&[]).told("good", "wrong-url");
     });
 }

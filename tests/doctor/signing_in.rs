@@ -17,7 +17,7 @@ fn an_unknown_client_must_be_told_so_or_it_never_registers_anew() {
                 }
                 reply
             });
-            let report = world.doctor(&[]).await;
+            let report = world.doctor(&["--register"]).await;
             report.is_green(&["client-unknown"]);
             report.says(
                 "remark",
@@ -29,7 +29,18 @@ fn an_unknown_client_must_be_told_so_or_it_never_registers_anew() {
                 ],
             );
             world.mend();
-            world.doctor(&[]).await.is_green(&[]).says("good", "client-unknown", &["401 invalid_client"]);
+            world.doctor(&["--register"]).await.is_green(&[]).says(
+                "good",
+                "client-unknown",
+                &["401 invalid_client"],
+            );
+            for status in [429, 500, 503] {
+                world.twist(move |seen, reply| {
+                    if seen.line() == "POST /token" { Reply::json(status, &json!({})) } else { reply }
+                });
+                let report = world.doctor(&["--register"]).await;
+                report.is_green(&[]).is_not_tried(&["client-unknown"]);
+            }
         },
     );
 }
@@ -106,6 +117,42 @@ fn an_authorization_server_that_redirects_for_strangers_is_found() {
             );
             world.mend();
             world.doctor(&[]).await.is_green(&[]);
+        },
+    );
+}
+
+// trouble: login-hijacked
+#[test]
+fn only_an_error_is_a_good_answer_to_a_client_that_nobody_knows() {
+    World::of(
+        "signing_in::only_an_error_is_a_good_answer_to_a_client_that_nobody_knows",
+        |world| async move {
+            let answers = |reply: Reply| {
+                world.twist(move |seen, good| if seen.path == "/authorize" { reply.clone() } else { good });
+            };
+            let to = |place: &str| Reply::status(302).with("location", place);
+            for refusal in [
+                Reply::json(400, &json!({ "error": "invalid_client" })),
+                Reply::status(403),
+                Reply::html(200, "<h1>Error</h1>"),
+                to("https://auth.example.com/error?code=1"),
+            ] {
+                answers(refusal);
+                world.doctor(&[]).await.is_green(&[]).told("good", "login-hijacked");
+            }
+            for sign_in in [
+                to("https://auth.example.com/sign-in?continue=1"),
+                Reply::html(200, "<form>invalid? <input type=\"password\"></form>"),
+            ] {
+                answers(sign_in);
+                let report = world.doctor(&[]).await;
+                report.is_green(&["login-hijacked"]);
+                report.says("remark", "login-hijacked", &["asked to sign in before"]);
+            }
+            for status in [404, 405, 429, 500, 503] {
+                answers(Reply::status(status));
+                world.doctor(&[]).await.is_green(&[]).is_not_tried(&["login-hijacked"]);
+            }
         },
     );
 }

@@ -35,6 +35,37 @@ fn a_clean_running_gateway_is_green_inside_and_outside() {
     assert!(examined.only("good", "memory").text("found").contains("MiB of memory, 0 open streams"));
 }
 
+#[test]
+fn one_examination_is_no_trouble_to_the_next_and_says_once_whether_clients_can_register() {
+    let (place, server) = (Place::new(), good());
+    let two = plain(server.address, "")
+        + &format!(
+            "  two: {{ url: \"http://localhost:{{port}}/two\", upstream: \"http://{}/mcp\" }}\n",
+            server.address
+        );
+    let file = place.write("p.yaml", &two);
+    let _gateway = Process::begin(&file).listening();
+    let told = |id: &str| {
+        let examined = doctor(&file);
+        examined.is_green();
+        let findings = examined.report["findings"].as_array().unwrap().clone();
+        let verdicts =
+            findings.iter().map(|one| (one["id"].clone(), one["subject"].clone(), one["verdict"].clone()));
+        let registered = examined.of(id).into_iter().map(|one| (one.text("verdict"), one.text("found")));
+        (verdicts.collect::<Vec<_>>(), registered.collect::<Vec<_>>())
+    };
+    let (first, registered) = told("redirect-invalid");
+    let good: Vec<_> = registered.iter().filter(|(verdict, _)| verdict == "good").collect();
+    assert_eq!(good.len(), 1, "{registered:?}");
+    assert_eq!(good[0].1, "all are registered");
+    assert!(registered.iter().any(|(_, found)| found.contains("another service of the same issuer")));
+    for _ in 0..2 {
+        let (next, _) = told("redirect-invalid");
+        let differ: Vec<_> = next.iter().filter(|one| !first.contains(one)).collect();
+        assert!(next.len() == first.len() && differ.is_empty(), "{differ:#?}");
+    }
+}
+
 // trouble: memory
 #[test]
 fn a_gateway_that_has_nearly_all_the_files_open_that_it_may_have_is_told() {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use url::Url;
 
-use crate::doctor::outside::Browser;
+use crate::doctor::outside::{Browser, is_page};
 
 /// Prints the URL, and opens it where a person looks.
 pub(super) struct Opener;
@@ -15,6 +15,10 @@ const OPENERS: &[&str] = if cfg!(target_os = "macos") { &["open"] } else { &["xd
 
 impl Browser for Opener {
     fn open(&self, url: &Url) {
+        // What opens pages starts programs, too: whoever gave the URL, it must be a page.
+        if !is_page(url) {
+            return;
+        }
         // A terminal that is gone needs no URL.
         drop(writeln!(io::stderr(), "\r\x1b[KOpen this page, and sign in:\n  {url}"));
         if !io::stderr().is_terminal() || !io::stdin().is_terminal() {

@@ -212,7 +212,7 @@ fn manner(arguments: &Arguments) -> Result<Manner, Failure> {
         roots,
         clock: arguments.clock.clone(),
         register: arguments.register,
-        ours: false,
+        ours: arguments.from_outside.is_none(),
     })
 }
 

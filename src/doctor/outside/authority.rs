@@ -6,7 +6,7 @@ use url::Url;
 
 use super::probe::{self, Probe};
 use super::resource::Resource;
-use super::{View, reach};
+use super::{View, reach, trust};
 use crate::doctor::web::{Answer, Ask};
 use crate::doctor::{Remedy, Trial};
 use crate::host::is_loopback_url;
@@ -25,11 +25,16 @@ pub(super) struct Authority {
     pub(super) scope: Option<String>,
     /// What clients send as `resource`.
     pub(super) resource: String,
+    /// Endpoints that are named and must not be asked.
+    pub(super) refused: Vec<&'static str>,
 }
 
 impl Authority {
-    /// A URL of the metadata.
+    /// A URL of the metadata, if it may be asked.
     pub(super) fn endpoint(&self, name: &str) -> Option<Url> {
+        if self.refused.contains(&name) {
+            return None;
+        }
         Url::parse(self.text(name)?).ok()
     }
 
@@ -126,6 +131,18 @@ pub(super) async fn examine(view: &View<'_>, resource: &Resource) -> Option<Auth
         );
         return None;
     };
+    if trust::leads_inside(view, &issuer).await {
+        let cause = format!(
+            "A server of the internet names {issuer} as authorization server, and {}. It was not asked.",
+            trust::INSIDE
+        );
+        let fix = [
+            "Name the issuer as everybody reaches it: `\"authorization_servers\": [\"https://auth.example.com\"]`.",
+        ];
+        let trial = trial(&resource.issuer);
+        view.examination.bad(Trouble::IssuerMismatch, view.subject, trial, Remedy::new(cause, fix));
+        return None;
+    }
     if issuer.origin() != view.url.origin() {
         let subject = issuer.host_str().unwrap_or_default().to_owned();
         let there = View { url: &issuer, subject: &subject, ..*view };
@@ -142,14 +159,16 @@ pub(super) async fn examine(view: &View<'_>, resource: &Resource) -> Option<Auth
             return None;
         }
     };
-    let authority = Authority {
+    let mut authority = Authority {
         at,
         issuer: resource.issuer.clone(),
         document,
         scope: None,
         resource: resource.named.clone(),
+        refused: Vec::new(),
     };
     compare(view, (&probe, how), &authority);
+    trust::examine(view, &mut authority).await;
     ports(view, &probe, &authority);
     Some(authority)
 }
@@ -208,7 +227,8 @@ fn compare(view: &View<'_>, (probe, how): (&Probe, &str), authority: &Authority)
     view.examination.good(Trouble::IssuerMismatch, view.subject, trial);
 }
 
-const ENDPOINTS: [&str; 4] =
+/// What clients ask, or send browsers to.
+pub(super) const ENDPOINTS: [&str; 4] =
     ["authorization_endpoint", "token_endpoint", "registration_endpoint", "revocation_endpoint"];
 
 /// Claude asks the authorization server, too, on port 443 only.

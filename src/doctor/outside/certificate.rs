@@ -87,7 +87,7 @@ fn remedy(view: &View<'_>, fault: &TlsFault) -> (String, Vec<String>) {
         ),
         TlsFault::SelfSigned => (
             "The certificate is signed by itself: no client trusts it.".to_owned(),
-            "In portcullis.yaml: `tls: { acme: { contact: you@example.com, directory: letsencrypt } }`, or a certificate of an authority that clients know.".to_owned(),
+            "In portcullis.yaml: `tls: { acme: { email: you@example.com, directory: letsencrypt } }`, or a certificate of an authority that clients know.".to_owned(),
         ),
         TlsFault::Incomplete(issuer) => (
             format!("The server shows its own certificate and not that of {issuer}: browsers may know it, programs do not."),

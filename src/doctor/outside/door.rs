@@ -74,6 +74,11 @@ fn bearer(answer: &Answer) -> Result<Challenge, Flaw> {
     challenges.into_iter().find(Challenge::is_bearer).ok_or(Flaw::None)
 }
 
+/// Whether there is a bearer challenge in a field of `WWW-Authenticate`.
+pub(super) fn has_bearer(field: &[u8]) -> bool {
+    challenge::read([field]).is_ok_and(|challenges| challenges.iter().any(Challenge::is_bearer))
+}
+
 /// What a client learns from an answer.
 pub(super) fn told(answer: &Answer) -> Told {
     let Ok(challenge) = bearer(answer) else { return Told::default() };

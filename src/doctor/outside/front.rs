@@ -3,9 +3,9 @@
 use http::StatusCode;
 use url::Url;
 
-use super::door::Door;
+use super::door::{self, Door};
 use super::probe::{Asked, Probe};
-use super::{View, probe};
+use super::{View, probe, resource, trust};
 use crate::doctor::web::{Answer, Ask};
 use crate::doctor::{Remedy, Trial};
 use crate::trouble::Trouble;
@@ -20,11 +20,44 @@ pub(super) async fn examine(view: &View<'_>, asked: &Asked) -> Result<Door, Stri
     }
     let doors = [&asked.initialize, &asked.discover].map(|probe| probe.answer().and_then(door));
     if let Some(door) = doors.into_iter().flatten().next() {
+        if door == Door::Guarded && !is_guarded_as_mcp_servers_are(view, asked).await {
+            something(view, asked);
+            return Ok(door);
+        }
         let found = format!("{}: an MCP server", asked.initialize.found());
         view.good(Trouble::WrongUrl, asked.initialize.tried.as_str(), found);
         return Ok(door);
     }
     Err(elsewhere(view, asked).await)
+}
+
+/// Whether a 401 is that of an MCP server: anything else that wants a login answers so, too.
+async fn is_guarded_as_mcp_servers_are(view: &View<'_>, asked: &Asked) -> bool {
+    let challenges = |probe: &&Probe| {
+        let fields = probe.answer().map(|answer| answer.headers.get_all("www-authenticate"));
+        fields.into_iter().flatten().any(|field| {
+            let begin = field.as_bytes().get(..6).unwrap_or_default();
+            begin.eq_ignore_ascii_case(b"bearer") || door::has_bearer(field.as_bytes())
+        })
+    };
+    if asked.each().iter().any(challenges) {
+        return true;
+    }
+    for place in [resource::inserted(view.url), resource::root(view.url)] {
+        let probe = probe::probe(view, resource::ask(&place), "").await;
+        if probe.answer().is_some_and(|answer| resource::read(&place, answer).is_some()) {
+            return true;
+        }
+    }
+    false
+}
+
+fn something(view: &View<'_>, asked: &Asked) {
+    let found = format!("{}: something that wants a login", asked.initialize.found());
+    let trial = Trial::new(asked.initialize.tried.as_str(), found);
+    let cause = "It answers 401, as many servers do, with neither a bearer challenge nor protected resource metadata: whether an MCP server is there cannot be told.";
+    let fix = ["See that the URL is that of the MCP server, and not of something else on that host."];
+    view.examination.remark(Trouble::WrongUrl, view.subject, trial, Remedy::new(cause, fix));
 }
 
 /// What kind of door an MCP server's answer is; `None` if no MCP server answered.
@@ -281,6 +314,9 @@ enum Kind {
 /// The first of the likely URLs at which an MCP server answers.
 async fn search(view: &View<'_>, answer: &Answer) -> Option<(Url, Kind)> {
     for url in likely(view.url, answer) {
+        if trust::leads_inside(view, &url).await {
+            continue;
+        }
         let asked = probe::probe(view, probe::initialize(&url), "").await;
         if asked.answer().and_then(door).is_some() {
             return Some((url, Kind::Streamable));

@@ -13,6 +13,7 @@ mod probe;
 mod reach;
 mod registration;
 mod resource;
+mod trust;
 mod walk;
 
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ use crate::trouble::Trouble;
 use authority::Authority;
 use door::Door;
 use resource::Resource;
+
+pub use trust::is_page;
 
 /// A client, as it behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +58,10 @@ pub struct Manner {
     pub roots: Option<Vec<u8>>,
     /// Whose clock is compared with this machine's, besides the server's own; GitHub's if nobody is named.
     pub clock: Option<Url>,
-    /// Whether clients are registered at the authorization server for a try, and deleted again where that can be done. It is always
-    /// done at an authorization server of ours.
+    /// Whether clients are registered at the authorization server for a try, and deleted again where that can be done.
     pub register: bool,
-    /// Whether the server is ours, so that what only some clients suffer from is to be mended too.
+    /// Whether the server is ours: then it may name whatever its configuration does, and is no stranger's. Whoever looks at ours sets
+    /// `register` for one MCP server of each authorization server, for clients are not registered by service.
     pub ours: bool,
 }
 
@@ -86,6 +89,8 @@ struct View<'a> {
     manner: &'a Manner,
     /// What time it is by a clock that is right, if this machine's is not.
     true_time: Option<Timestamp>,
+    /// Whether there is to be a sign-in.
+    signs_in: bool,
 }
 
 impl View<'_> {
@@ -129,15 +134,13 @@ pub async fn examine_and_sign_in(
     (manner, login): (&Manner, Option<Login<'_>>),
 ) {
     let web = Web::new(manner);
-    let view = View { examination, web: &web, subject, url, manner, true_time: None };
+    let view =
+        View { examination, web: &web, subject, url, manner, true_time: None, signs_in: login.is_some() };
     let ((), found) = tokio::join!(walk::walk(&view), look(&view));
     if let Some(login) = login {
         match found {
             Some(authority) => login::sign_in(&view, &authority, &login).await,
-            None => view.not_tried(
-                &[Trouble::ExchangeFailed, Trouble::RefreshFailed, Trouble::TokenUnaccepted],
-                "there is nowhere to sign in",
-            ),
+            None => login::nowhere(&view),
         }
     }
 }
@@ -170,6 +173,9 @@ async fn look(view: &View<'_>) -> Option<Authority> {
             door::open(view, &asked);
             let but_this = DISCOVERY.get(1..).unwrap_or_default();
             view.not_tried(&[but_this, SIGNING_IN].concat(), "the server lets everybody in without a login");
+            if view.signs_in {
+                login::unneeded(view);
+            }
             return None;
         }
         Door::Guarded => door::examine(view, &asked),

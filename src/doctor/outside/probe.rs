@@ -6,7 +6,7 @@ use url::Url;
 
 use super::View;
 use crate::doctor::web::{Answer, Ask, Fault};
-use crate::secret::Secret;
+use crate::trouble::probes;
 
 /// What MCP clients take.
 pub(super) const ACCEPT: &str = "application/json, text/event-stream";
@@ -63,7 +63,8 @@ pub(super) async fn all(view: &View<'_>) -> Asked {
     let url = view.url;
     view.examination.begins(&format!("asking {url} without a token"));
     let get = Ask::get(url).header("accept", "text/event-stream").without_body();
-    let forged = initialize(url).bearer(&Secret::new("portcullis-doctor-has-no-token".to_owned()));
+    // It is no secret, and says something of servers by plain http, too.
+    let forged = initialize(url).header("authorization", &format!("Bearer {}", probes::FORGED_TOKEN));
     let (initialize, discover, get, head, delete, forged) = tokio::join!(
         probe(view, initialize(url), "initialize, without a token"),
         probe(view, discover(url), "server/discover, without a token"),
@@ -78,7 +79,22 @@ pub(super) async fn all(view: &View<'_>) -> Asked {
 /// Sends `ask` as far as it goes.
 pub(super) async fn probe(view: &View<'_>, ask: Ask, what: &str) -> Probe {
     let tried = if what.is_empty() { ask.shown() } else { format!("{} ({what})", ask.shown()) };
-    Probe { tried, outcome: view.web.ask(ask.past_a_bad_certificate()).await }
+    let url = ask.url().clone();
+    let outcome = view.web.ask(ask.past_a_bad_certificate()).await;
+    if let Some(end) = outcome.as_ref().ok().and_then(|answer| end(&url, answer)) {
+        drop(view.web.ask(end.past_a_bad_certificate()).await);
+    }
+    Probe { tried, outcome }
+}
+
+/// What ends the session that `answer` has begun, if it has: a server that lets everybody in begins one for us, too.
+pub(super) fn end(url: &Url, answer: &Answer) -> Option<Ask> {
+    let session = answer.header("mcp-session-id");
+    let begun = answer.status.is_success() && !session.is_empty();
+    begun.then(|| {
+        let ask = Ask::new(Method::DELETE, url).header("mcp-session-id", session);
+        ask.header("mcp-protocol-version", LEGACY).without_body()
+    })
 }
 
 /// `initialize`, as SDKs send it.

@@ -183,7 +183,12 @@ async fn differ(view: &View<'_>, alive: &[SocketAddr]) -> Option<(String, String
         let (ask, address) = (probe::initialize(view.url).at(*address).past_a_bad_certificate(), *address);
         async move {
             let said = match view.web.ask(ask.without_body()).await {
-                Ok(answer) => answer.status.as_u16().to_string(),
+                Ok(answer) => {
+                    if let Some(end) = probe::end(view.url, &answer) {
+                        drop(view.web.ask(end.at(address).past_a_bad_certificate()).await);
+                    }
+                    answer.status.as_u16().to_string()
+                }
                 Err(Fault::Tls { fault, .. }) => fault.to_string(),
                 Err(other) => other.to_string(),
             };

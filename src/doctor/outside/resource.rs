@@ -3,9 +3,9 @@
 use serde_json::Value;
 use url::Url;
 
-use super::View;
 use super::door::Told;
 use super::probe::{self, Probe};
+use super::{View, trust};
 use crate::doctor::web::{Answer, Ask};
 use crate::doctor::{Remedy, Trial};
 use crate::trouble::Trouble;
@@ -94,6 +94,10 @@ pub(super) async fn examine(view: &View<'_>, told: &Told) -> Option<Resource> {
     view.examination.begins("fetching the protected resource metadata");
     let mut places = vec![inserted(view.url), root(view.url)];
     if let Some(named) = &told.metadata {
+        if trust::leads_inside(view, named).await {
+            astray(view, named);
+            return None;
+        }
         places.retain(|place| place != named);
         places.insert(0, named.clone());
     }
@@ -114,6 +118,18 @@ pub(super) async fn examine(view: &View<'_>, told: &Told) -> Option<Resource> {
     present(view, (place, probe), (&places, &flaws));
     compare(view, probe, &resource);
     Some(resource)
+}
+
+/// The challenge leads where nobody of the internet gets, or should be led to.
+fn astray(view: &View<'_>, named: &Url) {
+    let trial = Trial::new(format!("POST {}", view.url), format!("resource_metadata=\"{named}\""));
+    let cause = format!(
+        "The challenge names {named}, and {}: a server behind a proxy may not know its own URL. It was not asked.",
+        trust::INSIDE
+    );
+    let fix = [format!("The challenge must name `{}`; tell the server its public URL.", inserted(view.url))];
+    view.examination.bad(Trouble::PrmMissing, view.subject, trial, Remedy::new(cause, fix));
+    view.not_tried(&[Trouble::PrmResource], "the challenge names no place that may be asked");
 }
 
 /// Which of the documents clients take. What the challenge names is taken or nothing; else the next is tried after 4xx only.

@@ -6,7 +6,7 @@ use url::Url;
 use super::authority::{self, Authority};
 use super::door::{self, Door, Told};
 use super::resource::{self, Match, Resource};
-use super::{Client, View, front, probe};
+use super::{Client, View, front, probe, trust};
 use crate::doctor::Step;
 use crate::doctor::web::{Answer, Ask};
 use crate::host::is_loopback_url;
@@ -116,6 +116,10 @@ impl Walk<'_> {
         if page.is_empty() {
             return self.stop("opens the browser", "the metadata has no authorization_endpoint");
         }
+        if !authority.endpoint("authorization_endpoint").is_some_and(|page| trust::is_page(&page)) {
+            return self
+                .stop(format!("opens the browser at {page}"), "no page that a browser may be sent to");
+        }
         self.ok(
             format!("opens the browser at {page}"),
             "as far as can be seen without a sign-in; `--login` goes on".to_owned(),
@@ -146,8 +150,17 @@ impl Walk<'_> {
     async fn ask(&self, ask: Ask) -> Result<(String, Answer), Stop> {
         let ask = self.dress(ask);
         let shown = ask.shown();
+        if trust::leads_inside(self.view, ask.url()).await {
+            return self.stop(shown, trust::INSIDE);
+        }
+        let url = ask.url().clone();
         match self.view.web.ask(ask).await {
-            Ok(answer) => Ok((shown, answer)),
+            Ok(answer) => {
+                if let Some(end) = probe::end(&url, &answer) {
+                    drop(self.view.web.ask(self.dress(end)).await);
+                }
+                Ok((shown, answer))
+            }
             Err(fault) => self.stop(shown, fault.to_string()),
         }
     }
@@ -255,7 +268,8 @@ impl Walk<'_> {
                 Some(document) => {
                     self.ok(request, answer.summary());
                     let (issuer, resource) = (found.issuer.clone(), found.named.clone());
-                    return Ok(Authority { at: place, issuer, document, scope: None, resource });
+                    let refused = Vec::new();
+                    return Ok(Authority { at: place, issuer, document, scope: None, resource, refused });
                 }
                 None if at + 1 < last && answer.status.is_client_error() => {
                     self.ok(request, format!("{}; looks elsewhere", answer.summary()));

@@ -10,6 +10,7 @@ use serde_json::Value;
 use url::{Position, Url, form_urlencoded};
 
 use super::Shown;
+use crate::host::is_loopback_url;
 use crate::secret::Secret;
 
 /// What we call ourselves where no client is played.
@@ -59,7 +60,8 @@ impl Ask {
         ask
     }
 
-    /// POST with a form; it may carry secrets, so that it never goes past a bad certificate.
+    /// POST with a form; it may carry secrets, so that it never goes past a bad certificate, nor by plain http to
+    /// another machine.
     #[must_use]
     pub fn post_form(url: &Url, fields: &[(&str, &str)]) -> Self {
         let mut ask =
@@ -78,13 +80,13 @@ impl Ask {
         self
     }
 
-    /// With a bearer token; the request never goes past a bad certificate.
+    /// With a bearer token; the request never goes past a bad certificate, nor by plain http to another machine.
     #[must_use]
     pub fn bearer(self, token: &Secret) -> Self {
         self.authorization(&Secret::new(format!("Bearer {}", token.expose())))
     }
 
-    /// With an Authorization header; the request never goes past a bad certificate.
+    /// With an Authorization header; the request never goes past a bad certificate, nor by plain http to another machine.
     #[must_use]
     pub fn authorization(mut self, value: &Secret) -> Self {
         if let Ok(mut value) = HeaderValue::from_str(value.expose()) {
@@ -130,6 +132,19 @@ impl Ask {
 
     pub(super) const fn pinned(&self) -> Option<SocketAddr> {
         self.pinned
+    }
+
+    /// Whether it must not be read by anybody on the way.
+    pub(super) const fn is_secret(&self) -> bool {
+        self.secret
+    }
+
+    /// Whether it goes to this machine itself.
+    pub(super) fn stays_here(&self) -> bool {
+        match self.pinned {
+            Some(address) => address.ip().is_loopback(),
+            None => is_loopback_url(&self.url),
+        }
     }
 
     pub(super) const fn goes_on(&self) -> bool {

@@ -60,6 +60,9 @@ pub enum Fault {
     /// Neither http nor https, or without a host.
     #[error("only http and https URLs can be asked")]
     Url,
+    /// A secret was to go through the network for everybody to read.
+    #[error("it carries a secret, which does not go by plain http to another machine")]
+    Plain,
     /// The name has no addresses.
     #[error("{0}")]
     Name(#[from] NameFault),
@@ -181,6 +184,9 @@ impl Web {
             "http" => false,
             _ => return Err(Fault::Url),
         };
+        if !secure && ask.is_secret() && !ask.stays_here() {
+            return Err(Fault::Plain);
+        }
         let (tcp, address) = self.dial(&ask, &host).await?;
         if !secure {
             return converse(tcp, ask, address, None).await;

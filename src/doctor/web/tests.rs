@@ -203,3 +203,20 @@ async fn a_body_is_cut_at_its_bound() {
     let answer = Web::new(&Manner::default()).ask(Ask::get(&url(address, "http")).at(address)).await.unwrap();
     assert_eq!((answer.body.len(), answer.cut), (BODY, true));
 }
+
+#[tokio::test]
+async fn a_secret_goes_by_plain_http_to_this_machine_only() {
+    let address = serve(None, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let web = Web::new(&Manner::default());
+    let elsewhere = Url::parse("http://192.0.2.1/").unwrap();
+    let here = Url::parse(&format!("http://127.0.0.1:{}/", address.port())).unwrap();
+    for ask in [
+        |url: &Url| Ask::get(url).bearer(&Secret::new("t".into())),
+        |url: &Url| Ask::post_form(url, &[("code", "c")]),
+    ] {
+        assert_eq!(web.ask(ask(&elsewhere)).await.unwrap_err(), Fault::Plain);
+        assert_eq!(web.ask(ask(&here)).await.unwrap().status, 200);
+    }
+    let without = Ask::get(&elsewhere).at(address);
+    assert_eq!(web.ask(without).await.unwrap().status, 200);
+}

@@ -24,7 +24,7 @@ use crate::secret;
 use crate::store::StoreError;
 use crate::telemetry::{Event, Note};
 use crate::token::{Claims, KeyError};
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, probes};
 use crate::upstream::RequestBody;
 
 /// Why there are no tokens.
@@ -218,7 +218,14 @@ pub(super) async fn endpoint(exchange: &Exchange<'_>, request: Request<RequestBo
 
 async fn answer(exchange: &Exchange<'_>, request: Request<RequestBody>) -> Result<Response<Body>, Refused> {
     let (headers, parameters) = form::parameters(request).await?;
-    let client = client_auth::authenticate(exchange, &headers, &parameters).await?;
+    let client = match client_auth::authenticate(exchange, &headers, &parameters).await {
+        Ok(client) => client,
+        Err(error) => {
+            let is_probe = parameters.get("client_id") == Some(probes::UNKNOWN_CLIENT);
+            let told = reply::error(exchange, &Refused::from(error));
+            return Ok(also_noted(told, |note| note.is_probe = is_probe));
+        }
+    };
     let answered = grant(exchange, &client, &parameters).await;
     Ok(answered.unwrap_or_else(|refused| refuse(exchange, &client, &refused)))
 }

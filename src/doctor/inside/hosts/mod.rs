@@ -7,6 +7,7 @@
 mod authority;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
 use url::Url;
@@ -14,7 +15,7 @@ use url::Url;
 use super::{Inside, Silence};
 use crate::certs::Settings as Tls;
 use crate::config::Config;
-use crate::doctor::outside;
+use crate::doctor::outside::{self, Manner};
 use crate::doctor::web::{Answer, Ask, Dead, Fault, NameFault, Web};
 use crate::doctor::{Examination, Remedy, Trial};
 use crate::gateway::ServiceSettings;
@@ -64,7 +65,7 @@ pub(super) async fn examine(
             true
         }
     });
-    let all = Hosts { examination, config, web: &web, inside };
+    let all = Hosts { examination, config, web: &web, inside, registers: AtomicBool::new(true) };
     join_all(origins.iter().map(|origin| all.examine_host(origin, services))).await;
 }
 
@@ -73,6 +74,8 @@ struct Hosts<'a> {
     config: &'a Config,
     web: &'a Web,
     inside: &'a Inside<'a>,
+    /// Whether clients are to be registered yet: all services have one issuer.
+    registers: AtomicBool,
 }
 
 impl Hosts<'_> {
@@ -185,6 +188,7 @@ impl Hosts<'_> {
                     | Fault::Broke(_)
                     | Fault::Timeout(_)
                     | Fault::Url
+                    | Fault::Plain
                     | Fault::Name(_)),
                 ) => {
                     self.astray(host, *address, &question, &fault.to_string());
@@ -273,8 +277,9 @@ impl Hosts<'_> {
                     &service.name,
                     Trial::new("the configuration", paste),
                 );
-                return outside::examine(self.examination, &service.name, &service.url, self.inside.manner)
-                    .await;
+                let register = self.registers.swap(false, Ordering::Relaxed);
+                let manner = Manner { register, ..self.inside.manner.clone() };
+                return outside::examine(self.examination, &service.name, &service.url, &manner).await;
             }
         };
         self.examination.not_tried(&FROM_OUTSIDE, &service.name, because);

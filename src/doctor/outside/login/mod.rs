@@ -1,13 +1,14 @@
 //! The whole sign-in, as a client does it: registration, browser, code, token, a call, refresh, revocation. What was made for it is
-//! taken back at the end, also after Ctrl-C; no token is ever shown.
+//! taken back at the end, also after a signal, and what cannot be is told; no token is ever shown.
 
 mod listener;
 mod tokens;
 
 use std::collections::HashMap;
+use std::io;
 
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
 
 use super::authority::Authority;
@@ -22,33 +23,124 @@ use tokens::Session;
 /// What is looked at after the browser has come back.
 const AFTER: &[Trouble] = &[Trouble::ExchangeFailed, Trouble::TokenUnaccepted, Trouble::RefreshFailed];
 
+/// All of a sign-in.
+const ALL: &[Trouble] =
+    &[Trouble::RedirectDead, Trouble::ExchangeFailed, Trouble::TokenUnaccepted, Trouble::RefreshFailed];
+
+/// There is no authorization server to sign in at; why has been said.
+pub(super) fn nowhere(view: &View<'_>) {
+    view.not_tried(AFTER, "there is nowhere to sign in");
+}
+
+/// The server asks nobody to sign in, and somebody wanted to.
+pub(super) fn unneeded(view: &View<'_>) {
+    let trial = Trial::new("`--login`", "the server lets everybody in");
+    let cause = "There is no sign-in that could be tried: the server asks nobody for one.";
+    let fix = ["Leave `--login` out; or put the server behind Portcullis, if not everybody is to use it."];
+    view.examination.bad(Trouble::NoChallenge, view.subject, trial, Remedy::new(cause, fix));
+}
+
+/// What ends a program by itself: Ctrl-C, the system, the terminal that is closed.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    /// Comes when one of them has come.
+    async fn come(&mut self) {
+        let Self([interrupt, terminate, hangup]) = self;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
 /// Signs in at `authority` and uses the token.
 pub(super) async fn sign_in(view: &View<'_>, authority: &Authority, login: &Login<'_>) {
+    if !authority.refused.is_empty() {
+        return view.not_tried(ALL, "the metadata names what must not be followed");
+    }
     // From before there is something to take back: whoever presses Ctrl-C early must not leave it behind.
-    let Ok(mut interrupt) = signal(SignalKind::interrupt()) else {
-        return view.not_tried(&[&[Trouble::RedirectDead], AFTER].concat(), "Ctrl-C cannot be heard here");
+    let Ok(mut signals) = Signals::catch() else {
+        return view.not_tried(ALL, "Ctrl-C cannot be heard here");
     };
-    let Ok(listener) = Listener::bind().await else {
-        return view.not_tried(&[&[Trouble::RedirectDead], AFTER].concat(), "no port of loopback is free");
+    let listener = match Listener::bind().await {
+        Ok(listener) => listener,
+        Err(error) => return unheard(view, &error),
     };
     let Some(client) = register(view, authority, &listener).await else {
-        return view.not_tried(&[&[Trouble::RedirectDead], AFTER].concat(), "no client can be registered");
+        return view.not_tried(ALL, "no client can be registered");
     };
     let session = Session::new(view, authority, &client, listener.redirect.as_str());
+    let mut flow = Box::pin(flow(&session, &listener, login));
     let interrupted = tokio::select! {
-        () = flow(&session, &listener, login) => false,
-        _ = interrupt.recv() => true,
+        () = &mut flow => false,
+        () = signals.come() => true,
     };
     if interrupted {
+        // What is under way may be answered by a token: only who has it can take it back.
+        session.stop.cancel();
+        flow.await;
         view.not_tried(&[Trouble::RefreshFailed], "it was interrupted; what was granted is taken back");
+    } else {
+        drop(flow);
     }
-    // What cannot be revoked ends by itself.
-    let _refused = session.take_back().await;
-    client.delete(view).await;
+    take_back(&session).await;
+}
+
+/// Takes back what was granted and registered, and says what stays.
+async fn take_back(session: &Session<'_>) {
+    let (view, client) = (session.view, session.client);
+    if let Some(why) = session.take_back().await {
+        let trial = Trial::new("giving back the tokens of this sign-in (RFC 7009)", why);
+        let cause =
+            "The tokens of this sign-in could not be revoked: they stay good until they end by themselves.";
+        let fix = [
+            "Have the authorization server revoke tokens, and name its `revocation_endpoint`; else end this connection there by hand.",
+        ];
+        view.examination.remark(Trouble::TokenUnaccepted, view.subject, trial, Remedy::new(cause, fix));
+    }
+    if let Some(stray) = &client.stray {
+        let endpoint = session.authority.endpoint("registration_endpoint");
+        registration::tell_stray(view, endpoint.as_ref().unwrap_or(&session.authority.at), stray);
+    }
+    if !client.delete(view).await {
+        let trial = Trial::new(
+            "deleting the client of this sign-in again (RFC 7592)",
+            format!("the client {} stays registered", client.client_id),
+        );
+        let cause = "The authorization server does not let clients delete what they have registered.";
+        let fix = [
+            "It can do nothing without a person's approval; who wants to be rid of it deletes it there by hand.",
+        ];
+        view.examination.remark(Trouble::NoRegistration, view.subject, trial, Remedy::new(cause, fix));
+    }
+}
+
+fn unheard(view: &View<'_>, error: &io::Error) {
+    let trial = Trial::new("listening on a free port of 127.0.0.1", error.to_string());
+    let cause = "The browser cannot come back to this program: no port of loopback can be listened on.";
+    let fix = ["See that loopback is up: `ip address show lo`."];
+    view.examination.bad(Trouble::RedirectDead, view.subject, trial, Remedy::new(cause, fix));
+    view.not_tried(AFTER, "nobody could come back");
 }
 
 async fn register(view: &View<'_>, authority: &Authority, listener: &Listener) -> Option<Registered> {
-    let endpoint = authority.endpoint("registration_endpoint")?;
+    let Some(endpoint) = authority.endpoint("registration_endpoint") else {
+        let trial = Trial::new(format!("GET {}", authority.at), "no registration_endpoint");
+        let cause = "`--login` signs in as a client of its own, and needs registration for that: the metadata names no registration_endpoint, so nothing was tried.";
+        let fix = [
+            "Turn on dynamic client registration (RFC 7591) at the authorization server; or sign in with a client that it knows.",
+        ];
+        view.examination.bad(Trouble::NoRegistration, view.subject, trial, Remedy::new(cause, fix));
+        return None;
+    };
     let body = json!({
         "client_name": "portcullis doctor", "redirect_uris": [listener.redirect.as_str()],
         "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
@@ -69,12 +161,14 @@ async fn flow(session: &Session<'_>, listener: &Listener, login: &Login<'_>) {
     let view = session.view;
     let (state, verifier) = (Secret::random(), Secret::random());
     let Some(page) = page(session, &state, &verifier) else {
-        return view
-            .not_tried(&[&[Trouble::RedirectDead], AFTER].concat(), "there is no authorization_endpoint");
+        return view.not_tried(ALL, "there is no authorization_endpoint");
     };
     view.examination.begins("waiting for the browser");
     login.browser.open(&page);
-    let came = tokio::time::timeout(login.patience, listener.wait()).await;
+    let came = tokio::select! {
+        came = tokio::time::timeout(login.patience, listener.wait()) => came,
+        () = session.stop.cancelled() => return,
+    };
     let Ok(back) = came else {
         let tried = format!("the browser, sent to the sign-in, with {} to come back to", listener.redirect);
         let found = format!("nothing within {} s", login.patience.as_secs());

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use url::{Url, form_urlencoded};
 
 use crate::doctor::outside::View;
@@ -22,10 +23,19 @@ pub(super) struct Session<'a> {
     pub(super) authority: &'a Authority,
     pub(super) client: &'a Registered,
     pub(super) redirect: &'a str,
-    given: Mutex<Option<Tokens>>,
+    /// Whether to begin nothing more.
+    pub(super) stop: CancellationToken,
+    given: Mutex<Vec<Given>>,
 }
 
-#[derive(Clone)]
+/// A token that came, good or not, and is to be given back.
+struct Given {
+    token: Secret,
+    hint: &'static str,
+    /// Whether another has come in its place: then it is no fault if nobody knows it any more.
+    replaced: bool,
+}
+
 struct Tokens {
     access: Secret,
     refresh: Option<Secret>,
@@ -38,7 +48,7 @@ impl<'a> Session<'a> {
         client: &'a Registered,
         redirect: &'a str,
     ) -> Self {
-        Self { view, authority, client, redirect, given: Mutex::default() }
+        Self { view, authority, client, redirect, stop: CancellationToken::new(), given: Mutex::default() }
     }
 
     /// Everything that can be done with a code.
@@ -48,11 +58,19 @@ impl<'a> Session<'a> {
                 .view
                 .not_tried(&[Trouble::TokenUnaccepted, Trouble::RefreshFailed], "there is no token");
         };
+        if self.stop.is_cancelled() {
+            return;
+        }
         if !self.call(&tokens).await {
             return self.view.not_tried(&[Trouble::RefreshFailed], "the token is of no use");
         }
-        self.refresh(&tokens).await;
-        self.revoke().await;
+        if self.stop.is_cancelled() {
+            return;
+        }
+        let fresh = self.refresh(&tokens).await;
+        if !self.stop.is_cancelled() {
+            self.revoke(&fresh.unwrap_or(tokens)).await;
+        }
     }
 
     async fn redeem(&self, code: &Secret, verifier: &Secret) -> Option<Tokens> {
@@ -72,13 +90,21 @@ impl<'a> Session<'a> {
             self.view.examination.bad(Trouble::ExchangeFailed, self.view.subject, trial, Remedy::default());
             return None;
         };
-        self.keep(&tokens);
         self.view.examination.good(Trouble::ExchangeFailed, self.view.subject, trial);
         Some(tokens)
     }
 
-    fn keep(&self, tokens: &Tokens) {
-        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokens.clone());
+    /// Keeps whatever tokens came, before anybody judges them: what is there is to be given back.
+    fn keep(&self, answer: &Answer) {
+        let Some(document) = answer.json() else { return };
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        for hint in ["access_token", "refresh_token"] {
+            let Some(token) = document.get(hint).and_then(Value::as_str) else { continue };
+            for older in given.iter_mut().filter(|older| older.hint == hint) {
+                older.replaced = true;
+            }
+            given.push(Given { token: Secret::new(token.to_owned()), hint, replaced: false });
+        }
     }
 
     /// Asks the token endpoint as this client.
@@ -86,7 +112,11 @@ impl<'a> Session<'a> {
         let endpoint = self.authority.endpoint("token_endpoint")?;
         let kind = fields.first().map_or("", |(_, value)| *value);
         let tried = format!("POST {endpoint} ({kind})");
-        Some((tried, self.view.web.ask(self.form(&endpoint, fields)).await))
+        let outcome = self.view.web.ask(self.form(&endpoint, fields)).await;
+        if let Ok(answer) = &outcome {
+            self.keep(answer);
+        }
+        Some((tried, outcome))
     }
 
     /// A form from this client, which says who it is as the metadata wants it.
@@ -167,19 +197,26 @@ impl<'a> Session<'a> {
         listed
     }
 
-    async fn refresh(&self, tokens: &Tokens) {
+    /// Begins at the MCP server with this token; a session that comes of it is ended again.
+    async fn use_once(&self, access: &Secret) -> Result<Answer, Fault> {
+        let (web, url) = (self.view.web, self.view.url);
+        let used = web.ask(probe::initialize(url).bearer(access)).await;
+        if let Some(end) = used.as_ref().ok().and_then(|answer| probe::end(url, answer)) {
+            drop(web.ask(end.bearer(access)).await);
+        }
+        used
+    }
+
+    /// Refreshes, and uses what came; the new tokens.
+    async fn refresh(&self, tokens: &Tokens) -> Option<Tokens> {
         let view = self.view;
         let Some(refresh) = &tokens.refresh else {
             let trial = Trial::new("the answer of the token endpoint", "no refresh_token");
             let cause = "Without a refresh token people sign in again whenever the access token ends.";
             let fix =
                 ["Give public clients refresh tokens, and replace them at each use (OAuth 2.1 §4.3.1)."];
-            return view.examination.remark(
-                Trouble::RefreshFailed,
-                view.subject,
-                trial,
-                Remedy::new(cause, fix),
-            );
+            view.examination.remark(Trouble::RefreshFailed, view.subject, trial, Remedy::new(cause, fix));
+            return None;
         };
         view.examination.begins("refreshing the token");
         let fields = [
@@ -187,7 +224,7 @@ impl<'a> Session<'a> {
             ("refresh_token", refresh.expose()),
             ("resource", self.authority.resource.as_str()),
         ];
-        let Some((tried, outcome)) = self.token(&fields).await else { return };
+        let (tried, outcome) = self.token(&fields).await?;
         let found = said(&outcome);
         let fresh = outcome
             .ok()
@@ -195,10 +232,10 @@ impl<'a> Session<'a> {
             .and_then(|answer| tokens_of(&answer, refresh));
         let Some(fresh) = fresh else {
             let trial = Trial::new(tried, found);
-            return view.examination.bad(Trouble::RefreshFailed, view.subject, trial, Remedy::default());
+            view.examination.bad(Trouble::RefreshFailed, view.subject, trial, Remedy::default());
+            return None;
         };
-        self.keep(&fresh);
-        let used = view.web.ask(probe::initialize(view.url).bearer(&fresh.access)).await;
+        let used = self.use_once(&fresh.access).await;
         let trial = Trial::new(
             format!("{tried}, and the new token at {}", view.url),
             format!("{found}; {}", probe::found(&used)),
@@ -209,16 +246,15 @@ impl<'a> Session<'a> {
             }
             None => view.examination.good(Trouble::RefreshFailed, view.subject, trial),
         }
+        Some(fresh)
     }
 
     /// Gives the tokens back, and sees whether they are good for nothing then.
-    async fn revoke(&self) {
-        let (view, given) = (self.view, self.given());
-        let (Some(tokens), Some(endpoint)) = (given, self.authority.endpoint("revocation_endpoint")) else {
-            return;
-        };
+    async fn revoke(&self, tokens: &Tokens) {
+        let view = self.view;
+        let Some(endpoint) = self.authority.endpoint("revocation_endpoint") else { return };
         let refused = self.take_back().await;
-        let used = view.web.ask(probe::initialize(view.url).bearer(&tokens.access)).await;
+        let used = self.use_once(&tokens.access).await;
         let after = used.as_ref().map_or(0, |answer| answer.status.as_u16());
         let (found, cause, fix) = match refused {
             Some(said) => (
@@ -237,21 +273,20 @@ impl<'a> Session<'a> {
         view.examination.remark(Trouble::TokenUnaccepted, view.subject, trial, Remedy::new(cause, [fix]));
     }
 
-    fn given(&self) -> Option<Tokens> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Revokes what was given and not revoked yet (RFC 7009); what the server says if it does not.
+    /// Revokes what was given and not revoked yet (RFC 7009), the newest first; why it is not revoked if it is not.
     pub(super) async fn take_back(&self) -> Option<String> {
-        let tokens = self.given.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let endpoint = self.authority.endpoint("revocation_endpoint")?;
-        let refresh = tokens.refresh.as_ref().map(|token| (token, "refresh_token"));
-        let access = Some((&tokens.access, "access_token"));
+        let given = std::mem::take(&mut *self.given.lock().unwrap_or_else(PoisonError::into_inner));
+        if given.is_empty() {
+            return None;
+        }
+        let Some(endpoint) = self.authority.endpoint("revocation_endpoint") else {
+            return Some("the metadata has no revocation_endpoint".to_owned());
+        };
         let mut refused = None;
-        for (token, hint) in refresh.into_iter().chain(access) {
-            let form = self.form(&endpoint, &[("token", token.expose()), ("token_type_hint", hint)]);
+        for Given { token, hint, replaced } in given.iter().rev() {
+            let form = self.form(&endpoint, &[("token", token.expose()), ("token_type_hint", *hint)]);
             let outcome = self.view.web.ask(form).await;
-            if !outcome.as_ref().is_ok_and(|answer| answer.status.is_success()) {
+            if !(*replaced || outcome.as_ref().is_ok_and(|answer| answer.status.is_success())) {
                 refused = Some(said(&outcome));
             }
         }
