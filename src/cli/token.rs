@@ -183,6 +183,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_pasted_header_is_taken_for_its_token() {
+        for pasted in ["abc", " abc\n", "Bearer abc", "bearer  abc ", "Authorization: Bearer abc"] {
+            assert_eq!(bare(pasted), "abc", "{pasted}");
+        }
+        assert_eq!(bare("bearers"), "bearers");
+    }
+
+    #[test]
     fn a_life_is_a_number_and_a_unit() {
         assert_eq!(
             [seconds("90s"), seconds("2m"), seconds("1h"), seconds("90d")],

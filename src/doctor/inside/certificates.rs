@@ -42,13 +42,15 @@ fn tell_of_dates(
     (files, now): (&[CertificateFiles], Timestamp),
 ) {
     let (begin, end) = (facts.not_before.to_rfc3339(), facts.not_after.to_rfc3339());
-    let found = format!("issued by {} for {}, from {begin} until {end}", facts.issuer, facts.names.join(", "));
+    let found =
+        format!("issued by {} for {}, from {begin} until {end}", facts.issuer, facts.names.join(", "));
     let trial = Trial::new(tried, found);
     if now > facts.not_after {
         let cause = format!("The certificate for {host} ended at {end}, and its files were not replaced.");
         examination.bad(Trouble::Cert, host, trial, Remedy::new(cause, [replace(files)]));
     } else if now < facts.not_before {
-        let cause = format!("The certificate for {host} is good from {begin} on only; or the clock is wrong.");
+        let cause =
+            format!("The certificate for {host} is good from {begin} on only; or the clock is wrong.");
         examination.bad(Trouble::Cert, host, trial, Remedy::new(cause, [replace(files)]));
     } else if facts.not_after.since(now) < SOON {
         let cause = format!("The certificate for {host} ends at {end}, in less than a week.");
@@ -68,7 +70,10 @@ fn tell_of_fault(
         CertificateError::File { path, source } => (
             path.display().to_string(),
             format!("The file {} cannot be used: {source}.", path.display()),
-            format!("See whether it is there, and the gateway's user may read it: `ls -lL {}`.", path.display()),
+            format!(
+                "See whether it is there, and the gateway's user may read it: `ls -lL {}`.",
+                path.display()
+            ),
         ),
         CertificateError::Content { path, problem } => {
             (path.display().to_string(), format!("{}: {problem}.", path.display()), replace(files))

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::StatusCode;
+use http::header::WWW_AUTHENTICATE;
 use url::Url;
 
 use self::answer::{Met, Server, old_transport, read, tools, words};
@@ -86,6 +87,7 @@ impl Asking<'_> {
                 self.ask_further(&reply, met, service).await
             }
             Met::Host(said) => Found::Host { accepted: self.accepted_host().await, said },
+            Met::Login if is_ours(&reply, service) => Found::Itself(words(&reply)),
             Met::Login => Found::Login(words(&reply)),
             Met::Failing => Found::Failing(words(&reply)),
         }
@@ -225,6 +227,16 @@ impl Asking<'_> {
         }
         None
     }
+}
+
+/// Whether an answer is of this gateway: its challenge leads to the metadata of a service at the same origin.
+fn is_ours(reply: &Reply, service: &ServiceSettings) -> bool {
+    let metadata = format!(
+        "resource_metadata=\"{}/.well-known/oauth-protected-resource",
+        service.url.origin().ascii_serialization()
+    );
+    let challenges = reply.headers.get_all(WWW_AUTHENTICATE).iter();
+    challenges.filter_map(|value| value.to_str().ok()).any(|challenge| challenge.contains(&metadata))
 }
 
 /// Replicas are taken for the same server: where they are not, what a client sees depends on chance.
