@@ -62,21 +62,28 @@ async fn at_the_listener(config: &Config, address: SocketAddr, inside: &Inside<'
     };
     let scheme = url.scheme().to_owned();
     url.set_path(DOCUMENT);
-    if matches!(config.tls, Tls::Off) {
+    // A gateway without a proxy in front believes nobody who says that he is one, and refuses him.
+    let behind_a_proxy = matches!(config.tls, Tls::Off) && scheme == "https";
+    if behind_a_proxy {
         // An https URL may well become an http one.
         let _ = url.set_scheme("http");
     }
     let web = Web::new(inside.manner);
-    let ask = Ask::get(&url).at(address).past_a_bad_certificate().header("x-forwarded-proto", &scheme);
+    let ask = Ask::get(&url).at(address).past_a_bad_certificate();
+    let ask = if behind_a_proxy { ask.header("x-forwarded-proto", &scheme) } else { ask };
     let outcome = match tokio::time::timeout(PATIENCE, web.ask(ask)).await {
         Err(_) => Outcome::Mute(format!("no answer within {} s", PATIENCE.as_secs())),
         Ok(Ok(answer)) => {
             let document = serde_json::from_str::<Value>(&answer.text()).ok();
             let issuer = document.as_ref().and_then(|document| document.get("issuer")?.as_str());
-            issuer.map_or_else(
-                || Outcome::Stranger(answer.summary()),
-                |issuer| Outcome::Issuer(issuer.to_owned()),
-            )
+            match issuer {
+                Some(issuer) => Outcome::Issuer(issuer.to_owned()),
+                // It believes other proxies than this machine; the id is in every answer of a gateway.
+                None if behind_a_proxy && !answer.header("x-request-id").is_empty() => {
+                    Outcome::Issuer(config.gateway.issuer.clone())
+                }
+                None => Outcome::Stranger(answer.summary()),
+            }
         }
         Ok(Err(fault @ Fault::Timeout(_))) => Outcome::Mute(fault.to_string()),
         Ok(Err(fault @ (Fault::Connect(_) | Fault::Url | Fault::Name(_)))) => {

@@ -76,9 +76,23 @@ impl Asking<'_> {
         self.interviewer.ask(&url, question, NEXT).await.ok()
     }
 
+    /// Whether it is TLS alone that is too much for it.
+    async fn answers_without_tls(&self, error: &UpstreamError) -> bool {
+        let in_time = !matches!(error, UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout);
+        let mut url = self.url.clone();
+        if url.scheme() != "https" || !in_time || url.set_scheme("http").is_err() {
+            return false;
+        }
+        // The port of the one scheme is not that of the other.
+        let port = self.url.port_or_known_default();
+        url.set_port(port).is_ok()
+            && self.interviewer.ask(&url, &Question::initialize(USUAL), NEXT).await.is_ok()
+    }
+
     async fn find_out(&self, service: &ServiceSettings) -> Found {
         let reply = match self.ask(&Question::initialize(USUAL), FIRST).await {
             Ok(reply) => reply,
+            Err(error) if self.answers_without_tls(&error).await => return Found::Plain(error),
             Err(error) => return Found::NoAnswer(error),
         };
         match read(&reply) {

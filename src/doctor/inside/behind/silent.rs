@@ -32,10 +32,6 @@ impl Case<'_> {
                 self.bad(Trouble::UpstreamDown, trial, self.unreachable(source.as_ref()));
                 self.untried_after(&[Trouble::UpstreamDown], "it cannot be reached");
             }
-            UpstreamError::BrokeOff(source) if speaks_no_tls(source.as_ref()) => {
-                self.bad(Trouble::UpstreamDown, trial, self.unreachable(source.as_ref()));
-                self.untried_after(&[Trouble::UpstreamDown], "it cannot be reached");
-            }
             UpstreamError::BrokeOff(_) | UpstreamError::Body(_) => {
                 let cause = "It takes the connection and ends it without an answer: it is another kind of server, wants TLS, or crashes.";
                 let fix = [format!(
@@ -49,14 +45,18 @@ impl Case<'_> {
         }
     }
 
+    /// It answers without TLS only.
+    pub(super) fn plain(&self, error: &UpstreamError) {
+        let name = name_of(self.url);
+        let cause = format!("{name} speaks plain HTTP, and the URL says https.");
+        let fix = format!("Write `upstream: http://{name}{}`.", self.url.path());
+        self.bad(Trouble::UpstreamDown, self.trial(&chain(error)), Remedy::new(cause, [fix]));
+        self.untried_after(&[Trouble::UpstreamDown], "it cannot be reached by TLS");
+    }
+
     /// Refused, no such name, or what else there is.
     fn unreachable(&self, source: &(dyn std::error::Error + 'static)) -> Remedy {
         let (host, name) = (self.url.host_str().unwrap_or_default(), name_of(self.url));
-        if speaks_no_tls(source) {
-            let cause = format!("{name} speaks plain HTTP, and the URL says https.");
-            let fix = format!("Write `upstream: http://{name}{}`.", self.url.path());
-            return Remedy::new(cause, [fix]);
-        }
         let kind = source.downcast_ref::<io::Error>();
         if kind.is_some_and(|error| error.to_string().starts_with("failed to lookup")) {
             let cause = format!(
@@ -97,18 +97,6 @@ impl Case<'_> {
             ),
         ]
     }
-}
-
-/// Whether a handshake was answered with something that is no TLS at all.
-fn speaks_no_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if cause.to_string().contains("InvalidContentType") {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
 }
 
 /// Whether this process runs in a container, whose loopback is its own.

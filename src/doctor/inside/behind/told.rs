@@ -29,6 +29,8 @@ pub(super) enum Found {
     },
     /// Nothing came back.
     NoAnswer(UpstreamError),
+    /// Nothing came back by TLS, and something without.
+    Plain(UpstreamError),
     /// It answers with a fault of its own.
     Failing(String),
     /// It wants a login of its own.
@@ -74,6 +76,7 @@ impl Case<'_> {
                 self.well(server, *took, tools.as_deref(), *strict);
             }
             Found::NoAnswer(error) => self.no_answer(error),
+            Found::Plain(error) => self.plain(error),
             Found::Failing(said) => self.failing(said),
             Found::Login(said) => self.login(said),
             Found::Itself(said) => self.itself(said),
