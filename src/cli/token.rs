@@ -86,6 +86,17 @@ fn seconds(text: &str) -> Result<u64, String> {
 /// A token is at most 4 KB; whatever is longer is another file.
 const LONGEST: u64 = 32 * 1024;
 
+/// The token alone: people paste the whole header.
+fn bare(pasted: &str) -> &str {
+    let mut token = pasted.trim();
+    for word in ["authorization:", "bearer "] {
+        if token.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word)) {
+            token = token.get(word.len()..).unwrap_or_default().trim_start();
+        }
+    }
+    token
+}
+
 fn inspect(
     reach: &Reach,
     token: &str,
@@ -99,7 +110,7 @@ fn inspect(
     } else {
         token.to_owned()
     };
-    let token = token.trim().to_owned();
+    let token = bare(&token).to_owned();
     if token.is_empty() {
         return Err(Failure::Usage(
             "there is no token; write one, or - and give it on standard input".to_owned(),
@@ -170,6 +181,14 @@ fn issue(reach: &Reach, wanted: &tokens::Issue) -> Result<ExitCode, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pasted_header_is_taken_for_its_token() {
+        for pasted in ["abc", " abc\n", "Bearer abc", "bearer  abc ", "Authorization: Bearer abc"] {
+            assert_eq!(bare(pasted), "abc", "{pasted}");
+        }
+        assert_eq!(bare("bearers"), "bearers");
+    }
 
     #[test]
     fn a_life_is_a_number_and_a_unit() {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 
 use super::port::Taken;
+use crate::certs::CertificateError;
 use crate::gateway::KeyRingError;
 use crate::serve::ServeError;
 use crate::store::{OpenError, StoreError};
@@ -23,6 +24,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<Trouble> {
     }
     if let Some(KeyRingError::Store(error)) = error.downcast_ref::<KeyRingError>() {
         return Some(error.trouble());
+    }
+    if error.is::<CertificateError>() {
+        return Some(Trouble::Cert);
     }
     if error.is::<Taken>() {
         return Some(Trouble::PortInUse);
@@ -71,6 +75,7 @@ mod tests {
         assert_eq!(trouble(bind(io::ErrorKind::AddrNotAvailable)), None);
         assert_eq!(trouble(io::Error::from(io::ErrorKind::AddrInUse)), Some(Trouble::PortInUse));
         assert_eq!(trouble(Taken { port: 443, other: "or not" }), Some(Trouble::PortInUse));
+        assert_eq!(trouble(CertificateError::Missing("a.example".into())), Some(Trouble::Cert));
         assert_eq!(trouble(denied()), None, "it may be a file");
         assert_eq!(trouble(OpenError::SecretKey), Some(Trouble::SecretKeyChanged));
         assert_eq!(trouble(OpenError::InUse), Some(Trouble::StoreFile));

@@ -124,6 +124,8 @@ troubles! {
     PortInUse = "port-in-use" in Starting,
     /// This user may not have the port.
     PortDenied = "port-denied" in Starting,
+    /// The gateway does not run, or not with what its file says.
+    GatewayDown = "gateway-down" in Starting,
     /// Something that is needed is not installed.
     DependencyMissing = "dependency-missing" in Starting,
     /// The secret key is not the store's.

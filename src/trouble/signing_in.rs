@@ -23,7 +23,7 @@ pub(super) const TEXTS: &[(Trouble, Explanation)] = &[
             cause: "client_id or client_secret is not that of the OAuth app.",
             fix: &[
                 "At GitHub: Settings, Developer settings, OAuth Apps, the app: compare the client ID, and generate a new client secret.",
-                "Write both into .env (GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET) and reload the gateway.",
+                "Write both into .env (GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET) and restart the gateway: `sudo systemctl restart portcullis`, or `just up`. A reload does not read .env again.",
             ],
             portcullis: "Doctor tries them; at run time the person's page and the log say it.",
             clients: &[],

@@ -69,6 +69,19 @@ pub(super) const TEXTS: &[(Trouble, Explanation)] = &[
         },
     ),
     (
+        Trouble::GatewayDown,
+        Explanation {
+            symptom: "Nothing answers on the machine of the gateway, or something that was changed has no effect.",
+            cause: "The gateway does not run, hangs, or was not started again after its file was changed.",
+            fix: &[
+                "Start it: `sudo systemctl start portcullis`, or `just up`, or `portcullis serve FILE`.",
+                "If it runs: `sudo systemctl restart portcullis`, or `just restart gateway`; its log says more: `journalctl -u portcullis -n 50`.",
+            ],
+            portcullis: "It reads its file again by itself; what needs a restart is told in the log, and by doctor.",
+            clients: &[("all", "cannot reach the server")],
+        },
+    ),
+    (
         Trouble::DependencyMissing,
         Explanation {
             symptom: "It works here and not in production: a module or a library is missing.",
@@ -100,7 +113,7 @@ pub(super) const TEXTS: &[(Trouble, Explanation)] = &[
             symptom: "Registration, sign-in and refresh answer 503; the log says that the store is away.",
             cause: "Redis does not run, has another address or password, or the one side speaks TLS and the other does not.",
             fix: &[
-                "Ask it from the same machine, in the same network: `redis-cli -u REDIS_URL ping`.",
+                "Ask it from the same machine, in the same network: `redis-cli -u redis://default:PASSWORD@HOST:6379/0 ping` (its own user is `default`; leave `default:PASSWORD@` out where there is no password).",
                 "In compose, name it by its service (`redis:6379`, not localhost); `redis://` is without TLS, `rediss://` with.",
                 "A password with characters like @ or / is percent-encoded in the URL.",
             ],
@@ -130,7 +143,7 @@ pub(super) const TEXTS: &[(Trouble, Explanation)] = &[
             symptom: "Every step of a sign-in is slow.",
             cause: "Redis is far away, busy with something else, or its machine swaps.",
             fix: &[
-                "Measure it: `redis-cli -u REDIS_URL --latency`.",
+                "Measure it: `redis-cli -u redis://default:PASSWORD@HOST:6379/0 --latency`.",
                 "Put it beside the gateway, and give it to nobody else.",
             ],
             portcullis: "Requests with a token do not touch Redis at all; only registration, sign-in and refresh do.",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::examined::{doctor, doctor_in};
-use crate::process::{Place, plain};
+use crate::process::{Place, Process, plain};
 use crate::server::{Mode, Server};
 
 /// A stopped gateway with this server behind it.
@@ -185,6 +185,33 @@ fn a_server_that_never_answers_ends_the_examination_of_itself_only() {
     examined.trouble("upstream-slow").says("too long");
     examined.only("not_tried", "upstream-path");
     examined.only("good", "port-in-use");
+    let long = plain(server.address, "").replace("/mcp\" }", "/mcp\", first_byte_timeout: 300s }");
+    let finding = doctor(&place.write("p.yaml", &long)).trouble("upstream-slow");
+    assert_eq!(finding.line("first_byte_timeout"), "first_byte_timeout: 600s");
+}
+
+// trouble: upstream-down
+#[test]
+fn a_server_without_tls_behind_an_https_url_is_told_with_the_url_that_is_right() {
+    let (place, server) = (Place::new(), Server::start(Mode::Good("/mcp")));
+    let right = format!("http://{}/mcp", server.address);
+    let file = with_upstream(&place, &server, &right.replace("http:", "https:"));
+    let finding = doctor(&file).trouble("upstream-down");
+    finding.says("speaks plain HTTP, and the URL says https");
+    assert_eq!(finding.value("upstream:"), right);
+}
+
+// trouble: upstream-path
+#[test]
+fn a_web_page_and_the_gateway_itself_are_no_mcp_servers_and_are_named() {
+    let (place, server) = (Place::new(), Server::start(Mode::Page));
+    let finding = doctor(&before(&place, &server)).trouble("upstream-path");
+    assert!(finding.text("found").contains("a web page, no MCP server"), "{finding:?}");
+    let file = with_upstream(&place, &server, "http://localhost:{port}/mcp");
+    let _gateway = Process::begin(&file).listening();
+    let finding = doctor(&file).only("bad", "upstream-path");
+    finding.says("is the gateway itself");
+    assert!(doctor(&file).of("upstream-auth").iter().all(|one| one.text("verdict") == "not_tried"));
 }
 
 // trouble: protocol-version

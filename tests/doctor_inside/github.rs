@@ -132,7 +132,7 @@ async fn where_github_wants_a_login_first_the_line_to_compare_is_said() {
 
 // trouble: not-allowed
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rule_that_names_nobody_and_one_that_lets_nobody_in_are_remarked() {
+async fn a_rule_that_names_nobody_is_remarked_and_one_that_lets_nobody_in_is_wrong() {
     let case = Case::new().await;
     let file = case.good();
     let good = std::fs::read_to_string(&file).unwrap();
@@ -144,7 +144,7 @@ async fn a_rule_that_names_nobody_and_one_that_lets_nobody_in_are_remarked() {
     std::fs::write(&file, format!("{good}\nadmins: [octocattt, \"github:1\"]\n")).unwrap();
     doctor(&file).only("remark", "not-allowed").says("`admins` names octocattt");
     std::fs::write(&file, good.replace("access: { users: [octocat] }", "")).unwrap();
-    let finding = doctor(&file).only("remark", "not-allowed");
+    let finding = doctor(&file).only("bad", "not-allowed");
     assert!(finding.text("found").contains("lets nobody in"), "{finding:?}");
 }
 

@@ -125,7 +125,12 @@ fn a_gateway_without_a_socket_and_one_of_another_user_are_findings_and_no_crash(
     assert_eq!(examined.wrong(), Vec::<String>::new(), "{:#}", examined.report);
     let why = examined.only("not_tried", "rate-limited").text("found");
     assert!(why.contains("neither listen.internal nor admin_socket"), "{why}");
-    examined.only("remark", "port-in-use").says("it may be this gateway");
+    let remark = examined.only("remark", "gateway-down");
+    remark.says("The gateway runs and cannot be asked");
+    assert!(remark.fix().contains("`listen: { internal: localhost:9400 }`"), "{remark:?}");
+    examined.only("good", "port-in-use");
+    assert!(!examined.report.to_string().contains("sudo kill"), "{:#}", examined.report);
+    examined.only("good", "no-challenge");
     drop(gateway);
 
     let file = place.write("p.yaml", &plain(server.address, ""));
@@ -139,6 +144,43 @@ fn a_gateway_without_a_socket_and_one_of_another_user_are_findings_and_no_crash(
     let examined = run(&mut other);
     let why = examined.only("not_tried", "rate-limited").text("found");
     assert!(why.contains("not to be used by this user"), "{why}");
+    assert_eq!((examined.wrong(), examined.status), (Vec::new(), 0), "{:#}", examined.report);
+    examined.only("remark", "gateway-down");
+    examined.only("good", "no-challenge");
+}
+
+// trouble: gateway-down
+#[test]
+fn a_gateway_that_hangs_is_told_and_nobody_waits_for_it() {
+    let (place, server) = (Place::new(), good());
+    let file = place.write("p.yaml", &plain(server.address, ""));
+    let gateway = Process::begin(&file).listening();
+    let signal = |name: &str| {
+        assert!(Command::new("kill").args([name, &gateway.id().to_string()]).status().unwrap().success());
+    };
+    signal("-STOP");
+    let examined = doctor(&file);
+    signal("-CONT");
+    examined.trouble("gateway-down").says("runs and does not answer");
+    assert!(examined.only("not_tried", "rate-limited").text("found").contains("does not answer"));
+    doctor(&file).is_green().only("good", "gateway-down");
+}
+
+// trouble: gateway-down
+#[test]
+fn a_gateway_that_was_not_started_again_after_a_change_is_told_to_be() {
+    let (place, server) = (Place::new(), good());
+    let yaml = plain(server.address, "admin_socket: \"{folder}/admin.sock\"");
+    let gateway = Process::begin(&place.write("p.yaml", &yaml)).listening();
+    // In another file, which nobody reads again.
+    let changed = yaml.replace("issuer: http://localhost", "issuer: http://127.0.0.1");
+    let changed =
+        changed + "  todo: { url: \"http://localhost:{port}/todo\", upstream: \"http://127.0.0.1:9/mcp\" }\n";
+    let examined = doctor(&place.write("changed.yaml", &changed));
+    let finding = examined.only("bad", "gateway-down");
+    finding.says("another issuer and set of services than the file says");
+    assert_eq!(finding.line("sudo systemctl"), "sudo systemctl restart portcullis");
+    drop(gateway);
 }
 
 fn open_to_everybody(folder: &std::path::Path) {

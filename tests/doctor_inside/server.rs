@@ -29,6 +29,8 @@ pub(crate) enum Mode {
     Stateless,
     /// One that fails.
     Failing,
+    /// One that has a web page for everybody.
+    Page,
 }
 
 /// A server on a port of its own; it goes on until the test ends.
@@ -130,6 +132,7 @@ fn answer(request: &Request, mode: &Mode) -> String {
         Mode::Speaks(revision) => revised(request, revision),
         Mode::Chooses(revision) => mcp(request, revision),
         Mode::Stateless => status("400 Bad Request", &error("Stateless HTTP transport not enabled", "")),
+        Mode::Page => status("200 OK", "<!doctype html><p>Welcome"),
         Mode::Failing => status("500 Internal Server Error", "oh no"),
         Mode::Good(_) | Mode::Redirects | Mode::Sse => status("404 Not Found", "Not Found"),
     }

@@ -4,14 +4,21 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use crate::examined::{doctor, doctor_in, run};
-use crate::process::{Place, plain};
+use crate::process::{Place, Process, plain};
 use crate::server::{Mode, Server};
 
+// trouble: gateway-down
 #[test]
-fn a_clean_stopped_gateway_is_green() {
+fn a_clean_gateway_that_does_not_run_is_told_how_to_start_it_and_the_rest_is_green() {
     let (place, server) = (Place::new(), Server::start(Mode::Good("/mcp")));
-    let examined = doctor(&place.write("p.yaml", &plain(server.address, "")));
+    let file = place.write("p.yaml", &plain(server.address, ""));
+    let examined = doctor(&file);
     examined.is_green();
+    let finding = examined.only("bad", "gateway-down");
+    finding.says("The gateway does not run");
+    assert_eq!(finding.line("portcullis serve"), format!("portcullis serve {}", file.display()));
+    assert!(finding.fix().contains("`sudo systemctl start portcullis`, or `just up`"), "{finding:?}");
+    assert_eq!(examined.status, 1);
     for id in ["env-missing", "env-shape", "yaml-syntax", "port-in-use", "port-denied", "store-file", "dns"] {
         examined.only("good", id);
     }
@@ -38,6 +45,12 @@ fn every_missing_variable_is_a_finding_with_its_place() {
     findings[0].says("The environment variable DOCTOR_KEY is not set");
     assert!(findings[0].text("subject").ends_with("p.yaml:2:13"), "{findings:?}");
     assert!(findings[0].fix().contains("set it"), "{findings:?}");
+    assert_eq!(findings[0].line("DOCTOR_KEY="), "DOCTOR_KEY=VALUE");
+    let beside = place.folder().join(".env");
+    std::fs::write(&beside, format!("DOCTOR_KEY={}\n", "5a".repeat(32))).unwrap();
+    let unread = doctor(&file).of("env-missing").remove(0);
+    assert!(unread.fix().contains(&format!("DOCTOR_KEY is in {}, which was not read", beside.display())));
+    assert_eq!(unread.line("set -a"), format!("set -a; . {}; set +a", beside.display()));
     assert!(examined.only("not_tried", "upstream-down").text("found").contains("configuration"));
     let set = [("DOCTOR_KEY", "5a".repeat(32)), ("DOCTOR_USER", "*".to_owned())];
     doctor_in(&file, &[], &set.each_ref().map(|(name, value)| (*name, value.as_str()))).is_green();
@@ -70,7 +83,65 @@ fn tabs_and_unknown_keys_are_told_with_line_and_column() {
         doctor(&place.write("p.yaml", &good.replace("services:", "servces:"))).only("bad", "yaml-syntax");
     finding.says("`servces` is no key");
     assert!(finding.fix().contains("`services`"), "{finding:?}");
+    assert!(!finding.fix().contains("?.") && !finding.text("cause").contains("?."), "{finding:?}");
     doctor(&place.write("p.yaml", &good)).is_green();
+}
+
+// trouble: not-allowed
+#[test]
+fn a_service_that_nobody_may_use_is_wrong_and_one_for_everybody_is_a_remark_that_narrows() {
+    let (place, server) = (Place::new(), Server::start(Mode::Good("/mcp")));
+    let good = plain(server.address, "");
+    let finding = doctor(&place.write("p.yaml", &good)).only("remark", "not-allowed");
+    assert!(finding.line("access:").contains("users: [LOGIN]"), "{finding:?}");
+    let nobody = doctor(&place.write("p.yaml", &good.replace("access: { users: [\"*\"] }\n", "")));
+    nobody.trouble("not-allowed").says("nobody can use it");
+    let narrow = good.replace("[\"*\"]", "[octocat]");
+    assert!(doctor(&place.write("p.yaml", &narrow)).is_green().of("not-allowed").is_empty());
+}
+
+// trouble: cert
+#[test]
+fn certificate_files_are_read_as_the_gateway_reads_them() {
+    let (place, server) = (Place::new(), Server::start(Mode::Good("/mcp")));
+    let [certificate, key] = ["a.crt", "a.key"].map(|name| place.folder().join(name));
+    let yaml = plain(server.address, "")
+        .replace("http://localhost", "https://localhost")
+        .replace("listen: { http:", "listen: { https:")
+        .replace(
+            "tls: off",
+            "tls: { files: [{ certificate: \"{folder}/a.crt\", key: \"{folder}/a.key\" }] }",
+        );
+    let file = place.write("p.yaml", &yaml);
+    let make = |host: &str, end: i32| {
+        let mut params = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(end, 1, 1);
+        let pair = rcgen::KeyPair::generate().unwrap();
+        std::fs::write(&certificate, params.self_signed(&pair).unwrap().pem()).unwrap();
+        std::fs::write(&key, pair.serialize_pem()).unwrap();
+    };
+    make("other.example", 2090);
+    let finding = doctor(&file).trouble("cert");
+    finding.says("None of the files has a certificate for localhost");
+    assert!(finding.fix().contains(&certificate.display().to_string()), "{finding:?}");
+    let refused = place.run("serve", &yaml).1;
+    assert!(refused.contains("more: portcullis doctor --explain cert"), "{refused}");
+    make("localhost", 2021);
+    let finding = doctor(&file).trouble("cert");
+    finding.says("ended at 2021-01-01");
+    assert!(!finding.fix().contains("cert renew"), "{finding:?}");
+    make("localhost", 2090);
+    doctor(&file).is_green().only("good", "cert");
+    let _gateway = Process::begin(&file).listening();
+    make("localhost", 2021);
+    let on = doctor(&file);
+    assert!(on.of("cert").iter().any(|one| one.text("cause").contains("its files were not replaced")));
+    std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let on = doctor(&file);
+    let told =
+        |one: &crate::examined::Finding| one.text("cause").contains("does not belong to its certificate");
+    assert!(on.of("cert").iter().any(told), "{:#}", on.report);
 }
 
 // trouble: environments

@@ -72,6 +72,10 @@ fn a_redis_that_does_not_run_a_wrong_host_and_a_wrong_password_are_told_apart() 
     finding.says("password");
     let line = finding.value("store:");
     assert_eq!(line, format!("redis://:${{REDIS_PASSWORD}}@127.0.0.1:{}/0", redis.port));
+    assert!(finding.fix().contains("systemctl restart portcullis"), "{finding:?}");
+    let cli = finding.line("redis-cli").replace("PASSWORD", "s3cret-of-redis");
+    let said = Command::new("sh").args(["-c", &cli]).output().unwrap();
+    assert!(String::from_utf8_lossy(&said.stdout).starts_with("PONG"), "{cli}: {said:?}");
     let file = with_store(&place, &server, &line);
     let with = |password: &str| doctor_in(&file, &[], &[("REDIS_PASSWORD", password)]);
     let wrong = with("guessed");

@@ -23,7 +23,7 @@ pub(super) fn report(report: &Report, colours: bool) -> String {
     let mut lines = Vec::new();
     for group in Group::ALL {
         let of_group = report.findings.iter().filter(|finding| finding.group == group.title());
-        let told: Vec<String> = of_group.flat_map(|one| finding(one, &paint)).collect();
+        let told = findings(&of_group.collect::<Vec<_>>(), &paint);
         if !told.is_empty() {
             lines.push(paint.text(group.title(), "1"));
             lines.extend(told);
@@ -57,6 +57,48 @@ fn joined(lines: &[String]) -> String {
     text
 }
 
+/// Those of a group; what was not tried for the same reason stands in one line.
+fn findings(all: &[&Finding], paint: &Paint) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut folded: Vec<(&str, &str)> = Vec::new();
+    for one in all {
+        let reason = (one.subject.as_str(), one.found.as_str());
+        if one.verdict != Verdict::NotTried {
+            lines.extend(finding(one, paint));
+        } else if !folded.contains(&reason) {
+            folded.push(reason);
+            let alike = all.iter().filter(|other| {
+                other.verdict == Verdict::NotTried && (other.subject.as_str(), other.found.as_str()) == reason
+            });
+            let mut ids: Vec<_> = alike.map(|other| other.id.as_str()).collect();
+            ids.dedup();
+            match ids.as_slice() {
+                [_] => lines.extend(finding(one, paint)),
+                several => {
+                    let mark = paint.text(&format!("{:5}", "-"), "2");
+                    let ids = several.join(", ");
+                    lines.push(format!(
+                        "  {mark}{ids}: {}not tried, because {}",
+                        about(one),
+                        plain(&one.found)
+                    ));
+                }
+            }
+        }
+    }
+    lines
+}
+
+/// Whom it is about, unless what was found says so itself.
+fn about(finding: &Finding) -> String {
+    let about = format!("{}: ", plain(&finding.subject));
+    if finding.subject.is_empty() || plain(&finding.found).starts_with(&about) {
+        String::new()
+    } else {
+        about
+    }
+}
+
 fn finding(finding: &Finding, paint: &Paint) -> Vec<String> {
     let (mark, colour) = match finding.verdict {
         Verdict::Good => ("ok", "32"),
@@ -65,8 +107,7 @@ fn finding(finding: &Finding, paint: &Paint) -> Vec<String> {
         Verdict::NotTried => ("-", "2"),
     };
     let mark = paint.text(&format!("{mark:5}"), colour);
-    let about =
-        if finding.subject.is_empty() { String::new() } else { format!("{}: ", plain(&finding.subject)) };
+    let about = about(finding);
     let because = if finding.verdict == Verdict::NotTried { "not tried, because " } else { "" };
     let mut lines = vec![format!("  {mark}{:IDS$}  {about}{because}{}", finding.id, plain(&finding.found))];
     if matches!(finding.verdict, Verdict::Good | Verdict::NotTried) {
@@ -164,6 +205,34 @@ Discovery
   -    prm-resource          fetch: not tried, because there is no document
 
 1 good, 1 wrong, 1 not tried; more of each: portcullis doctor --explain ID
+";
+        assert_eq!(report(&examination.conclude(""), false), expected);
+    }
+
+    #[test]
+    fn what_was_not_tried_for_one_reason_stands_in_one_line_and_no_name_stands_twice() {
+        let examination = Examination::new(&());
+        let discovery = [Trouble::PrmMissing, Trouble::PrmResource, Trouble::Cors];
+        examination.not_tried(&discovery, "", "the configuration is not good");
+        examination.not_tried(&[Trouble::Cert], "", "the configuration is not good");
+        examination.bad(
+            Trouble::Dns,
+            "a:1",
+            Trial::new("A", "a:1: refused"),
+            Remedy::new("Nobody.", ["Start it."]),
+        );
+        let expected = "\
+Reaching it
+  BAD  dns                   a:1: refused
+       tried   A
+       cause   Nobody.
+       fix     Start it.
+  -    cert                  not tried, because the configuration is not good
+
+Discovery
+  -    prm-404, prm-resource, cors: not tried, because the configuration is not good
+
+0 good, 1 wrong, 4 not tried; more of each: portcullis doctor --explain ID
 ";
         assert_eq!(report(&examination.conclude(""), false), expected);
     }

@@ -1,11 +1,13 @@
 //! What the machine knows on which the gateway runs, or should: its configuration, its ports, its store, the servers behind it.
 
 mod behind;
+mod certificates;
 mod clock;
 mod configuration;
 mod github;
 mod hosts;
 mod ports;
+mod presence;
 mod running;
 mod store;
 
@@ -38,6 +40,17 @@ pub enum Silence {
     Stopped(String),
     /// It may run, and cannot be asked.
     Unasked(String),
+    /// It runs, and does not answer.
+    Hanging(String),
+}
+
+impl Silence {
+    /// Why, in the words of whoever asked.
+    fn why(&self) -> &str {
+        match self {
+            Self::Stopped(why) | Self::Unasked(why) | Self::Hanging(why) => why,
+        }
+    }
 }
 
 /// Looks at everything, side by side.
@@ -48,7 +61,10 @@ pub async fn examine(examination: &Examination<'_>, inside: &Inside<'_>) {
         running::examine(examination, inside, None);
         return;
     };
+    let silence = presence::examine(examination, config, inside).await.map(Err);
+    let inside = &Inside { running: silence.as_ref().unwrap_or(inside.running), ..*inside };
     let services = services(config, inside.service);
+    certificates::examine(examination, config);
     // It waits for nothing, and would be felt in the time that others measure.
     ports::examine(examination, config, inside.running);
     tokio::join!(

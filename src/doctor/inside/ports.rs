@@ -77,11 +77,15 @@ impl Case<'_> {
         if error.kind() == io::ErrorKind::AddrInUse {
             let owners = owners(self.port);
             match (owners.first(), silence) {
-                (Some(owner), Silence::Unasked(why)) if owner.is_this_program() => {
-                    self.maybe_ours(owner, why, trial);
+                (Some(owner), Silence::Unasked(_) | Silence::Hanging(_)) if owner.is_this_program() => {
+                    self.of_our_own(owner.to_string());
                 }
-                (Some(owner), Silence::Stopped(_) | Silence::Unasked(_)) => self.taken(owner, trial),
-                (None, Silence::Stopped(_) | Silence::Unasked(_)) => self.taken_by_somebody(trial),
+                // It is known to run, and the system does not show others' processes.
+                (None, Silence::Unasked(_) | Silence::Hanging(_)) => {
+                    self.of_our_own("a process that the system does not show to this user".to_owned());
+                }
+                (Some(owner), _) => self.taken(owner, trial),
+                (None, Silence::Stopped(_)) => self.taken_by_somebody(trial),
             }
         } else if error.kind() == io::ErrorKind::PermissionDenied {
             self.denied(trial);
@@ -92,15 +96,17 @@ impl Case<'_> {
         }
     }
 
-    fn maybe_ours(&self, owner: &Owner, why: &str, trial: Trial) {
-        let cause = format!("{owner} has it: it may be this gateway, which cannot be asked: {why}.");
-        let fix = ["Run the doctor as the user that runs portcullis, or as root."];
-        self.examination.remark(Trouble::PortInUse, self.subject, trial, Remedy::new(cause, fix));
+    fn of_our_own(&self, owner: String) {
+        let trial = Trial::new(format!("who listens on port {}", self.port), owner);
+        self.examination.good(Trouble::PortInUse, self.subject, trial);
     }
 
     fn taken(&self, owner: &Owner, trial: Trial) {
         let cause = format!("Port {} is taken by {owner}.", self.port);
         let stop = match owner.service() {
+            None if owner.is_this_program() => {
+                format!("It is another gateway: see which by `ps -fp {}`.", owner.pid)
+            }
             Some(service) => format!("Stop it for good: `sudo systemctl disable --now {service}`."),
             None => format!("Stop it: `sudo kill {}`.", owner.pid),
         };

@@ -46,6 +46,7 @@ pub(super) fn examine(examination: &Examination<'_>, inside: &Inside<'_>, config
             tell_of_lately(examination, report);
         }
         Err(Silence::Stopped(_)) => examination.not_tried(&LATELY, "", "the gateway does not run"),
+        Err(Silence::Hanging(_)) => examination.not_tried(&LATELY, "", "the gateway does not answer"),
         Err(Silence::Unasked(why)) => {
             examination.not_tried(&LATELY, "", &format!("the running gateway cannot be asked: {why}"));
         }
@@ -212,7 +213,7 @@ fn limits(report: &Report) -> String {
     let hit = report.refused.iter().map(|refused| format!("{} ({} times)", refused.reason, refused.times));
     let hit: Vec<_> = hit.collect();
     if hit.is_empty() {
-        "The log says which limit it was.".into()
+        "The log names the limit: its `limit_hit` lines have it as `reason` (`journalctl -u portcullis | grep limit_hit`, or `just logs gateway`).".into()
     } else {
         format!("Limits that were hit: {}.", hit.join(", "))
     }

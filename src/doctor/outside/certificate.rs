@@ -63,7 +63,7 @@ pub(super) async fn judge(view: &View<'_>, (tried, outcome): (&str, &Result<Answ
 fn renew(view: &View<'_>) -> String {
     let host = view.url.host_str().unwrap_or_default();
     format!(
-        "On the server's machine: `portcullis cert renew {host}` (certbot: `sudo certbot renew`), and read what it says."
+        "On the server's machine: `portcullis cert renew {host}` (certbot: `sudo certbot renew`), and read what it says; with `tls: {{ files: … }}` replace those files instead."
     )
 }
 

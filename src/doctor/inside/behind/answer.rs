@@ -122,6 +122,7 @@ pub(super) fn words(reply: &Reply) -> String {
     let is_page = reply.body.trim_ascii_start().starts_with(b"<");
     let text = match error {
         Some(error) => error,
+        None if is_page && reply.status.is_success() => "a web page, no MCP server".to_owned(),
         None if is_page || is_stream(reply) => String::new(),
         None => String::from_utf8_lossy(&reply.body).into_owned(),
     };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::StatusCode;
+use http::header::WWW_AUTHENTICATE;
 use url::Url;
 
 use self::answer::{Met, Server, old_transport, read, tools, words};
@@ -75,9 +76,23 @@ impl Asking<'_> {
         self.interviewer.ask(&url, question, NEXT).await.ok()
     }
 
+    /// Whether it is TLS alone that is too much for it.
+    async fn answers_without_tls(&self, error: &UpstreamError) -> bool {
+        let in_time = !matches!(error, UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout);
+        let mut url = self.url.clone();
+        if url.scheme() != "https" || !in_time || url.set_scheme("http").is_err() {
+            return false;
+        }
+        // The port of the one scheme is not that of the other.
+        let port = self.url.port_or_known_default();
+        url.set_port(port).is_ok()
+            && self.interviewer.ask(&url, &Question::initialize(USUAL), NEXT).await.is_ok()
+    }
+
     async fn find_out(&self, service: &ServiceSettings) -> Found {
         let reply = match self.ask(&Question::initialize(USUAL), FIRST).await {
             Ok(reply) => reply,
+            Err(error) if self.answers_without_tls(&error).await => return Found::Plain(error),
             Err(error) => return Found::NoAnswer(error),
         };
         match read(&reply) {
@@ -86,6 +101,7 @@ impl Asking<'_> {
                 self.ask_further(&reply, met, service).await
             }
             Met::Host(said) => Found::Host { accepted: self.accepted_host().await, said },
+            Met::Login if is_ours(&reply, service) => Found::Itself(words(&reply)),
             Met::Login => Found::Login(words(&reply)),
             Met::Failing => Found::Failing(words(&reply)),
         }
@@ -225,6 +241,16 @@ impl Asking<'_> {
         }
         None
     }
+}
+
+/// Whether an answer is of this gateway: its challenge leads to the metadata of a service at the same origin.
+fn is_ours(reply: &Reply, service: &ServiceSettings) -> bool {
+    let metadata = format!(
+        "resource_metadata=\"{}/.well-known/oauth-protected-resource",
+        service.url.origin().ascii_serialization()
+    );
+    let challenges = reply.headers.get_all(WWW_AUTHENTICATE).iter();
+    challenges.filter_map(|value| value.to_str().ok()).any(|challenge| challenge.contains(&metadata))
 }
 
 /// Replicas are taken for the same server: where they are not, what a client sees depends on chance.

@@ -45,6 +45,15 @@ impl Case<'_> {
         }
     }
 
+    /// It answers without TLS only.
+    pub(super) fn plain(&self, error: &UpstreamError) {
+        let name = name_of(self.url);
+        let cause = format!("{name} speaks plain HTTP, and the URL says https.");
+        let fix = format!("Write `upstream: http://{name}{}`.", self.url.path());
+        self.bad(Trouble::UpstreamDown, self.trial(&chain(error)), Remedy::new(cause, [fix]));
+        self.untried_after(&[Trouble::UpstreamDown], "it cannot be reached by TLS");
+    }
+
     /// Refused, no such name, or what else there is.
     fn unreachable(&self, source: &(dyn std::error::Error + 'static)) -> Remedy {
         let (host, name) = (self.url.host_str().unwrap_or_default(), name_of(self.url));

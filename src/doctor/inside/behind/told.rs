@@ -29,10 +29,14 @@ pub(super) enum Found {
     },
     /// Nothing came back.
     NoAnswer(UpstreamError),
+    /// Nothing came back by TLS, and something without.
+    Plain(UpstreamError),
     /// It answers with a fault of its own.
     Failing(String),
     /// It wants a login of its own.
     Login(String),
+    /// It is this gateway.
+    Itself(String),
     /// It does not take its own address for a host; which one it takes instead.
     Host { said: String, accepted: Option<String> },
     /// It speaks none of the revisions that pass.
@@ -72,8 +76,10 @@ impl Case<'_> {
                 self.well(server, *took, tools.as_deref(), *strict);
             }
             Found::NoAnswer(error) => self.no_answer(error),
+            Found::Plain(error) => self.plain(error),
             Found::Failing(said) => self.failing(said),
             Found::Login(said) => self.login(said),
+            Found::Itself(said) => self.itself(said),
             Found::Host { said, accepted } => self.host(said, accepted.as_deref()),
             Found::Revision { said, theirs } => self.revision(said, theirs),
             Found::Path { said, right, redirected } => self.path(said, right.as_deref(), *redirected),
@@ -142,6 +148,17 @@ impl Case<'_> {
         ];
         self.bad(Trouble::UpstreamAuth, self.trial(said), Remedy::new(cause, fix));
         self.untried_after(&[Trouble::UpstreamDown, Trouble::UpstreamAuth], "it wants a login first");
+    }
+
+    fn itself(&self, said: &str) {
+        self.good(Trouble::UpstreamDown, "it answers");
+        let cause = format!(
+            "{} is the gateway itself: the service sends requests to its own public side, and not to an MCP server.",
+            name_of(self.url)
+        );
+        let fix = "Write the address of the MCP server: `upstream: http://127.0.0.1:3000/mcp`, or `upstream: http://NAME:3000/mcp` in compose.";
+        self.bad(Trouble::UpstreamPath, self.trial(said), Remedy::new(cause, [fix]));
+        self.untried_after(&[Trouble::UpstreamDown, Trouble::UpstreamPath], "it is the gateway itself");
     }
 
     fn host(&self, said: &str, accepted: Option<&str>) {
@@ -266,10 +283,12 @@ impl Case<'_> {
             "The server takes too long to begin its first answer ({limit}; doctor waits {} s).",
             FIRST.as_secs()
         );
-        Remedy::new(
-            cause,
-            [LOOK_AT_LOAD, "If it needs the time: raise `first_byte_timeout: 60s` of the service."],
-        )
+        let mut fix = vec![LOOK_AT_LOAD.to_owned()];
+        if let Some(limit) = self.service.upstream.first_byte_timeout {
+            let more = (limit.as_secs() * 2).max(60);
+            fix.push(format!("If it needs the time: raise `first_byte_timeout: {more}s` of the service."));
+        }
+        Remedy::new(cause, fix)
     }
 
     fn tried(&self) -> String {

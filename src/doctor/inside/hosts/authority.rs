@@ -75,7 +75,7 @@ impl Hosts<'_> {
 
     /// Whether port 80 leads here, where the authority looks for the proof.
     async fn examine_challenge(&self, host: &str, acme: &AcmeSettings, lead: &Lead) {
-        let stopped = matches!(self.inside.running, Err(Silence::Stopped(_)));
+        let stopped = matches!(self.inside.running, Err(Silence::Stopped(_) | Silence::Hanging(_)));
         if !acme.challenges.contains(&ChallengeKind::Http01) || stopped || !matches!(lead, Lead::Here) {
             return;
         }

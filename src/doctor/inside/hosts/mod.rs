@@ -108,7 +108,7 @@ impl Hosts<'_> {
             self.examination.good(Trouble::Dns, host, Trial::new(tried, format!("{shown}: this machine")));
             return Lead::Here;
         }
-        if matches!(self.inside.running, Err(Silence::Stopped(_))) {
+        if matches!(self.inside.running, Err(Silence::Stopped(_) | Silence::Hanging(_))) {
             self.name_of_a_stopped_gateway(host, &tried, &addresses);
             return Lead::Here;
         }
@@ -268,6 +268,7 @@ impl Hosts<'_> {
     async fn visit(&self, service: &ServiceSettings, lead: &Lead) {
         let because = match (self.inside.running, lead) {
             (Err(Silence::Stopped(_)), _) => "the gateway does not run",
+            (Err(Silence::Hanging(_)), _) => "the gateway does not answer",
             (Ok(_) | Err(Silence::Unasked(_)), Lead::Astray) => "its host does not lead here",
             (Ok(_) | Err(Silence::Unasked(_)), Lead::Hidden) => "its host cannot be reached from here",
             (Ok(_) | Err(Silence::Unasked(_)), Lead::Here) => {
@@ -308,7 +309,7 @@ fn own_address() -> String {
 }
 
 /// Where an address that stands for all of this machine's is reached from here.
-fn near(address: SocketAddr) -> SocketAddr {
+pub(super) fn near(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

@@ -34,13 +34,16 @@ pub(super) async fn examine(
         case.tell_of_room();
         return;
     }
+    let runs = matches!(running, Err(Silence::Unasked(_) | Silence::Hanging(_)));
     match sight(config).await {
         Ok(found) => {
             case.tell_of_folder(found);
             tell_of_key(examination, found);
         }
-        Err(OpenError::InUse) if matches!(running, Err(Silence::Unasked(_))) && case.is_of_a_gateway() => {
-            case.maybe_ours();
+        Err(OpenError::InUse) if runs && case.is_of_a_gateway() => case.maybe_ours(),
+        Err(OpenError::File { .. }) if runs => {
+            let because = "the gateway runs as another user, whose file this is";
+            examination.not_tried(&[Trouble::StoreFile, Trouble::SecretKeyChanged], case.subject, because);
         }
         Err(error) => case.tell_of(config, &error),
     }
@@ -143,14 +146,14 @@ impl Case<'_> {
         self.examination.not_tried(&[Trouble::SecretKeyChanged], "", because);
     }
 
-    /// Whether a process of this program has the file.
+    /// Whether a process of this program has the file, as far as it can be seen.
     fn is_of_a_gateway(&self) -> bool {
-        owner(self.path).is_some_and(|owner| owner.is_this_program())
+        owner(self.path).is_none_or(|owner| owner.is_this_program())
     }
 
     /// A gateway has it, which may be the one that cannot be asked.
     fn maybe_ours(&self) {
-        let owner = owner(self.path).map_or_else(String::new, |owner| owner.to_string());
+        let owner = owner(self.path).map_or_else(|| "The gateway".to_owned(), |owner| owner.to_string());
         let trial = Trial::new(self.tried(), format!("{owner} has it"));
         let cause = format!("{owner} has the file: it may be this gateway, which cannot be asked.");
         let fix = [

@@ -76,6 +76,8 @@ async fn remedy(away: &RedisAway, url: &Secret) -> Remedy {
                     "The line is `store: {}`; characters such as @ : / in it are percent-encoded.",
                     with_password(url)
                 ),
+                "Then have .env read again and restart the gateway: `sudo systemctl restart portcullis`, or `just up`; in a shell `set -a; . ./.env; set +a` first.".to_owned(),
+                format!("Try it: `redis-cli -u {} ping`.", for_cli(&Secret::new(with_password(url)))),
             ],
         ),
         RedisFault::Tls => Remedy::new(
@@ -86,7 +88,7 @@ async fn remedy(away: &RedisAway, url: &Secret) -> Remedy {
         ),
         RedisFault::Silent | RedisFault::SilentTls | RedisFault::Broken => Remedy::new(
             "Something takes the connection and does not answer as Redis does: a firewall, a swapping machine, or another kind of server.",
-            [format!("Ask it from here: `redis-cli -u {} ping`.", shown(url))],
+            [format!("Ask it from here: `redis-cli -u {} ping`.", for_cli(url))],
         ),
         RedisFault::ReadOnly => Remedy::new(
             "This is a replica, which cannot be written.",
@@ -94,7 +96,7 @@ async fn remedy(away: &RedisAway, url: &Secret) -> Remedy {
         ),
         RedisFault::Answer => Remedy::new(
             "Redis answers, and does not do what it is asked; or it is no Redis that answers.",
-            [format!("See what it says: `redis-cli -u {} ping`.", shown(url))],
+            [format!("See what it says: `redis-cli -u {} ping`.", for_cli(url))],
         ),
     }
 }
@@ -116,6 +118,21 @@ fn shown(url: &Secret) -> String {
     if url.password().is_some() {
         // Both are possible where there is a password already.
         let _ = url.set_password(Some("PASSWORD"));
+    }
+    url.to_string()
+}
+
+/// The same as `redis-cli` takes it: an empty name of the user is a user for it, and the wrong one.
+fn for_cli(url: &Secret) -> String {
+    let shown = shown(url);
+    let Ok(mut url) = Url::parse(&shown) else { return shown };
+    if url.password().is_some() && url.username().is_empty() {
+        // A URL with a password has room for a name.
+        let _ = url.set_username("default");
+    }
+    if url.port().is_none() {
+        // Likewise for the port of one with a host.
+        let _ = url.set_port(Some(6379));
     }
     url.to_string()
 }
@@ -152,7 +169,7 @@ fn tell_of_speed(examination: &Examination<'_>, look: &RedisLook) {
 
 fn tell_of_memory(examination: &Examination<'_>, look: &RedisLook, url: &Secret) {
     let subject = look.server.as_str();
-    let cli = format!("redis-cli -u {}", shown(url));
+    let cli = format!("redis-cli -u {}", for_cli(url));
     let failing = |name: &str| look.persistence.get(name).is_some_and(|status| status != "ok");
     if failing("rdb_last_bgsave_status") || failing("aof_last_write_status") {
         let trial = Trial::new("INFO persistence", "the last write to disk has failed");
@@ -234,6 +251,10 @@ mod tests {
         assert_eq!(shown("redis://:s3cret@redis:6379/0"), "redis://:PASSWORD@redis:6379/0");
         assert_eq!(shown("rediss://me:s3cret@redis:6379"), "rediss://me:PASSWORD@redis:6379");
         assert_eq!(shown("redis://127.0.0.1:6379/0"), "redis://127.0.0.1:6379/0");
+        let for_cli = |url: &str| for_cli(&Secret::new(url.to_owned()));
+        assert_eq!(for_cli("redis://:s3cret@redis/0"), "redis://default:PASSWORD@redis:6379/0");
+        assert_eq!(for_cli("rediss://me:s3cret@redis:6380"), "rediss://me:PASSWORD@redis:6380");
+        assert_eq!(for_cli("redis://127.0.0.1:6379/0"), "redis://127.0.0.1:6379/0");
         let url = Secret::new("redis://127.0.0.1:6379/0".to_owned());
         assert_eq!(with_password(&url), "redis://:${REDIS_PASSWORD}@127.0.0.1:6379/0");
     }
