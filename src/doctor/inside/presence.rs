@@ -86,7 +86,7 @@ async fn at_the_listener(config: &Config, address: SocketAddr, inside: &Inside<'
             }
         }
         Ok(Err(fault @ Fault::Timeout(_))) => Outcome::Mute(fault.to_string()),
-        Ok(Err(fault @ (Fault::Connect(_) | Fault::Url | Fault::Name(_)))) => {
+        Ok(Err(fault @ (Fault::Connect(_) | Fault::Url | Fault::Plain | Fault::Name(_)))) => {
             Outcome::Nobody(fault.to_string())
         }
         Ok(Err(fault @ (Fault::Tls { .. } | Fault::Broke(_)))) => Outcome::Stranger(fault.to_string()),
