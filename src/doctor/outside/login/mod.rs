@@ -40,6 +40,7 @@ pub(super) async fn sign_in(view: &View<'_>, authority: &Authority, login: &Logi
         _ = interrupt.recv() => true,
     };
     if interrupted {
+        view.examination.interrupt();
         view.not_tried(&[Trouble::RefreshFailed], "it was interrupted; what was granted is taken back");
     }
     // What cannot be revoked ends by itself.
