@@ -27,6 +27,8 @@ mod ours;
 mod reaching;
 #[path = "doctor/signing_in.rs"]
 mod signing_in;
+#[path = "doctor/verdicts.rs"]
+mod verdicts;
 #[path = "doctor/walks.rs"]
 mod walks;
 #[path = "doctor/world.rs"]
