@@ -5,7 +5,8 @@ use url::Url;
 
 use super::door::Door;
 use super::probe::{Asked, Probe};
-use super::{View, probe, resource};
+use super::words::{another_host, is_about_the_host, named, of_the_host, said};
+use super::{View, probe};
 use crate::doctor::web::{Answer, Ask};
 use crate::doctor::{Remedy, Trial};
 use crate::host::Tunnel;
@@ -233,7 +234,21 @@ async fn elsewhere(view: &View<'_>, asked: &Asked) -> Result<Door, String> {
     if found.is_none() {
         found = of_the_host(view).await.map(|url| (url, Kind::Streamable));
     }
-    let (cause, fix) = match &found {
+    view.examination.bad(
+        Trouble::WrongUrl,
+        view.subject,
+        trial(said(probe, answer)),
+        directions(view, answer, found.as_ref()),
+    );
+    Err(match found {
+        Some((url, _)) => format!("the MCP server is at {url}"),
+        None => "no MCP server answers there".to_owned(),
+    })
+}
+
+/// How to come to where the MCP server is.
+fn directions(view: &View<'_>, answer: &Answer, found: Option<&(Url, Kind)>) -> Remedy {
+    let (cause, fix) = match found {
         Some((url, Kind::Streamable)) => (
             format!("The MCP server is at {url}, and not at {}.", view.url),
             vec![format!("Give clients `{url}`, byte by byte.")],
@@ -251,66 +266,6 @@ async fn elsewhere(view: &View<'_>, asked: &Asked) -> Result<Door, String> {
             vec!["Find the path in the server's own documentation or log; the usual ones are /mcp and /.".to_owned()],
         ),
     };
-    view.examination.bad(
-        Trouble::WrongUrl,
-        view.subject,
-        trial(said(probe, answer)),
-        Remedy::new(cause, fix),
-    );
-    Err(match found {
-        Some((url, _)) => format!("the MCP server is at {url}"),
-        None => "no MCP server answers there".to_owned(),
-    })
-}
-
-/// What came, with the server's own words, if it has some.
-fn said(probe: &Probe, answer: &Answer) -> String {
-    match description(answer) {
-        Some(words) => format!("{}: {words}", probe.found()),
-        None => probe.found(),
-    }
-}
-
-fn description(answer: &Answer) -> Option<String> {
-    Some(answer.json()?.get("error_description")?.as_str()?.to_owned())
-}
-
-/// The URL that the server's own words name.
-fn named(answer: &Answer) -> Option<Url> {
-    let words = description(answer)?;
-    let url =
-        words.split_whitespace().find(|word| word.starts_with("https://") || word.starts_with("http://"))?;
-    Url::parse(url.trim_end_matches(['.', ',', ';', ')', '"', '\''])).ok()
-}
-
-/// The one MCP server of the host, by the metadata at its root.
-async fn of_the_host(view: &View<'_>) -> Option<Url> {
-    let place = resource::root(view.url);
-    let probe = probe::probe(view, resource::ask(&place), "").await;
-    let url = Url::parse(&resource::read(&place, probe.answer()?)?.named).ok()?;
-    (url != *view.url).then_some(url)
-}
-
-/// Whether it is the host that the server does not know: 421, or the guards of SDKs against DNS rebinding.
-fn is_about_the_host(answer: &Answer) -> bool {
-    let guarded = || {
-        let text = answer.text().to_ascii_lowercase();
-        ["invalid host", "host header", "host not allowed"].iter().any(|words| text.contains(words))
-    };
-    answer.status == StatusCode::MISDIRECTED_REQUEST
-        || (matches!(answer.status.as_u16(), 400 | 403) && !answer.is_html() && guarded())
-}
-
-fn another_host(view: &View<'_>, answer: &Answer) -> Remedy {
-    let host = view.url.host_str().unwrap_or_default();
-    let cause = format!(
-        "The server does not take requests for the host {host}: it is the host that it does not know, and not the path."
-    );
-    let mut fix = Vec::new();
-    if let Some(url) = named(answer) {
-        fix.push(format!("It is reached at `{url}`: give clients a URL of that host."));
-    }
-    fix.push(format!("Or let it know {host}: a gateway behind a tunnel or proxy needs its public URLs (Portcullis: `issuer` and the service's `url`), an SDK's guard against DNS rebinding its `allowed_hosts`."));
     Remedy::new(cause, fix)
 }
 

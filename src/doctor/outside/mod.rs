@@ -14,6 +14,7 @@ mod reach;
 mod registration;
 mod resource;
 mod walk;
+mod words;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -75,7 +75,7 @@ async fn way(view: &View<'_>, role: Role) -> Result<Option<Timestamp>, String> {
         Err(fault @ (Fault::Broke(_) | Fault::Timeout(_))) => mute(view, (&tried, fault), role).await,
         // What is wrong with TLS is the certificate's finding.
         Ok(_) | Err(Fault::Tls { .. } | Fault::Url | Fault::Name(_) | Fault::Connect(_)) => {
-            open(view, &alive)
+            open(view, &alive);
         }
     }
     let now = SystemClock.now();

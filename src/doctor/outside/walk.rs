@@ -305,10 +305,10 @@ impl Walk<'_> {
     fn judge(&self, authority: &Authority) {
         let said = authority.text("issuer").unwrap_or_default();
         let request = format!("compares `issuer` with {}", authority.issuer);
-        if said.trim_end_matches('/') != authority.issuer.trim_end_matches('/') {
-            self.bar(request, said);
-        } else {
+        if said.trim_end_matches('/') == authority.issuer.trim_end_matches('/') {
             self.ok(request, "the same");
+        } else {
+            self.bar(request, said);
         }
         let s256 = authority.lists("code_challenge_methods_supported", "S256");
         if self.habits.wants_s256 && s256 != Some(true) {
