@@ -44,9 +44,57 @@ pub fn is_loopback_url(url: &Url) -> bool {
     }
 }
 
+/// A tunnel from the internet to a machine that has no address of its own there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The hosts that it gives away, for as long as it runs, are below this one.
+    pub above: &'static str,
+    /// What it is called.
+    pub name: &'static str,
+    /// Whether TLS always ends with it. Where it may not, the machine behind it has a certificate of its own.
+    pub ends_tls: bool,
+}
+
+impl Tunnel {
+    /// The widely known one that `host` belongs to.
+    #[must_use]
+    pub fn of(host: &str) -> Option<Self> {
+        let (above, name) = *TUNNELS.iter().find(|(above, _)| {
+            host.strip_suffix(*above).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+        })?;
+        Some(Self { above, name, ends_tls: above != "ts.net" })
+    }
+}
+
+const TUNNELS: [(&str, &str); 11] = [
+    ("devtunnels.ms", "dev tunnels"),
+    ("lhr.life", "localhost.run"),
+    ("loca.lt", "localtunnel"),
+    ("ngrok-free.app", "ngrok"),
+    ("ngrok-free.dev", "ngrok"),
+    ("ngrok.app", "ngrok"),
+    ("ngrok.dev", "ngrok"),
+    ("ngrok.io", "ngrok"),
+    ("serveo.net", "Serveo"),
+    ("trycloudflare.com", "cloudflared"),
+    ("ts.net", "Tailscale Funnel"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tunnel_is_known_by_what_its_hosts_are_below() {
+        let name = |host| Tunnel::of(host).map(|tunnel| tunnel.name);
+        assert_eq!(name("a-b.trycloudflare.com"), Some("cloudflared"));
+        assert_eq!(name("x.eu.ngrok.io"), Some("ngrok"));
+        assert!(Tunnel::of("box.tail1.ts.net").is_some_and(|tunnel| !tunnel.ends_tls));
+        assert!(Tunnel::of("a.serveo.net").is_some_and(|tunnel| tunnel.ends_tls));
+        for other in ["ngrok.io", ".ngrok.io", "evilngrok.io", "ngrok.io.example", "ngrok.io.", ""] {
+            assert_eq!(Tunnel::of(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn only_a_port_is_cut_off() {

@@ -29,6 +29,8 @@ mod reaching;
 mod signing_in;
 #[path = "doctor/strangers.rs"]
 mod strangers;
+#[path = "doctor/verdicts.rs"]
+mod verdicts;
 #[path = "doctor/walks.rs"]
 mod walks;
 #[path = "doctor/world.rs"]

@@ -39,7 +39,7 @@ const TABLE: &[(&str, &str)] = &[
     ("serve", "certs gateway telemetry time timer"),
     (
         "config",
-        "admin certs fetch gateway identity internal oauth policy secret serve store telemetry time token trouble upstream",
+        "admin certs fetch gateway host identity internal oauth policy secret serve store telemetry time token trouble upstream",
     ),
     ("echo", ""),
     ("heap", ""),

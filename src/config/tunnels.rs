@@ -4,21 +4,8 @@ use super::issuer::Issuer;
 use super::network::Network;
 use super::problem::Findings;
 use super::services::Checked;
+use crate::host::Tunnel;
 use crate::trouble::Trouble;
-
-/// Hosts of tunnels that are widely known, and of every name below them. All of them speak TLS at their own end.
-const TUNNELS: [&str; 10] = [
-    "devtunnels.ms",
-    "lhr.life",
-    "loca.lt",
-    "ngrok-free.app",
-    "ngrok-free.dev",
-    "ngrok.app",
-    "ngrok.dev",
-    "ngrok.io",
-    "serveo.net",
-    "trycloudflare.com",
-];
 
 /// Says that a tunnel leads here, where the configuration does not know of it: what it passes on would count as everybody's own
 /// request, and TLS would never arrive.
@@ -29,8 +16,7 @@ pub(super) fn remark(issuer: &Issuer, network: &Network, services: &[Checked], f
     let services = services.iter().map(|service| (service.url_at, &service.settings.url));
     for (at, url) in std::iter::once((issuer.at, &issuer.url)).chain(services) {
         let host = url.host_str().unwrap_or_default();
-        let is_below = |tunnel: &&str| host.strip_suffix(*tunnel).is_some_and(|rest| rest.ends_with('.'));
-        if TUNNELS.iter().any(is_below) {
+        if Tunnel::of(host).is_some_and(|tunnel| tunnel.ends_tls) {
             let text = format!(
                 "{host} is a tunnel's host, which speaks TLS by itself; write tls: off, and trusted_proxies: [127.0.0.1, \"::1\"] \
                  for a tunnel whose program runs on this machine"

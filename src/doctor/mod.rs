@@ -9,6 +9,7 @@ pub mod outside;
 mod report;
 pub mod web;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::trouble::Trouble;
@@ -53,12 +54,21 @@ pub struct Remedy {
     pub cause: String,
     /// A step a line, with the exact line to type or paste.
     pub fix: Vec<String>,
+    /// Which client shows what for it, where the trouble's explanation speaks of another kind of it.
+    pub clients: Option<Vec<Symptom>>,
 }
 
 impl Remedy {
     /// That, and these steps.
     pub fn new(cause: impl Into<String>, fix: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { cause: cause.into(), fix: fix.into_iter().map(Into::into).collect() }
+        Self { cause: cause.into(), fix: fix.into_iter().map(Into::into).collect(), clients: None }
+    }
+
+    /// Of this kind of the trouble these clients show this, and no others.
+    #[must_use]
+    pub fn shown(mut self, clients: &[(&str, &str)]) -> Self {
+        self.clients = Some(clients.iter().map(|(client, shows)| Symptom::new(client, shows)).collect());
+        self
     }
 }
 
@@ -67,13 +77,19 @@ pub struct Examination<'a> {
     progress: &'a dyn Progress,
     findings: Mutex<Vec<Finding>>,
     steps: Mutex<Vec<Step>>,
+    interrupted: AtomicBool,
 }
 
 impl<'a> Examination<'a> {
     /// One that has just begun.
     #[must_use]
     pub const fn new(progress: &'a dyn Progress) -> Self {
-        Self { progress, findings: Mutex::new(Vec::new()), steps: Mutex::new(Vec::new()) }
+        Self {
+            progress,
+            findings: Mutex::new(Vec::new()),
+            steps: Mutex::new(Vec::new()),
+            interrupted: AtomicBool::new(false),
+        }
     }
 
     /// Something begins that may take a while.
@@ -108,10 +124,15 @@ impl<'a> Examination<'a> {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner).push(step);
     }
 
+    /// Somebody pressed Ctrl-C.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
+    }
+
     fn add(&self, about: (Trouble, &str), verdict: Verdict, trial: Trial, remedy: Remedy) {
         let trial = Trial { tried: bounded(trial.tried), found: bounded(trial.found) };
         let fix = remedy.fix.into_iter().map(bounded).collect();
-        let remedy = Remedy { cause: bounded(remedy.cause), fix };
+        let remedy = Remedy { cause: bounded(remedy.cause), fix, clients: remedy.clients };
         let finding = Finding::new(about, verdict, trial, remedy);
         self.progress.found(&finding);
         self.findings.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
@@ -122,7 +143,7 @@ impl<'a> Examination<'a> {
     pub fn conclude(self, examined: &str) -> Report {
         let findings = self.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
         let steps = self.steps.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Report::new(examined, findings, steps)
+        Report { interrupted: self.interrupted.into_inner(), ..Report::new(examined, findings, steps) }
     }
 }
 
@@ -168,6 +189,17 @@ mod tests {
             (report.findings[0].cause.as_str(), &report.findings[0].fix[..]),
             ("C.", &["F.".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn a_check_may_know_better_what_clients_show() {
+        let examination = Examination::new(&());
+        let remedy = Remedy::new("C.", ["F."]).shown(&[("Python SDK", "stops")]);
+        examination.bad(Trouble::IssuerMismatch, "", Trial::default(), remedy);
+        examination.bad(Trouble::Cert, "", Trial::default(), Remedy::default().shown(&[]));
+        let report = examination.conclude("");
+        assert!(report.findings[0].clients.is_empty());
+        assert_eq!(report.findings[1].clients, [Symptom::new("Python SDK", "stops")]);
     }
 
     #[test]

@@ -28,6 +28,12 @@ pub struct Symptom {
     pub shows: String,
 }
 
+impl Symptom {
+    pub(super) fn new(client: &str, shows: &str) -> Self {
+        Self { client: client.to_owned(), shows: shows.to_owned() }
+    }
+}
+
 /// How it stands with one trouble of one service, host or file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
@@ -61,7 +67,7 @@ impl Finding {
         (trouble, subject): (Trouble, &str),
         verdict: Verdict,
         Trial { tried, found }: Trial,
-        Remedy { mut cause, mut fix }: Remedy,
+        Remedy { mut cause, mut fix, clients: known }: Remedy,
     ) -> Self {
         let explanation = trouble.explanation();
         let mut clients = Vec::new();
@@ -72,11 +78,8 @@ impl Finding {
             if fix.is_empty() {
                 fix = explanation.fix.iter().map(|step| (*step).to_owned()).collect();
             }
-            let symptom = |(client, shows): &(&str, &str)| Symptom {
-                client: (*client).to_owned(),
-                shows: (*shows).to_owned(),
-            };
-            clients = explanation.clients.iter().map(symptom).collect();
+            let all = || explanation.clients.iter().map(|(client, shows)| Symptom::new(client, shows));
+            clients = known.unwrap_or_else(|| all().collect());
         }
         Self {
             id: trouble.id().to_owned(),
@@ -104,9 +107,16 @@ pub struct Step {
     pub answer: String,
     /// Whether it goes on.
     pub ok: bool,
+    /// Whether it came as far as this; if not, the step tells what would come of it.
+    #[serde(default = "reached")]
+    pub reached: bool,
     /// What it shows if it does not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub shows: String,
+}
+
+const fn reached() -> bool {
+    true
 }
 
 /// How many findings there are of each kind.
@@ -136,6 +146,9 @@ pub struct Report {
     /// What the client did that was played, in its order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
+    /// Whether somebody pressed Ctrl-C.
+    #[serde(skip)]
+    pub interrupted: bool,
 }
 
 impl Report {
@@ -154,12 +167,13 @@ impl Report {
             counts,
             findings,
             steps,
+            interrupted: false,
         }
     }
 
-    /// Whether nothing is wrong.
+    /// Whether nothing is wrong, and no client that was played had to stop.
     #[must_use]
-    pub const fn is_healthy(&self) -> bool {
-        self.counts.bad == 0
+    pub fn is_healthy(&self) -> bool {
+        self.counts.bad == 0 && self.steps.iter().all(|step| step.ok || !step.reached)
     }
 }

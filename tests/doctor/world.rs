@@ -334,6 +334,10 @@ impl Report {
         Self { json, status }
     }
 
+    pub(crate) const fn status(&self) -> i32 {
+        self.status
+    }
+
     fn all(&self, verdict: &str) -> Vec<&Value> {
         let all = self.json["findings"].as_array().unwrap();
         all.iter().filter(|finding| finding["verdict"] == verdict).collect()

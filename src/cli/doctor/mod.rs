@@ -107,11 +107,13 @@ const EXAMPLES: &str = "Examples:
                                                        the whole sign-in, with a browser
   portcullis doctor --explain prm-resource             what a finding means";
 
-const STATUS: &str =
-    "Exit status: 0 nothing is wrong; 1 there are findings; 2 it could not be looked at, or wrong arguments.";
+const STATUS: &str = "Exit status: 0 nothing is wrong; 1 there are findings, or the client of --as stops; 2 it could not be looked at, or wrong arguments; 130 Ctrl-C.";
 
 /// What could not be looked at.
 const COULD_NOT_RUN: u8 = 2;
+
+/// Somebody pressed Ctrl-C: 128 and the number of SIGINT, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 /// The command.
 #[must_use]
@@ -232,6 +234,9 @@ fn tell(report: &Report, json: bool) -> Result<ExitCode, Failure> {
         print_json(report)?;
     } else {
         write!(io::stdout(), "{}", text::report(report, colours()))?;
+    }
+    if report.interrupted {
+        return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(if report.is_healthy() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -40,10 +40,14 @@ fn steps(steps: &[Step], paint: &Paint) -> Vec<String> {
     let Some(first) = steps.first() else { return Vec::new() };
     let mut lines = vec![paint.text(&format!("As {}", plain(&first.client)), "1")];
     for (at, step) in steps.iter().enumerate() {
-        let (mark, colour) = if step.ok { ("ok", "32") } else { ("STOP", "31") };
+        let (mark, colour) = match (step.reached, step.ok) {
+            (true, true) => ("ok", "32"),
+            (true, false) => ("STOP", "31"),
+            (false, true | false) => ("-", "2"),
+        };
         let mark = paint.text(&format!("{mark:5}"), colour);
         lines.push(format!("  {mark}{}. {}: {}", at + 1, plain(&step.request), plain(&step.answer)));
-        if !step.ok {
+        if step.reached && !step.ok {
             lines.push(format!("{INDENT}stops here, and shows: {}", plain(&step.shows)));
         }
     }
@@ -240,15 +244,18 @@ Discovery
     #[test]
     fn a_client_s_steps_are_numbered_and_end_where_it_stops() {
         let examination = Examination::new(&());
-        for (request, answer, ok) in
-            [("POST https://a.example/mcp", "401", true), ("GET https://a.example/x", "404", false)]
-        {
+        for (request, answer, ok) in [
+            ("POST https://a.example/mcp", "401", true),
+            ("GET https://a.example/x", "404", false),
+            ("the browser", "not reached", false),
+        ] {
             let shows = if ok { "" } else { "Failed" }.to_owned();
             examination.step(Step {
                 client: "Claude".into(),
                 request: request.into(),
                 answer: answer.into(),
                 ok,
+                reached: request != "the browser",
                 shows,
             });
         }
@@ -257,6 +264,7 @@ As Claude
   ok   1. POST https://a.example/mcp: 401
   STOP 2. GET https://a.example/x: 404
        stops here, and shows: Failed
+  -    3. the browser: not reached
 
 0 good
 ";

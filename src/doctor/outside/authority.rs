@@ -187,7 +187,8 @@ fn absent(view: &View<'_>, resource: &Resource, failed: &[Probe]) {
         format!("`{place}` must answer 200 with JSON (RFC 8414), and let a proxy in front pass it."),
         format!("Or name the right issuer under `authorization_servers` in {}.", resource.at),
     ];
-    view.examination.bad(Trouble::IssuerMismatch, view.subject, trial, Remedy::new(cause, fix));
+    let remedy = Remedy::new(cause, fix).shown(&[("Claude", "Couldn't reach the MCP server")]);
+    view.examination.bad(Trouble::IssuerMismatch, view.subject, trial, remedy);
 }
 
 fn compare(view: &View<'_>, (probe, how): (&Probe, &str), authority: &Authority) {
@@ -212,10 +213,16 @@ fn compare(view: &View<'_>, (probe, how): (&Probe, &str), authority: &Authority)
             ),
             format!("or `\"authorization_servers\": [\"{said}\"]` in the protected resource metadata."),
         ];
-        return view.examination.bad(Trouble::IssuerMismatch, view.subject, trial, Remedy::new(cause, fix));
+        let mut remedy = Remedy::new(cause, fix);
+        if slash {
+            remedy = remedy.shown(&[("Python SDK", "stops with an issuer mismatch")]);
+        }
+        return view.examination.bad(Trouble::IssuerMismatch, view.subject, trial, remedy);
     }
     if !authority.says("authorization_response_iss_parameter_supported") {
-        let cause = "The authorization server does not say that it sends `iss` with its answers (RFC 9207): clients of several servers cannot tell whose answer it is; ChatGPT makes a redirect URI of its own for each such server.";
+        let trial =
+            Trial::new(trial.tried, format!("{}, as it should be; no `iss` is promised", trial.found));
+        let cause = "The issuer is right; the authorization server does not say that it sends `iss` with its answers (RFC 9207): clients of several servers cannot tell whose answer it is; ChatGPT makes a redirect URI of its own for each such server.";
         let fix = ["Send `iss`, and say so: `\"authorization_response_iss_parameter_supported\": true`."];
         return view.examination.remark(
             Trouble::IssuerMismatch,
@@ -261,9 +268,10 @@ pub(super) fn registrable(view: &View<'_>, authority: &Authority) {
         (false, false) => "neither registration_endpoint nor client_id_metadata_document_supported",
     };
     let trial = |found: &str| Trial::new(format!("GET {}", authority.at), found.to_owned());
-    let bad = |found: &str, cause: &str, fix: &str| {
-        view.examination.bad(Trouble::NoRegistration, view.subject, trial(found), Remedy::new(cause, [fix]));
+    let say = |found: &str, remedy: Remedy| {
+        view.examination.bad(Trouble::NoRegistration, view.subject, trial(found), remedy);
     };
+    let bad = |found: &str, cause: &str, fix: &str| say(found, Remedy::new(cause, [fix]));
     if !(by_request || by_document) {
         return bad(
             how,
@@ -272,11 +280,17 @@ pub(super) fn registrable(view: &View<'_>, authority: &Authority) {
         );
     }
     if pkce != Some(true) {
-        return bad(
-            "code_challenge_methods_supported without S256",
+        let remedy = Remedy::new(
             "The metadata does not say that PKCE with S256 is understood: Claude and the TypeScript SDK stop there (MCP requires it).",
-            "Add `\"code_challenge_methods_supported\": [\"S256\"]` to the metadata, and check the challenge at the token endpoint.",
+            [
+                "Add `\"code_challenge_methods_supported\": [\"S256\"]` to the metadata, and check the challenge at the token endpoint.",
+            ],
         );
+        let shown = [
+            ("TypeScript SDK", "Incompatible auth server: does not support code challenge method S256"),
+            ("Claude", "Couldn't reach the MCP server"),
+        ];
+        return say("code_challenge_methods_supported without S256", remedy.shown(&shown));
     }
     if public != Some(true) && !by_request {
         return bad(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::View;
+use super::{View, reach};
 use crate::doctor::web::{Answer, Ask, Fault, Shown, TlsFault};
 use crate::doctor::{Remedy, Trial};
 use crate::time::Timestamp;
@@ -51,6 +51,9 @@ pub(super) async fn judge(view: &View<'_>, (tried, outcome): (&str, &Result<Answ
             "by this machine's clock, which is wrong, it has ended or not begun; by the true time it is good";
         return view.not_tried(&[Trouble::Cert], because);
     }
+    if fault == TlsFault::NotTls {
+        return plain(view, tried, &fault).await;
+    }
     let (cause, mut fix) = remedy(view, &fault);
     let hindrances = hindrances(view, &fault).await;
     fix.extend(hindrances.iter().map(|(_, fix)| fix.clone()));
@@ -58,6 +61,28 @@ pub(super) async fn judge(view: &View<'_>, (tried, outcome): (&str, &Result<Answ
         std::iter::once(cause).chain(hindrances.into_iter().map(|(cause, _)| cause)).collect();
     let trial = Trial::new(tried, format!("{fault}{about}"));
     view.examination.bad(Trouble::Cert, view.subject, trial, Remedy::new(causes.join(" "), fix));
+}
+
+/// What answers speaks no TLS: whether it speaks HTTP without is tried.
+async fn plain(view: &View<'_>, tried: &str, fault: &TlsFault) {
+    let http = reach::with_scheme(view.url, "http");
+    let ask = Ask::get(&http).header("accept", "text/event-stream").without_body();
+    let tried = format!("{tried}; {}", ask.shown());
+    let answers = view.web.ask(ask).await.is_ok();
+    let (cause, fix) = if !answers {
+        let (cause, fix) = remedy(view, fault);
+        (cause, fix.join(" "))
+    } else if view.is_local() {
+        (
+            "The server speaks plain HTTP, and the URL is https.".to_owned(),
+            format!("http:// answers there: give clients `{http}`."),
+        )
+    } else {
+        let (_, fix) = remedy(view, fault);
+        ("The server speaks plain HTTP: TLS is missing there, and clients want https of every host but their own machine.".to_owned(), fix.join(" "))
+    };
+    let trial = Trial::new(tried, fault.to_string());
+    view.examination.bad(Trouble::Cert, view.subject, trial, Remedy::new(cause, [fix]).shown(&[]));
 }
 
 fn renew(view: &View<'_>) -> String {
@@ -102,7 +127,7 @@ fn remedy(view: &View<'_>, fault: &TlsFault) -> (String, Vec<String>) {
             format!("On the server's machine: `portcullis cert list` says how far it is, and what the authority said. Is {host} in the configuration?"),
         ),
         TlsFault::NotTls => (
-            "What answers there speaks plain HTTP, or something else.".to_owned(),
+            "What answers there speaks neither TLS nor HTTP.".to_owned(),
             "Let TLS end there: a proxy in front must listen for TLS on port 443, and Portcullis with `listen: { https: \"0.0.0.0:443\" }`.".to_owned(),
         ),
         TlsFault::Roots(_) => (

@@ -19,16 +19,18 @@ const TIME: &str = "https://github.com/";
 pub(super) async fn compare(view: &View<'_>, answer: Option<&Answer>, now: Timestamp) -> Option<Timestamp> {
     let independent = match &view.manner.clock {
         Some(url) => Some(url.clone()),
+        // What is on this machine has this machine's clock.
+        None if view.is_local() => None,
         None => Url::parse(TIME).ok(),
     };
     let source = independent.as_ref().and_then(Url::host_str).unwrap_or_default().to_owned();
-    view.examination.begins(&format!("asking {source} for the time"));
     let other = match independent {
-        Some(url) if !view.is_local() || view.manner.clock.is_some() => {
+        Some(url) => {
+            view.examination.begins(&format!("asking {source} for the time"));
             let ask = Ask::new(http::Method::HEAD, &url).past_a_bad_certificate();
             view.web.ask(ask).await.ok().and_then(|answer| date(&answer))
         }
-        Some(_) | None => None,
+        None => None,
     };
     let server = answer.and_then(date);
     let host = view.url.host_str().unwrap_or_default();

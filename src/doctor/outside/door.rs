@@ -156,6 +156,10 @@ fn remedy(view: &View<'_>, flawed: &[(&Probe, &Flaw)]) -> (String, Vec<String>) 
             "A token that is no good any more must be answered 401: only then do clients refresh it or sign in again.".to_owned(),
             vec![format!("Let the server answer 401 with `{header}`, to every token that it does not accept.")],
         ),
+        Flaw::Status(status) if probe.tried.starts_with("POST") => (
+            format!("{} where a 401 with a challenge must be: clients begin a sign-in at 401 only.", status.as_u16()),
+            vec![format!("Let the server, or what guards it, answer whoever has no token 401 with `{header}`.")],
+        ),
         Flaw::Status(status) => {
             let method = probe.tried.split(' ').next().unwrap_or_default();
             (

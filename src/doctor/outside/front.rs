@@ -5,9 +5,11 @@ use url::Url;
 
 use super::door::{self, Door};
 use super::probe::{Asked, Probe};
+use super::words::{another_host, is_about_the_host, named, of_the_host, said};
 use super::{View, probe, resource, trust};
 use crate::doctor::web::{Answer, Ask};
 use crate::doctor::{Remedy, Trial};
+use crate::host::Tunnel;
 use crate::trouble::Trouble;
 
 /// Whether the MCP server is behind `view.url`; if not, why nothing more can be tried.
@@ -28,7 +30,7 @@ pub(super) async fn examine(view: &View<'_>, asked: &Asked) -> Result<Door, Stri
         view.good(Trouble::WrongUrl, asked.initialize.tried.as_str(), found);
         return Ok(door);
     }
-    Err(elsewhere(view, asked).await)
+    elsewhere(view, asked).await
 }
 
 /// Whether a 401 is that of an MCP server: anything else that wants a login answers so, too.
@@ -121,8 +123,13 @@ fn refusal(answer: &Answer) -> Option<String> {
         let text = answer.text();
         answer.is_html() && RIDDLES.iter().any(|riddle| text.contains(riddle))
     };
-    let refused = matches!(answer.status.as_u16(), 403 | 406 | 429 | 503) && answer.json().is_none();
     let who = stranger(answer);
+    // Without a sign of somebody who sorts requests, 503 is what a proxy says whose server is not there.
+    let refused = match answer.status.as_u16() {
+        403 | 406 | 429 => answer.json().is_none(),
+        503 => answer.json().is_none() && who.is_some(),
+        _ => false,
+    };
     if !(riddle || refused && (who.is_some() || answer.is_html() || answer.status == StatusCode::FORBIDDEN)) {
         return None;
     }
@@ -169,18 +176,6 @@ fn blocked(view: &View<'_>, asked: &Asked) -> Option<String> {
     Some(format!("{who} answers in the MCP server's place"))
 }
 
-/// Host names that tunnels give away, for as long as they run.
-const TUNNELS: &[(&str, &str)] = &[
-    (".ngrok-free.app", "ngrok"),
-    (".ngrok-free.dev", "ngrok"),
-    (".ngrok.app", "ngrok"),
-    (".ngrok.io", "ngrok"),
-    (".trycloudflare.com", "cloudflared"),
-    (".loca.lt", "localtunnel"),
-    (".devtunnels.ms", "dev tunnels"),
-    (".ts.net", "Tailscale Funnel"),
-];
-
 /// Why nothing gets through a tunnel, if one is there and is in the way.
 fn tunnel(view: &View<'_>, asked: &Asked) -> Option<String> {
     let answer = asked.initialize.answer()?;
@@ -217,7 +212,7 @@ fn tunnel(view: &View<'_>, asked: &Asked) -> Option<String> {
 /// No tunnel is in the way; that there is one is worth a remark.
 pub(super) fn passed(view: &View<'_>, asked: &Asked) {
     let host = view.url.host_str().unwrap_or_default();
-    let Some((_, name)) = TUNNELS.iter().find(|(end, _)| host.ends_with(end)) else {
+    let Some(Tunnel { name, .. }) = Tunnel::of(host) else {
         return view.good(Trouble::Tunnel, asked.initialize.tried.as_str(), "no sign of a tunnel in the way");
     };
     let trial = Trial::new(
@@ -230,8 +225,8 @@ pub(super) fn passed(view: &View<'_>, asked: &Asked) {
     view.examination.remark(Trouble::Tunnel, view.subject, trial, Remedy::new(cause, fix));
 }
 
-/// Finds out where the MCP server is, and says so. Why nothing more can be tried.
-async fn elsewhere(view: &View<'_>, asked: &Asked) -> String {
+/// Finds out where the MCP server is, and says so. Why nothing more can be tried; unless it is here, and refuses in the wrong way.
+async fn elsewhere(view: &View<'_>, asked: &Asked) -> Result<Door, String> {
     let probe = &asked.initialize;
     let trial = |found: String| Trial::new(probe.tried.as_str(), found);
     let Some(answer) = probe.answer() else {
@@ -244,15 +239,49 @@ async fn elsewhere(view: &View<'_>, asked: &Asked) -> String {
             Remedy::new(cause, fix),
         );
         view.not_tried(&[Trouble::WrongUrl], "the server does not answer");
-        return "the server does not answer".to_owned();
+        return Err("the server does not answer".to_owned());
     };
     if let Some(because) = unwell(view, probe, answer) {
         view.not_tried(&[Trouble::WrongUrl], because);
-        return because.to_owned();
+        return Err(because.to_owned());
+    }
+    if is_about_the_host(answer) {
+        view.examination.bad(
+            Trouble::WrongUrl,
+            view.subject,
+            trial(said(probe, answer)),
+            another_host(view, answer),
+        );
+        return Err("the server does not take requests for this host".to_owned());
     }
     view.examination.begins("looking for the MCP server at other URLs");
-    let found = search(view, answer).await;
-    let (cause, fix) = match &found {
+    let says = named(answer).filter(|url| answer.status == StatusCode::NOT_FOUND && url != view.url);
+    let mut found = match says {
+        Some(url) => Some((url, Kind::Streamable)),
+        None => search(view, answer).await,
+    };
+    if found.is_none() && answer.status == StatusCode::FORBIDDEN && answer.json().is_some() {
+        view.not_tried(&[Trouble::WrongUrl], "403 is all that it says, here and at the usual paths");
+        return Ok(Door::Guarded);
+    }
+    if found.is_none() {
+        found = of_the_host(view).await.map(|url| (url, Kind::Streamable));
+    }
+    view.examination.bad(
+        Trouble::WrongUrl,
+        view.subject,
+        trial(said(probe, answer)),
+        directions(view, answer, found.as_ref()),
+    );
+    Err(match found {
+        Some((url, _)) => format!("the MCP server is at {url}"),
+        None => "no MCP server answers there".to_owned(),
+    })
+}
+
+/// How to come to where the MCP server is.
+fn directions(view: &View<'_>, answer: &Answer, found: Option<&(Url, Kind)>) -> Remedy {
+    let (cause, fix) = match found {
         Some((url, Kind::Streamable)) => (
             format!("The MCP server is at {url}, and not at {}.", view.url),
             vec![format!("Give clients `{url}`, byte by byte.")],
@@ -270,11 +299,7 @@ async fn elsewhere(view: &View<'_>, asked: &Asked) -> String {
             vec!["Find the path in the server's own documentation or log; the usual ones are /mcp and /.".to_owned()],
         ),
     };
-    view.examination.bad(Trouble::WrongUrl, view.subject, trial(probe.found()), Remedy::new(cause, fix));
-    match found {
-        Some((url, _)) => format!("the MCP server is at {url}"),
-        None => "no MCP server answers there".to_owned(),
-    }
+    Remedy::new(cause, fix)
 }
 
 /// Why the server, if it is there, does not answer as one: it is not well, or had enough of requests.
@@ -296,7 +321,11 @@ fn unwell(view: &View<'_>, probe: &Probe, answer: &Answer) -> Option<&'static st
         return None;
     }
     let status = answer.status.as_u16();
-    let cause = format!("The server, or what stands in front of it, answers {status}: it is not well.");
+    let cause = if matches!(status, 502..=504) && answer.is_html() {
+        format!("Something in front says that the server is not there ({status}).")
+    } else {
+        format!("The server, or what stands in front of it, answers {status}: it is not well.")
+    };
     let fix = ["See the server's own log, and the log of the proxy in front of it, for that request."];
     view.examination.bad(Trouble::UpstreamDown, view.subject, trial, Remedy::new(cause, fix));
     Some("the server is not well")

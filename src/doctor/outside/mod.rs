@@ -15,6 +15,7 @@ mod registration;
 mod resource;
 mod trust;
 mod walk;
+mod words;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -136,7 +137,7 @@ pub async fn examine_and_sign_in(
     let web = Web::new(manner);
     let view =
         View { examination, web: &web, subject, url, manner, true_time: None, signs_in: login.is_some() };
-    let ((), found) = tokio::join!(walk::walk(&view), look(&view));
+    let ((), found) = tokio::join!(walk::walk(&view, login.is_some()), look(&view));
     if let Some(login) = login {
         match found {
             Some(authority) => login::sign_in(&view, &authority, &login).await,

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use url::Url;
+
 use super::{View, certificate, clock, probe};
 use crate::clock::{Clock as _, SystemClock};
-use crate::doctor::web::{Ask, Dead, Fault, NameFault};
+use crate::doctor::web::{Answer, Ask, Dead, Fault, NameFault, TlsFault};
 use crate::doctor::{Remedy, Trial};
 use crate::time::Timestamp;
 use crate::trouble::Trouble;
@@ -13,15 +15,43 @@ use crate::trouble::Trouble;
 ///
 /// What time it really is comes back, if somebody said so.
 pub(super) async fn examine(view: &View<'_>) -> Result<Option<Timestamp>, String> {
-    way(view, &[Trouble::Cert, Trouble::Clock]).await
+    way(view, Role::Server).await
 }
 
-/// The same for another host that clients need.
+/// The same for the host of an authorization server.
 pub(super) async fn examine_host(view: &View<'_>) -> Result<(), String> {
-    way(view, &[Trouble::Cert]).await.map(drop)
+    way(view, Role::Authority).await.map(drop)
 }
 
-async fn way(view: &View<'_>, rest: &[Trouble]) -> Result<Option<Timestamp>, String> {
+/// What clients want from a host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Server,
+    Authority,
+}
+
+impl Role {
+    /// What can be told of a host that is reached.
+    const fn rest(self) -> &'static [Trouble] {
+        match self {
+            Self::Server => &[Trouble::Cert, Trouble::Clock],
+            Self::Authority => &[Trouble::Cert],
+        }
+    }
+
+    /// Why it is looked at, where nobody typed it.
+    fn introduced(self, view: &View<'_>) -> String {
+        match self {
+            Self::Server => String::new(),
+            Self::Authority => {
+                format!("{} is named by the protected resource metadata as authorization server. ", view.url)
+            }
+        }
+    }
+}
+
+async fn way(view: &View<'_>, role: Role) -> Result<Option<Timestamp>, String> {
+    let rest = role.rest();
     let host = view.url.host_str().unwrap_or_default();
     let port = view.url.port_or_known_default().unwrap_or(443);
     let Some(addresses) = look_up(view, host).await else {
@@ -35,17 +65,21 @@ async fn way(view: &View<'_>, rest: &[Trouble]) -> Result<Option<Timestamp>, Str
         knocked.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(address, _)| *address).collect();
     name(view, host, &knocked, &alive).await;
     if alive.is_empty() {
-        closed(view, &knocked);
+        closed(view, &knocked, role);
         let because = format!("nothing answers at {host}, port {port}");
         view.not_tried(rest, &because);
         return Err(because);
     }
-    open(view, &alive);
-    let ask = Ask::get(view.url).header("accept", "text/event-stream").without_body();
-    let tried = ask.shown();
-    let outcome = view.web.ask(ask.past_a_bad_certificate()).await;
+    let (tried, outcome) = converse(view, role).await;
+    match &outcome {
+        Err(fault @ (Fault::Broke(_) | Fault::Timeout(_))) => mute(view, (&tried, fault), role).await,
+        // What is wrong with TLS is the certificate's finding.
+        Ok(_) | Err(Fault::Tls { .. } | Fault::Url | Fault::Plain | Fault::Name(_) | Fault::Connect(_)) => {
+            open(view, &alive);
+        }
+    }
     let now = SystemClock.now();
-    let true_time = if rest.contains(&Trouble::Clock) {
+    let true_time = if role == Role::Server {
         clock::compare(view, outcome.as_ref().ok(), now).await
     } else {
         view.true_time
@@ -54,6 +88,79 @@ async fn way(view: &View<'_>, rest: &[Trouble]) -> Result<Option<Timestamp>, Str
     match outcome {
         Ok(_) => Ok(true_time),
         Err(fault) => Err(format!("{host} does not answer ({fault})")),
+    }
+}
+
+/// Asks for anything at all. A stream may be silent until something happens, so a call has the last word.
+async fn converse(view: &View<'_>, role: Role) -> (String, Result<Answer, Fault>) {
+    let get =
+        Ask::get(view.url).header("accept", "text/event-stream").without_body().past_a_bad_certificate();
+    let tried = get.shown();
+    let outcome = view.web.ask(get).await;
+    if role == Role::Server && matches!(outcome, Err(Fault::Broke(_) | Fault::Timeout(_))) {
+        let call = probe::initialize(view.url).past_a_bad_certificate();
+        let tried = format!("{tried}; {}", call.shown());
+        return (tried, view.web.ask(call.without_body()).await);
+    }
+    (tried, outcome)
+}
+
+/// Somebody accepts connections, and does not speak HTTP on them.
+async fn mute(view: &View<'_>, (tried, fault): (&str, &Fault), role: Role) {
+    let port = view.url.port_or_known_default().unwrap_or(443);
+    let secure = with_scheme(view.url, "https");
+    let speaks_tls = view.url.scheme() == "http" && speaks_tls(view, &secure).await;
+    let (cause, fix) = if speaks_tls {
+        (
+            format!("Port {port} speaks TLS, and the URL is http."),
+            format!("Use https: give clients `{secure}`."),
+        )
+    } else if let Fault::Timeout(patience) = fault {
+        (
+            format!(
+                "Port {port} accepts connections and says nothing for {} s: the server hangs, or what listens there is none of HTTP.",
+                patience.as_secs()
+            ),
+            format!(
+                "On the server's machine: `sudo ss -ltnp 'sport = :{port}'` says who listens; see its log, and start it anew if it hangs."
+            ),
+        )
+    } else {
+        (
+            format!("What listens on port {port} is no HTTP server, or drops the connection."),
+            format!(
+                "On the server's machine: `sudo ss -ltnp 'sport = :{port}'` says who listens; the URL needs the port of the MCP server."
+            ),
+        )
+    };
+    let trial = Trial::new(tried, fault.to_string());
+    let remedy = Remedy::new(format!("{}{cause}", role.introduced(view)), [fix]).shown(&[]);
+    view.examination.bad(Trouble::Port443, view.subject, trial, remedy);
+}
+
+/// The same URL, to the same port.
+pub(super) fn with_scheme(url: &Url, scheme: &str) -> Url {
+    let (mut other, port) = (url.clone(), url.port_or_known_default());
+    // Both can fail for URLs only that have no host.
+    let outcome = other.set_scheme(scheme).and_then(|()| other.set_port(port));
+    outcome.map_or_else(|()| url.clone(), |()| other)
+}
+
+async fn speaks_tls(view: &View<'_>, secure: &Url) -> bool {
+    match view.web.ask(Ask::get(secure).without_body().past_a_bad_certificate()).await {
+        Ok(_) => true,
+        Err(Fault::Tls { fault, .. }) => !matches!(
+            fault,
+            TlsFault::NotTls | TlsFault::Closed | TlsFault::Handshake(_) | TlsFault::Roots(_)
+        ),
+        Err(
+            Fault::Url
+            | Fault::Plain
+            | Fault::Name(_)
+            | Fault::Connect(_)
+            | Fault::Broke(_)
+            | Fault::Timeout(_),
+        ) => false,
     }
 }
 
@@ -201,7 +308,7 @@ async fn differ(view: &View<'_>, alive: &[SocketAddr]) -> Option<(String, String
     Some((format!("{first} answers {expected}"), format!("{other} answers {found}")))
 }
 
-fn closed(view: &View<'_>, knocked: &Knocked) {
+fn closed(view: &View<'_>, knocked: &Knocked, role: Role) {
     let shown: Vec<_> = knocked
         .iter()
         .filter_map(|(address, outcome)| Some(format!("{address}: {}", outcome.err()?)))
@@ -213,10 +320,16 @@ fn closed(view: &View<'_>, knocked: &Knocked) {
     } else {
         format!("Nothing listens on port {port} there.")
     };
-    let fix = [
-        format!("On the server's machine: `sudo ss -ltnp 'sport = :{port}'` says who listens."),
-        format!("Let the firewall pass it, there and at the provider: `sudo ufw allow {port}/tcp`."),
-    ];
+    let mut fix =
+        vec![format!("On the server's machine: `sudo ss -ltnp 'sport = :{port}'` says who listens.")];
+    if view.is_local() {
+        fix.push("Start the server, or take the port that it listens on.".to_owned());
+    } else {
+        fix.push(format!(
+            "Let the firewall pass it, there and at the provider: `sudo ufw allow {port}/tcp`."
+        ));
+    }
+    let cause = format!("{}{cause}", role.introduced(view));
     let trial = Trial::new(format!("TCP connections to port {port}"), shown.join("; "));
     view.examination.bad(Trouble::Port443, view.subject, trial, Remedy::new(cause, fix));
 }

@@ -55,18 +55,22 @@ fn flaw(answer: &Answer) -> Option<String> {
     let Some(document) = answer.json().filter(Value::is_object) else {
         return Some(format!("{}, and no JSON object", answer.summary()));
     };
-    let has_resource = document.get("resource").is_some_and(Value::is_string);
-    let has_issuer = issuer(&document).is_some();
-    let missing = match (has_resource, has_issuer) {
-        (true, true) => return None,
-        (false, false) if document.as_object().is_some_and(serde_json::Map::is_empty) => {
-            return Some("an empty document, {}".to_owned());
-        }
-        (false, false) => "resource and authorization_servers",
-        (false, true) => "resource",
-        (true, false) => "authorization_servers",
-    };
+    let missing = lacks(&document)?;
+    if document.as_object().is_some_and(serde_json::Map::is_empty) {
+        return Some("an empty document, {}".to_owned());
+    }
     Some(format!("a document without {missing}"))
+}
+
+/// What a document must have, and has not.
+fn lacks(document: &Value) -> Option<&'static str> {
+    let has_resource = document.get("resource").is_some_and(Value::is_string);
+    match (has_resource, issuer(document).is_some()) {
+        (true, true) => None,
+        (false, false) => Some("resource and authorization_servers"),
+        (false, true) => Some("resource"),
+        (true, false) => Some("authorization_servers"),
+    }
 }
 
 fn issuer(document: &Value) -> Option<&str> {
@@ -153,8 +157,22 @@ fn missing(view: &View<'_>, told: &Told, probes: &[Probe], flaws: &[Option<Strin
     let found: Vec<_> = flaws.iter().map(|flaw| flaw.clone().unwrap_or_else(|| "good".to_owned())).collect();
     let trial = Trial::new(tried.join("; "), found.join("; "));
     let place = told.metadata.clone().unwrap_or_else(|| inserted(view.url));
+    let found_at = flaws.iter().position(Option::is_none).and_then(|at| probes.get(at));
+    if let (Some(named), Some(found_at)) = (&told.metadata, found_at)
+        && named.origin() != view.url.origin()
+    {
+        let remedy = another_host(view, named, found_at);
+        return view.examination.bad(Trouble::PrmMissing, view.subject, trial, remedy);
+    }
     let broken = probes.first().and_then(Probe::answer);
-    let cause = if told.metadata.is_some() {
+    let incomplete = broken.filter(|answer| answer.status == http::StatusCode::OK);
+    let lacks =
+        incomplete.and_then(Answer::json).filter(Value::is_object).and_then(|document| lacks(&document));
+    let cause = if let (Some(lacks), Some(_)) = (lacks, &told.metadata) {
+        format!("The challenge names {place}, and the document is there: it lacks {lacks}.")
+    } else if let Some(lacks) = lacks {
+        format!("The document is at {place}: it lacks {lacks}.")
+    } else if told.metadata.is_some() {
         format!("The challenge names {place}, and there is no metadata there.")
     } else if broken.is_some_and(|answer| answer.status.is_server_error()) {
         format!("{place} fails ({}), and clients stop there.", found.first().cloned().unwrap_or_default())
@@ -166,13 +184,28 @@ fn missing(view: &View<'_>, told: &Told, probes: &[Probe], flaws: &[Option<Strin
         "{{\"resource\": \"{}\", \"authorization_servers\": [\"https://auth.example.com\"]}}",
         view.url
     );
-    let fix = [
-        format!(
-            "`{place}` must answer 200, Content-Type application/json: `{document}`, with your authorization server's issuer."
-        ),
-        "If the server has it, a proxy in front does not pass /.well-known/: let it.".to_owned(),
-    ];
+    let mut fix = vec![format!(
+        "`{place}` must answer 200, Content-Type application/json: `{document}`, with your authorization server's issuer."
+    )];
+    if lacks.is_none() {
+        fix.push("If the server has it, a proxy in front does not pass /.well-known/: let it.".to_owned());
+    }
     view.examination.bad(Trouble::PrmMissing, view.subject, trial, Remedy::new(cause, fix));
+}
+
+/// The document is where it belongs, and the challenge sends clients elsewhere.
+fn another_host(view: &View<'_>, named: &Url, found_at: &Probe) -> Remedy {
+    let at = found_at.tried.trim_start_matches("GET ");
+    let host = named.host_str().unwrap_or_default();
+    let cause = format!(
+        "The document is at {at}; the challenge points to another host, {host}, where clients look in vain: the server does not know its public URL."
+    );
+    let public = view.url.origin().ascii_serialization();
+    let fix = format!(
+        "Set the server's public URL: FastMCP `base_url=\"{public}\"`, Python SDK `resource_server_url=\"{}\"`; the challenge must say `resource_metadata=\"{at}\"`.",
+        view.url
+    );
+    Remedy::new(cause, [fix])
 }
 
 fn present(view: &View<'_>, (place, probe): (&Url, &Probe), (places, flaws): (&[Url], &[Option<String>])) {
@@ -256,7 +289,7 @@ fn compare(view: &View<'_>, probe: &Probe, resource: &Resource) {
     }
     let what = difference(named, view.url);
     let who = match how {
-        Match::Below => "VS Code and Gemini CLI compare exactly and stop; the SDKs accept it",
+        Match::Below => "VS Code and Gemini CLI compare exactly and stop, as Claude does; the SDKs accept it",
         Match::Exact | Match::None => "every client stops",
     };
     let cause = format!(
@@ -277,7 +310,11 @@ fn compare(view: &View<'_>, probe: &Probe, resource: &Resource) {
         ];
         view.examination.bad(Trouble::Tunnel, view.subject, trial.clone(), Remedy::new(tunnel, fix));
     }
-    view.examination.bad(Trouble::PrmResource, view.subject, trial, Remedy::new(cause, fix));
+    let mut remedy = Remedy::new(cause, fix);
+    if how == Match::Below {
+        remedy = remedy.shown(&[("VS Code, Gemini CLI, Claude", "compare exactly, and stop")]);
+    }
+    view.examination.bad(Trouble::PrmResource, view.subject, trial, remedy);
 }
 
 /// Whether `named` is what a server calls itself that knows its inner address only.

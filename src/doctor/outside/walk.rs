@@ -1,5 +1,7 @@
 //! A client, played: it asks what it asks in its order, is as strict as it is, and stops where it stops.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::Method;
 use url::Url;
 
@@ -93,37 +95,53 @@ struct Stop;
 struct Walk<'a> {
     view: &'a View<'a>,
     habits: Habits,
+    /// Whether a sign-in comes after it.
+    signs_in: bool,
+    /// Whether the client has stopped; what would come after is looked at all the same.
+    stopped: AtomicBool,
 }
 
+/// What comes after the first request.
+const LATER: [&str; 4] = [
+    "fetches the protected resource metadata",
+    "fetches the authorization server's metadata",
+    "registers",
+    "opens the browser",
+];
+
 /// Plays the client that `view` names, if it names one.
-pub(super) async fn walk(view: &View<'_>) {
+pub(super) async fn walk(view: &View<'_>, signs_in: bool) {
     let Some(client) = view.manner.client else { return };
-    let walk = Walk { view, habits: habits(client) };
-    // Where it stops is in the last step.
-    let _stopped = walk.all().await;
+    let walk = Walk { view, habits: habits(client), signs_in, stopped: AtomicBool::new(false) };
+    if let Err(left) = walk.all().await {
+        for request in left {
+            walk.step((*request).to_owned(), String::new(), false);
+        }
+    }
 }
 
 impl Walk<'_> {
-    async fn all(&self) -> Result<(), Stop> {
-        self.connect(self.view.url).await?;
-        let Some(told) = self.first().await? else { return Ok(()) };
-        let resource = self.resource(&told).await?;
-        self.compare(&resource)?;
-        let authority = self.authority(&resource).await?;
-        self.judge(&authority)?;
-        self.register(&authority)?;
+    /// Everything; if there is no way on, what is left.
+    async fn all(&self) -> Result<(), &'static [&'static str]> {
+        let left = |done: usize| move |Stop| LATER.get(done..).unwrap_or_default();
+        self.connect(self.view.url).await.map_err(left(0))?;
+        let Some(told) = self.first().await.map_err(left(0))? else { return Ok(()) };
+        let resource = self.resource(&told).await.map_err(left(1))?;
+        self.compare(&resource);
+        let authority = self.authority(&resource).await.map_err(left(2))?;
+        self.judge(&authority);
+        self.register(&authority);
         let page = authority.text("authorization_endpoint").unwrap_or_default();
         if page.is_empty() {
-            return self.stop("opens the browser", "the metadata has no authorization_endpoint");
+            self.bar("opens the browser", "the metadata has no authorization_endpoint");
+        } else if !authority.endpoint("authorization_endpoint").is_some_and(|page| trust::is_page(&page)) {
+            self.bar(format!("opens the browser at {page}"), "no page that a browser may be sent to");
+        } else if self.signs_in {
+            self.ok(format!("opens the browser at {page}"), "the sign-in is among the findings");
+        } else {
+            let answer = "as far as can be seen without a sign-in; `--login` goes on";
+            self.ok(format!("opens the browser at {page}"), answer);
         }
-        if !authority.endpoint("authorization_endpoint").is_some_and(|page| trust::is_page(&page)) {
-            return self
-                .stop(format!("opens the browser at {page}"), "no page that a browser may be sent to");
-        }
-        self.ok(
-            format!("opens the browser at {page}"),
-            "as far as can be seen without a sign-in; `--login` goes on".to_owned(),
-        );
         Ok(())
     }
 
@@ -131,14 +149,28 @@ impl Walk<'_> {
         self.step(request.into(), answer.into(), true);
     }
 
+    /// The client stops, and there is no way on.
     fn stop<T>(&self, request: impl Into<String>, answer: impl Into<String>) -> Result<T, Stop> {
-        self.step(request.into(), answer.into(), false);
+        self.bar(request, answer);
         Err(Stop)
     }
 
+    /// The client stops; one that is less strict would go on.
+    fn bar(&self, request: impl Into<String>, answer: impl Into<String>) {
+        self.step(request.into(), answer.into(), false);
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
     fn step(&self, request: String, answer: String, ok: bool) {
-        let shows = if ok { String::new() } else { self.habits.shows.to_owned() };
-        self.view.examination.step(Step { client: self.habits.name.to_owned(), request, answer, ok, shows });
+        let reached = !self.stopped.load(Ordering::Relaxed);
+        let answer = match (reached, answer.as_str()) {
+            (true, _) => answer,
+            (false, "") => "not reached".to_owned(),
+            (false, _) => format!("{answer} (were it reached)"),
+        };
+        let shows = if ok || !reached { String::new() } else { self.habits.shows.to_owned() };
+        let client = self.habits.name.to_owned();
+        self.view.examination.step(Step { client, request, answer, ok, reached, shows });
     }
 
     fn dress(&self, ask: Ask) -> Ask {
@@ -171,10 +203,12 @@ impl Walk<'_> {
         }
         let request = format!("connects to {} from the internet", url.host_str().unwrap_or_default());
         if is_loopback_url(url) {
-            return self.stop(request, "the host is this machine itself, which nobody else can reach");
+            self.bar(request, "the host is this machine itself, which nobody else can reach");
+            return Ok(());
         }
         if url.scheme() != "https" || url.port_or_known_default() != Some(443) {
-            return self.stop(request, format!("{url} is not https on port 443"));
+            self.bar(request, format!("{url} is not https on port 443"));
+            return Ok(());
         }
         let addresses = self.view.web.addresses(url.host_str().unwrap_or_default()).await;
         match addresses {
@@ -214,7 +248,8 @@ impl Walk<'_> {
             self.ok(request, answer.summary());
             return Ok(());
         }
-        self.stop(request, format!("{}, and the page's origin is not allowed (set the Inspector to connect via its proxy, or allow it)", answer.summary()))
+        self.bar(request, format!("{}, and the page's origin is not allowed (set the Inspector to connect via its proxy, or allow it)", answer.summary()));
+        Ok(())
     }
 
     async fn resource(&self, told: &Told) -> Result<Resource, Stop> {
@@ -241,16 +276,15 @@ impl Walk<'_> {
         Err(Stop)
     }
 
-    fn compare(&self, found: &Resource) -> Result<(), Stop> {
+    fn compare(&self, found: &Resource) {
         let request = format!("compares `resource` with {}", self.view.url);
         match resource::matches(&found.named, self.view.url) {
             Match::Exact => self.ok(request, "the same"),
             Match::Below if !self.habits.exact => {
                 self.ok(request, format!("{}, which is above it", found.named));
             }
-            Match::Below | Match::None => return self.stop(request, found.named.clone()),
+            Match::Below | Match::None => self.bar(request, found.named.clone()),
         }
-        Ok(())
     }
 
     async fn authority(&self, found: &Resource) -> Result<Authority, Stop> {
@@ -280,27 +314,26 @@ impl Walk<'_> {
         Err(Stop)
     }
 
-    fn judge(&self, authority: &Authority) -> Result<(), Stop> {
+    fn judge(&self, authority: &Authority) {
         let said = authority.text("issuer").unwrap_or_default();
         let request = format!("compares `issuer` with {}", authority.issuer);
-        if said.trim_end_matches('/') != authority.issuer.trim_end_matches('/') {
-            return self.stop(request, said);
+        if said.trim_end_matches('/') == authority.issuer.trim_end_matches('/') {
+            self.ok(request, "the same");
+        } else {
+            self.bar(request, said);
         }
-        self.ok(request, "the same");
         let s256 = authority.lists("code_challenge_methods_supported", "S256");
         if self.habits.wants_s256 && s256 != Some(true) {
-            return self
-                .stop("looks for PKCE with S256", "code_challenge_methods_supported does not list it");
+            self.bar("looks for PKCE with S256", "code_challenge_methods_supported does not list it");
         }
-        Ok(())
     }
 
-    fn register(&self, authority: &Authority) -> Result<(), Stop> {
+    fn register(&self, authority: &Authority) {
         let documents = authority.says("client_id_metadata_document_supported");
         let public = authority.lists("token_endpoint_auth_methods_supported", "none") == Some(true);
         if let Some(document) = self.habits.document.filter(|_| documents && public) {
-            self.ok(format!("names itself by {document}"), "client_id_metadata_document_supported, none");
-            return Ok(());
+            return self
+                .ok(format!("names itself by {document}"), "client_id_metadata_document_supported, none");
         }
         match authority.text("registration_endpoint") {
             Some(endpoint) => {
@@ -308,9 +341,8 @@ impl Walk<'_> {
                     format!("registers by POST {endpoint}"),
                     "not done here; `--register` does it for all clients",
                 );
-                Ok(())
             }
-            None => self.stop("looks for a way to register", "there is no registration_endpoint"),
+            None => self.bar("looks for a way to register", "there is no registration_endpoint"),
         }
     }
 }

@@ -184,6 +184,17 @@ pub struct Answer {
     pub shown: Option<Shown>,
 }
 
+/// The JSON messages of an event stream: an event's `data` lines belong together (WHATWG HTML §9.2.6).
+#[must_use]
+pub fn messages(stream: &[u8]) -> Vec<Value> {
+    let text = String::from_utf8_lossy(stream).replace("\r\n", "\n");
+    let data = |event: &str| {
+        let lines = event.lines().filter_map(|line| line.strip_prefix("data:"));
+        lines.map(|data| data.strip_prefix(' ').unwrap_or(data)).collect::<Vec<_>>().join("\n")
+    };
+    text.split("\n\n").filter_map(|event| serde_json::from_str(&data(event)).ok()).collect()
+}
+
 impl Answer {
     pub(super) fn new(parts: Parts, address: SocketAddr, shown: Option<Shown>) -> Self {
         Self { status: parts.status, headers: parts.headers, body: Bytes::new(), cut: false, address, shown }
@@ -226,9 +237,7 @@ impl Answer {
         if !self.is_event_stream() {
             return serde_json::from_slice(&self.body).ok();
         }
-        let text = self.text();
-        let messages = text.lines().filter_map(|line| line.strip_prefix("data:"));
-        let mut messages = messages.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+        let mut messages = messages(&self.body).into_iter();
         messages.find(|message| message.get("result").is_some() || message.get("error").is_some())
     }
 

@@ -37,7 +37,7 @@ use super::outside::Manner;
 use names::Names;
 use tls::Witness;
 
-pub use ask::{Answer, Ask};
+pub use ask::{Answer, Ask, messages};
 pub use names::NameFault;
 pub use tls::{Shown, TlsFault};
 

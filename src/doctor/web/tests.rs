@@ -170,6 +170,12 @@ async fn an_event_stream_is_read_up_to_the_answer_in_it() {
     assert_eq!(answer.json().unwrap()["id"], 1);
 }
 
+#[test]
+fn the_data_lines_of_an_event_belong_together() {
+    let stream = b"data: {\"id\": 1,\r\ndata: \"result\": {}}\r\n\r\n: ping\n\ndata:[2]\n\ndata: no JSON\n\n";
+    assert_eq!(messages(stream), [serde_json::json!({ "id": 1, "result": {} }), serde_json::json!([2])]);
+}
+
 #[tokio::test]
 async fn a_port_where_nobody_listens_and_a_name_without_an_address() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -5,6 +5,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, LOCATION};
 use serde_json::Value;
 
+use crate::doctor::web::messages;
 use crate::upstream::Reply;
 
 /// What somebody met who asked as a client does.
@@ -162,11 +163,7 @@ fn message(reply: &Reply) -> Option<Value> {
     if !is_stream(reply) {
         return serde_json::from_slice(&reply.body).ok();
     }
-    let text = String::from_utf8_lossy(&reply.body).replace("\r\n", "\n");
-    let data =
-        |event: &str| event.lines().filter_map(|line| field(line, "data")).collect::<Vec<_>>().join("\n");
-    let messages = text.split("\n\n").filter_map(|event| serde_json::from_str::<Value>(&data(event)).ok());
-    messages.into_iter().find(|message| message.get("id").is_some())
+    messages(&reply.body).into_iter().find(|message| message.get("id").is_some())
 }
 
 fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {

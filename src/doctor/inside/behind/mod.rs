@@ -253,6 +253,11 @@ fn is_ours(reply: &Reply, service: &ServiceSettings) -> bool {
     challenges.filter_map(|value| value.to_str().ok()).any(|challenge| challenge.contains(&metadata))
 }
 
+/// `1 tool`, `2 tools`.
+fn counted(tools: usize) -> String {
+    format!("{tools} {}", if tools == 1 { "tool" } else { "tools" })
+}
+
 /// Replicas are taken for the same server: where they are not, what a client sees depends on chance.
 fn tell_differences(examination: &Examination<'_>, service: &ServiceSettings, found: &[Found]) {
     let mut known = Vec::new();
@@ -266,9 +271,7 @@ fn tell_differences(examination: &Examination<'_>, service: &ServiceSettings, fo
         return;
     }
     let told = |(name, revisions, tools): &(&String, &Vec<String>, &Option<Vec<String>>)| {
-        let tools = tools
-            .as_ref()
-            .map_or_else(|| "tools unknown".to_owned(), |tools| format!("{} tools", tools.len()));
+        let tools = tools.as_ref().map_or_else(|| "tools unknown".to_owned(), |tools| counted(tools.len()));
         format!("{name}, {}, {tools}", revisions.join(" "))
     };
     let trial = Trial::new(

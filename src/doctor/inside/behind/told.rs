@@ -100,7 +100,7 @@ impl Case<'_> {
         self.good(Trouble::UpstreamHost, host);
         let tools = match tools {
             Some([_]) => "an MCP server with 1 tool".to_owned(),
-            Some(tools) => format!("an MCP server with {} tools", tools.len()),
+            Some(tools) => format!("an MCP server with {}", super::counted(tools.len())),
             None => "an MCP server that lists no tools".to_owned(),
         };
         self.good(Trouble::UpstreamPath, &format!("{} has {tools}", self.url.path()));

@@ -84,6 +84,7 @@ pub(super) async fn sign_in(view: &View<'_>, authority: &Authority, login: &Logi
         () = signals.come() => true,
     };
     if interrupted {
+        view.examination.interrupt();
         // What is under way may be answered by a token: only who has it can take it back.
         session.stop.cancel();
         flow.await;

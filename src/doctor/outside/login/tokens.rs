@@ -161,7 +161,11 @@ impl<'a> Session<'a> {
         let tools = result(&listed).and_then(|result| result.get("tools")?.as_array().map(Vec::len));
         if let Some(count) = tools {
             let tried = format!("POST {url} ({what}, tools/list, with the token)");
-            view.good(Trouble::TokenUnaccepted, tried, format!("{count} tools"));
+            view.good(
+                Trouble::TokenUnaccepted,
+                tried,
+                format!("{count} tool{}", if count == 1 { "" } else { "s" }),
+            );
         } else {
             let trial = Trial::new(format!("POST {url} (tools/list, with the token)"), probe::found(&listed));
             let cause = "The token is taken, and the server does not list its tools: it may have none.";
