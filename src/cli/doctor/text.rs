@@ -231,6 +231,7 @@ Reaching it
        tried   A
        cause   Nobody.
        fix     Start it.
+       shown   Claude: Couldn't reach the MCP server
   -    cert                  not tried, because the configuration is not good
 
 Discovery
