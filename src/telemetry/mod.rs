@@ -114,7 +114,8 @@ fn filter(text: &str) -> Result<EnvFilter, FilterError> {
 /// `EnvFilter` takes a misspelt level, and one that is missing after `=`, for the name of a module, and turns everything else off.
 fn has_a_level(directive: &str) -> bool {
     let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
-    directive.contains('[') || level.parse::<LevelFilter>().is_ok()
+    // tracing takes no level at all for `error`.
+    directive.contains('[') || (!level.is_empty() && level.parse::<LevelFilter>().is_ok())
 }
 
 /// Audit events are written whatever the level, unless the filter names them. rmcp, the library of the diagnostic server,
