@@ -66,7 +66,7 @@ def a_sign_in_at_a_fastmcp_server_goes_all_the_way(bench: Bench) -> None:
     report = doctor(bench, guarded(bench), "--login")
     same(bad(report), [], "what is bad")
     good = of(report, "good")
-    same(good["token-401"]["found"], "1 tools", "what came of the call")
+    same(good["token-401"]["found"], "1 tool", "what came of the call")
     expect("exchange-failed" in good and "refresh-failed" in good, f"not all was tried: {report}")
 
 
