@@ -44,16 +44,7 @@ use std::process::ExitCode;
 
 /// A number and `s`, `m`, `h` or `d`, in seconds.
 fn length(text: &str) -> Option<u64> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let seconds: u64 = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 60 * 60,
-        "d" => 24 * 60 * 60,
-        _ => return None,
-    };
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    seconds.checked_mul(digits.then(|| number.parse().ok())??)
+    crate::config::parse_duration(text).map(|length| length.as_secs())
 }
 
 /// What a command came to: an error is told with its causes, in one line, and below it where more is said of its trouble.

@@ -44,6 +44,7 @@ use problem::{Findings, Position};
 use secrets::Here;
 
 pub use problem::Problems;
+pub use values::parse_duration;
 
 /// The checked configuration.
 #[derive(Clone, Debug)]
